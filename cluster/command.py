@@ -1,0 +1,69 @@
+"""Runs a job from the command line: options by tyro, logs to stderr, one JSON object as the last line of stdout.
+
+Exit codes: 0 done, 1 a problem the user can mend (one line, no traceback), 2 wrong usage; a bug shows its traceback.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import tyro
+
+from cluster.failures import UserError
+from cluster.run_record import RunRecord
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """Options that every job has."""
+
+    address: str | None = None
+    """Ray cluster to run on, such as ray://HEAD:10001 or auto; left out: RAY_ADDRESS, else a session in this process."""
+
+
+@contextlib.contextmanager
+def _stdout_reserved() -> Iterator[Callable[[str], None]]:
+    """Everything printed inside, by libraries and workers too, goes to stderr; yields the way to the real stdout."""
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield lambda line: os.write(real, (line + "\n").encode())
+    finally:
+        sys.stdout.flush()
+        os.dup2(real, 1)
+        os.close(real)
+
+
+def run_job(
+    options_class: type[Options], job: Callable[[Options, RunRecord], dict[str, Any]], argv: Sequence[str] | None = None
+) -> int:
+    """Parses `argv`, runs `job(options, record)` and prints the dict it returns. Returns the exit code."""
+    name = job.__name__.replace("_", "-")
+    try:
+        options = tyro.cli(options_class, prog=f"emovox {name}", description=options_class.__doc__, args=argv)
+    except UserError as error:
+        print(f"emovox {name}: {error}", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("emovox").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    with _stdout_reserved() as print_result:
+        try:
+            result = job(options, RunRecord(name, options))
+        except UserError as error:
+            print(f"emovox {name}: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print(f"emovox {name}: interrupted; the same command goes on from what is written", file=sys.stderr)
+            return 130
+        print_result(json.dumps(result))
+    return 0

@@ -1,0 +1,24 @@
+"""Progress on stderr: a live bar in a terminal, a plain line now and then in a log file."""
+
+import sys
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LOG_LINES = 10.0
+
+
+def progress(total: int, what: str, unit: str) -> tqdm:
+    """A tqdm bar that counts `total` of `unit`, with rate and time left; one line a refresh outside a terminal."""
+    live = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        file=sys.stderr,
+        ascii=not live,
+        mininterval=0.2 if live else SECONDS_BETWEEN_LOG_LINES,
+        maxinterval=0.5 if live else SECONDS_BETWEEN_LOG_LINES,
+        bar_format=None
+        if live
+        else "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed} gone, {remaining} left, {rate_fmt}\n",
+    )

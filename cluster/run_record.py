@@ -1,0 +1,72 @@
+"""`run.json`: what a job was asked, with which versions and inputs, what it counted and how long each stage took."""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from cluster import storage
+
+RECORDED_PACKAGES = ("emovox", "ray", "torch", "torchaudio", "pyarrow", "av", "decord", "retinaface-pytorch", "numpy")
+
+
+def installed_versions() -> dict[str, str]:
+    """Package -> version, for those of `RECORDED_PACKAGES` that are installed, and Python's own."""
+    versions = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+class RunRecord:
+    """Collects the facts of one job and writes them beside its output.
+
+    stages: name -> wall seconds; inputs: name -> fingerprint; counts: name -> number.
+    """
+
+    def __init__(self, job: str, configuration: Any):
+        self.job = job
+        self.configuration = dataclasses.asdict(configuration)
+        self.started = time.time()
+        self.stages: dict[str, float] = {}
+        self.inputs: dict[str, str] = {}
+        self.counts: dict[str, Any] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the wall time of the block to stage `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - start
+
+    def seconds(self) -> float:
+        return time.time() - self.started
+
+    def as_dict(self) -> dict:
+        return {
+            "job": self.job,
+            "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
+            "seconds": round(self.seconds(), 3),
+            "configuration": self.configuration,
+            "versions": installed_versions(),
+            "machine": {"cpus": os.cpu_count(), "platform": platform.platform(terse=True)},
+            "inputs": self.inputs,
+            "stages_s": {name: round(seconds, 3) for name, seconds in self.stages.items()},
+            "counts": self.counts,
+        }
+
+    def write(self, output_uri: str) -> str:
+        """Writes `OUT/run.json` for a folder, `NAME.run.json` for a file `NAME.ext`; returns where."""
+        folder, _, name = output_uri.rstrip("/").rpartition("/")
+        stem, dot, _ = name.rpartition(".")
+        uri = storage.join(folder or ".", f"{stem}.run.json") if dot else storage.join(output_uri, "run.json")
+        storage.write_json(uri, self.as_dict())
+        return uri

@@ -1,0 +1,106 @@
+"""Where Ray is started: an embedded single-node session, or an existing cluster. Nothing else calls `ray.init`."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import ray
+
+from cluster.budget import Stage, require_room
+from cluster.failures import UserError
+
+PROJECT_ROOT = Path(__file__).parents[1]
+OBJECT_STORE_BYTES = 512 * 2**20
+"""Shared memory of the embedded session; the label plan moves compact crops, so that half a GiB is ample."""
+
+EMBEDDED_EXTRA_CPUS = 4
+"""The embedded session declares more logical CPUs than there are cores: one worker for each core in the widest stage, one
+more stage and room for the tasks that read and write (Ray waits without a word for a CPU that actors hold). More would
+only start more idle Python processes."""
+
+CLUSTER_RESERVE_CPUS = 4
+"""CPUs of a cluster left for the teacher, the reading and writing tasks when a job takes all it can."""
+
+log = logging.getLogger("emovox")
+
+
+def local_cores() -> int:
+    """Cores this process may use (a container's CPU set is respected)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_remote(address: str | None) -> bool:
+    """True when a cluster is named, by `--address` or by RAY_ADDRESS (set inside a submitted job)."""
+    return bool(address or os.environ.get("RAY_ADDRESS"))
+
+
+@contextlib.contextmanager
+def session(address: str | None) -> Iterator[None]:
+    """Ray for the length of the block: the one that runs already, the cluster at `address`, or an embedded one."""
+    started = not ray.is_initialized()
+    if started:
+        _start(address)
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+        yield
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def worker_cores(address: str | None) -> int:
+    """Cores to spread one-core workers over: those of this machine, or the cluster's less what other stages need."""
+    return (
+        max(1, int(ray.cluster_resources().get("CPU", 1) - CLUSTER_RESERVE_CPUS))
+        if is_remote(address)
+        else local_cores()
+    )
+
+
+def place(stages: Sequence[Stage]) -> None:
+    """Checks the stages against the nodes that are alive. Raises UserError where a plan would wait for ever."""
+    require_room(stages, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+
+
+def _start(address: str | None) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": os.environ.get("EMOVOX_WORKER_LOGS") == "1"}
+    if not is_remote(address):
+        log.info("starting an embedded Ray session on %d cores", local_cores())
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # hides a warning about Ray Data's own actors
+        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: the driver would starve its own workers
+        ray.init(
+            num_cpus=local_cores() + EMBEDDED_EXTRA_CPUS,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            runtime_env={"env_vars": {"PYTHONPATH": _import_path()}},
+            **quiet,
+        )
+        return
+    address = address or os.environ["RAY_ADDRESS"]
+    log.info("joining the Ray cluster at %s", address)
+    runtime_env = (
+        {}
+        if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+        else {
+            "working_dir": str(PROJECT_ROOT),
+            "excludes": [".git", ".venv", "runs", ".cache"],
+        }
+    )
+    try:
+        ray.init(address=address, runtime_env=runtime_env, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); "
+            "start one with `ray start --head`, or leave --address out for an embedded session"
+        ) from error
+
+
+def _import_path() -> str:
+    """PYTHONPATH for the workers: the project first, then what the driver's environment says."""
+    return os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")]))

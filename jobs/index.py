@@ -1,0 +1,65 @@
+"""A folder or object-store prefix of a known layout -> a manifest, one row an utterance."""
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cluster import storage
+from cluster.command import JobOptions, run_job
+from cluster.run_record import RunRecord
+from pipeline.clips_layout import ClipsOptions
+from pipeline.layouts import build_manifest
+from pipeline.manifest import manifest_fingerprint, write_manifest
+from pipeline.voxceleb1_layout import VoxCeleb1Options
+from pipeline.voxceleb2_layout import VoxCeleb2Options
+
+log = logging.getLogger("emovox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index(JobOptions):
+    """Lists the videos below a prefix and writes the manifest: one row an utterance, with its speaker, span and split.
+
+    Layouts: clips (any folder of videos; long ones are cut into utterances), voxceleb1, voxceleb2.
+    """
+
+    data: str
+    """Folder or s3:// prefix that holds the videos."""
+    out: str
+    """Manifest to write (parquet), a path or s3:// URI."""
+    layout: Literal["clips", "voxceleb1", "voxceleb2"] = "clips"
+    """How the files lie below the prefix; see docs/layouts.md."""
+    clips: ClipsOptions = field(default_factory=ClipsOptions)
+    voxceleb1: VoxCeleb1Options = field(default_factory=VoxCeleb1Options)
+    voxceleb2: VoxCeleb2Options = field(default_factory=VoxCeleb2Options)
+
+
+def index(options: Index, record: RunRecord) -> dict:
+    with record.stage("list and probe"):
+        manifest = build_manifest(options.data, options.layout, getattr(options, options.layout))
+    with record.stage("write"):
+        write_manifest(manifest, options.out)
+    splits = dict(Counter(manifest["split"].to_pylist()))
+    record.inputs["manifest"] = manifest_fingerprint(manifest)
+    record.counts |= {"utterances": len(manifest), "splits": splits}
+    record.write(storage.absolute(options.out))
+    log.info("%d utterances in %s", len(manifest), options.out)
+    return {
+        "manifest": storage.absolute(options.out),
+        "utterances": len(manifest),
+        "videos": len(set(manifest["video_id"].to_pylist())),
+        "speakers": len(set(manifest["speaker_id"].to_pylist())),
+        "splits": splits,
+        "seconds": round(record.seconds(), 3),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_job(Index, index, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

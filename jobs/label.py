@@ -1,0 +1,74 @@
+"""Manifest -> distillation set."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cluster import storage
+from cluster.command import JobOptions, run_job
+from cluster.run_record import RunRecord
+from modeling.teacher import DEFAULT_TEACHER
+from pipeline.face_cropping import CropOptions
+from pipeline.labelling import LabelPlan, LabelRun
+from pipeline.labelling import label as label_utterances
+from pipeline.manifest import manifest_fingerprint, read_manifest
+from pipeline.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(JobOptions):
+    """Turns each utterance of a manifest into one row of a distillation set: the teacher's logits for the speaker's face
+    and the speech that goes with it, or the reason why it is set aside.
+
+    Started again with the same options it goes on where it stopped; with others it refuses to mix.
+    """
+
+    manifest: str
+    """Manifest written by `emovox index`, a path or s3:// URI."""
+    out: str
+    """Folder or s3:// prefix of the distillation set, new or from the same run."""
+    teacher: str = DEFAULT_TEACHER
+    """Face-emotion network: `compact` (comes with the project), or a path or s3:// URI of weights of that kind."""
+    detector: str = DEFAULT_DETECTOR
+    """Face detector: `mobilenet0.25` (fetched from a package once), or weights of it or of the package's resnet50 (a file
+    whose name holds `resnet50`)."""
+    crops: CropOptions = field(default_factory=CropOptions)
+    crop_workers: int | None = None
+    """Processes that decode, detect and crop; left out: one a core here, all CPUs but four of a cluster."""
+    teacher_workers: int = 1
+    """Processes that run the teacher."""
+    gpus_per_teacher: float = 0.0
+    """GPUs of each teacher process, a fraction to share one; 0: CPU."""
+    gpus_per_cropper: float = 0.0
+    """GPUs of each cropping process, for the detector; 0: CPU."""
+
+
+def label(options: Label, record: RunRecord) -> dict:
+    with record.stage("prepare"):
+        run = LabelRun(
+            manifest=read_manifest(options.manifest),
+            labels_uri=storage.absolute(options.out),
+            teacher=teacher_weights(options.teacher),
+            detector=detector_weights(options.detector),
+            crops=options.crops,
+        )
+        record.inputs |= {"manifest": manifest_fingerprint(run.manifest), **run.identity()}
+    plan = LabelPlan(
+        crop_workers=options.crop_workers,
+        teacher_workers=options.teacher_workers,
+        gpus_per_teacher=options.gpus_per_teacher,
+        gpus_per_cropper=options.gpus_per_cropper,
+    )
+    with record.stage("label"):
+        counts = label_utterances(run, plan, options.address, record)
+    record.counts |= counts
+    record.write(run.labels_uri)
+    return counts | {"labels": run.labels_uri, "seconds": round(record.seconds(), 3)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_job(Label, label, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

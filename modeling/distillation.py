@@ -1,0 +1,18 @@
+"""The distillation loss. This is the one place where the temperature is applied; everything stored is raw logits."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+PAPER_TEMPERATURE = 2.0  # hard-coded in mcnCrossModalEmotions emoVoxZoo.m
+
+
+def distillation_loss(
+    student_logits_BE: Tensor, teacher_logits_BE: Tensor, temperature: float = PAPER_TEMPERATURE
+) -> Tensor:
+    """Mean over the batch of CE(softmax(teacher / T), softmax(student / T)), a scalar.
+
+    No factor T^2 (mcnExtraLayers vl_nnsoftmaxceloss.m), so the gradient is (q - p) / (T B). This is a cross-entropy:
+    its least value, at student = teacher up to a constant, is the entropy of the softened teacher, not zero.
+    """
+    target_BE = (teacher_logits_BE.float() / temperature).softmax(1)
+    return F.cross_entropy(student_logits_BE.float() / temperature, target_BE)

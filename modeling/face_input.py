@@ -1,0 +1,66 @@
+"""From a face box to the square picture a teacher sees.
+
+Shape letters: N faces, 4 box sides (x0, y0, x1, y1 in pixels), H = W = side_px.
+"""
+
+import cv2
+import numpy as np
+
+CROP_SCALE = 0.9
+"""Side of a FER+-like crop as part of the longer side (in practice the height) of a RetinaFace box; same centre.
+
+Measured twice, with 300 FER+ validation faces and 287 frames of 12 video clips whose acted emotion is known:
+- Framing, by the detector's landmarks: the distance between the eyes is that of FER+ at 0.90, the distance from eyes
+  to mouth at 0.97; the faces then lie as high as in FER+ (within 0.02 of the height), so there is no vertical shift.
+- Accuracy of a compact teacher (81 % on FER+), mean over the clips: 0.6 18 %, 0.7 27 %, 0.8 30 %, 0.9 31 %, 1.0 30 %,
+  1.3 22 %; its log loss is least at 0.9.
+Another 8-class FER+ network, trained elsewhere, is most often right at 0.65 to 0.75 (42 to 40 %; 36 % at 0.9, 34 % at
+1.0): tightness is a property of a network, so a teacher brings its own scale. Sizing by the longer side, the square
+root of the area or the width of the box is equally good for it at the best scale of each.
+"""
+
+
+def square_crops(image: np.ndarray, boxes_N4: np.ndarray, scale: float, side_px: int, grey: bool) -> np.ndarray:
+    """Squares of `scale` times the longer side of each box, centred on it, resized to side_px.
+
+    image: H x W x 3 uint8 RGB -> uint8 (N, side_px, side_px), ITU-R 601 luma as MATLAB's rgb2gray, or
+    (N, side_px, side_px, 3) RGB. Beyond the frame its border pixels are repeated. Shrinking averages areas, enlarging
+    interpolates linearly. Square edges are rounded to whole pixels.
+    """
+    crops = np.empty((len(boxes_N4), side_px, side_px, *(() if grey else (3,))), np.uint8)
+    for row, (x0, y0, x1, y1) in enumerate(np.asarray(boxes_N4, np.float64)):
+        side = max(1, round(scale * max(x1 - x0, y1 - y0)))
+        square = _square(image, round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2), side)
+        if grey:
+            square = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
+        interpolation = cv2.INTER_AREA if side > side_px else cv2.INTER_LINEAR
+        crops[row] = cv2.resize(square, (side_px, side_px), interpolation=interpolation)
+    return crops
+
+
+def _square(image: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
+    """side x side pixels from (left, top); the nearest border pixel stands for what lies beyond the frame."""
+    height, width = image.shape[:2]
+    inside = image[_overlap(top, side, height), _overlap(left, side, width)]
+    rows, columns = inside.shape[:2]
+    above, before = min(max(0, -top), side - rows), min(max(0, -left), side - columns)
+    return cv2.copyMakeBorder(inside, above, side - rows - above, before, side - columns - before, cv2.BORDER_REPLICATE)
+
+
+def _overlap(start: int, side: int, size: int) -> slice:
+    """The part of [start, start + side) that lies in [0, size), at least the one pixel nearest to it."""
+    low = min(max(0, start), size - 1)
+    return slice(low, max(low + 1, min(size, start + side)))
+
+
+def centre_crop_fraction(image: np.ndarray, context: float) -> np.ndarray:
+    """The face's box, float32 (1, 4), in a picture that shows one face with `context` times its box around it.
+
+    VoxCeleb's face pictures have context 1.6 (MatConvNet's CropSize 1/1.6 at the centre in fetch_emovoxceleb_imdb.m).
+    Raises ValueError for a context below 1.
+    """
+    if not context >= 1:
+        raise ValueError(f"face context {context} is below 1; 1 means the picture is the face box, 1.6 is VoxCeleb's")
+    height, width = image.shape[:2]
+    margin_x, margin_y = width * (1 - 1 / context) / 2, height * (1 - 1 / context) / 2
+    return np.array([[margin_x, margin_y, width - margin_x, height - margin_y]], np.float32)

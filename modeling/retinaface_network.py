@@ -1,0 +1,173 @@
+"""The two RetinaFace networks: the bodies differ; pyramid, context modules, heads and priors are the same.
+
+Shape letters: B frames, C channels, H, W pixels, P priors (two for each cell of the three pyramid levels).
+"""
+
+import io
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from retinaface.net import FPN, SSH, conv_bn, conv_dw
+from retinaface.network import RetinaFace
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+STRIDES = (8, 16, 32)
+"""Pixels of the input for one cell of each pyramid level (both networks; retinaface-pytorch predict_single.py)."""
+
+PRIOR_SIDES = ((16, 32), (64, 128), (256, 512))
+"""Sides in pixels of the square priors of each cell, one pair for each stride."""
+
+
+class MobileNetBody(nn.Module):
+    """MobileNet v1 at a quarter of its width (biubug6/Pytorch_Retinaface models/net.py, `MobileNetV1`)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stage1 = nn.Sequential(
+            conv_bn(3, 8, 2, leaky=0.1),
+            conv_dw(8, 16, 1),
+            conv_dw(16, 32, 2),
+            conv_dw(32, 32, 1),
+            conv_dw(32, 64, 2),
+            conv_dw(64, 64, 1),
+        )
+        self.stage2 = nn.Sequential(conv_dw(64, 128, 2), *(conv_dw(128, 128, 1) for _ in range(5)))
+        self.stage3 = nn.Sequential(conv_dw(128, 256, 2), conv_dw(256, 256, 1))
+
+    def forward(self, x_BCHW: Tensor) -> dict[str, Tensor]:
+        level1 = self.stage1(x_BCHW)
+        level2 = self.stage2(level1)
+        return {"level1": level1, "level2": level2, "level3": self.stage3(level2)}
+
+
+class MobileNetRetinaFace(RetinaFace):
+    """RetinaFace on `MobileNetBody`; the package's own constructor knows ResNet-50 only, so it is not called."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        self.body = MobileNetBody()
+        self.fpn = FPN([64, 128, 256], 64)
+        self.ssh1, self.ssh2, self.ssh3 = SSH(64, 64), SSH(64, 64), SSH(64, 64)
+        self.ClassHead = self._make_class_head()
+        self.BboxHead = self._make_bbox_head()
+        self.LandmarkHead = self._make_landmark_head()
+
+
+def _resnet50() -> RetinaFace:
+    """As `retinaface.predict_single.Model` builds it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the package names torchvision's weights in the deprecated way
+        return RetinaFace("Resnet50", False, 256, {"layer2": 1, "layer3": 2, "layer4": 3}, 256)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network and the input it was trained on: (pixel 0-255 - mean) / deviation, both in RGB order."""
+
+    build: Callable[[], RetinaFace]
+    trained_on: str  # the order of its input's channels, "RGB" or "BGR"
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+VARIANTS = {
+    "mobilenet0.25": Variant(MobileNetRetinaFace, "BGR", (123.0, 117.0, 104.0), (1.0, 1.0, 1.0)),
+    "resnet50": Variant(_resnet50, "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+}
+"""Inputs: biubug6/Pytorch_Retinaface detect.py; retinaface-pytorch predict_single.py (albumentations' default)."""
+
+
+def prior_boxes(height: int, width: int) -> np.ndarray:
+    """float32 (P, 4): centre x, centre y, width, height of every prior in pixels of the scaled frame.
+
+    In the order of the network's outputs: level, row, column, side. The package's `priorbox` gives the same as parts
+    of the picture's size, by loops that take longer than the network.
+    """
+    levels = []
+    for stride, sides in zip(STRIDES, PRIOR_SIDES, strict=True):
+        rows, columns = -(-height // stride), -(-width // stride)
+        y, x, side = np.meshgrid(np.arange(rows) + 0.5, np.arange(columns) + 0.5, sides, indexing="ij")
+        levels.append(np.stack([x * stride, y * stride, side, side], axis=-1).reshape(-1, 4))
+    return np.concatenate(levels).astype(np.float32)
+
+
+def load_network(name: str, weights: bytes) -> RetinaFace:
+    """The network `name` of `VARIANTS` with these weights, in evaluation mode, for RGB pixels 0-255 minus its mean.
+
+    Batch norms, the order of the channels and the deviation are folded into the convolutions.
+    weights: a file of `torch.save(state_dict)`; names may carry the "module." of DataParallel.
+    Raises ValueError that says what is wrong with the name or the weights, and what would be right.
+    """
+    if name not in VARIANTS:
+        raise ValueError(f"no RetinaFace network is called {name!r}; choose one of {sorted(VARIANTS)}")
+    with torch.device("meta"):
+        network = VARIANTS[name].build()
+    state = _read_state_dict(name, weights)
+    _check_fit(name, network.state_dict(), state)
+    network.load_state_dict(state, assign=True)
+    network.eval().requires_grad_(False)
+    _fold_batch_norms(network)
+    _fold_input(network, VARIANTS[name])
+    return network
+
+
+def _read_state_dict(name: str, weights: bytes) -> OrderedDict[str, Tensor]:
+    try:
+        state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen kinds for bytes that are no checkpoint
+        raise ValueError(
+            f"the weights for {name} ({len(weights)} bytes) are not a PyTorch checkpoint of plain tensors "
+            f"({type(error).__name__}); "
+            "give the file that torch.save(network.state_dict()) made, not an archive or a web page around it"
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(
+            f"the weights for {name} hold no state dict (names to tensors) but a {type(state).__name__}; "
+            "save network.state_dict()"
+        )
+    return OrderedDict((key.removeprefix("module."), value) for key, value in state.items())
+
+
+def _check_fit(name: str, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    missing = [key for key in wanted if key not in given and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in given if key not in wanted]
+    shapes = [
+        f"{key} is {tuple(given[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in given and given[key].shape != wanted[key].shape
+    ]
+    if missing or unexpected or shapes:
+        problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+        listed = [f"{len(found)} {what} ({_first(found)})" for what, found in problems.items() if found]
+        raise ValueError(
+            f"the weights do not fit RetinaFace {name}: tensors {'; '.join(listed)}. Check that they belong to this "
+            f"network and not to another of {sorted(VARIANTS)}"
+        )
+
+
+def _first(found: list[str], most: int = 3) -> str:
+    return ", ".join([*found[:most], "..."] if len(found) > most else found)
+
+
+def _fold_batch_norms(module: nn.Module) -> None:
+    """Every convolution directly followed by a batch norm among a module's children becomes one convolution."""
+    children = list(module.named_children())
+    for (conv_name, conv), (norm_name, norm) in zip(children, children[1:], strict=False):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
+            setattr(module, norm_name, nn.Identity())
+    for _, child in children:
+        _fold_batch_norms(child)
+
+
+def _fold_input(network: nn.Module, variant: Variant) -> None:
+    """The first convolution takes RGB undivided. The mean stays outside: the zeros of the padding stand for it."""
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    weight_OCHW = first.weight if variant.trained_on == "RGB" else first.weight.flip(1)
+    deviation_C = torch.tensor(variant.deviation)
+    first.weight = nn.Parameter(weight_OCHW / deviation_C[:, None, None], requires_grad=False)

@@ -1,0 +1,186 @@
+"""The training loop of the student over any iterable of batches; plain torch, one process of possibly several.
+
+Shape letters: B windows, F bins, L frames, E = 8 emotions.
+"""
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from modeling.distillation import distillation_loss
+from modeling.recipes import StudentRecipe
+from modeling.student import Student, build_student
+
+MASKED_PART = 0.2
+MASKS = 2  # in each direction; together they hide at most MASKED_PART
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device, seed: int, stage: int) -> Iterator[None]:
+    """Seeds torch inside the block, and gives the caller's random state back after it."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed * 100_003 + stage)
+        yield
+
+
+def spec_augment(spectrogram_BFL: Tensor) -> Tensor:
+    """Sets random runs of bins and of frames to zero, the mean of a normalised spectrogram (SpecAugment).
+
+    Two runs in each direction for each clip, each up to a tenth of it; from torch's global generator.
+    """
+    hidden = torch.zeros_like(spectrogram_BFL, dtype=torch.bool)
+    clips, device = len(spectrogram_BFL), spectrogram_BFL.device
+    for axis in (1, 2):
+        size = spectrogram_BFL.shape[axis]
+        place = torch.arange(size, device=device)
+        for _ in range(MASKS):
+            length = torch.rand(clips, 1, device=device) * (MASKED_PART / MASKS * size)
+            first = torch.rand(clips, 1, device=device) * (size - length)
+            run = (place >= first) & (place < first + length)
+            hidden |= run.unsqueeze(3 - axis)
+    return spectrogram_BFL.masked_fill(hidden, 0)
+
+
+class TrainedNetwork(nn.Module):
+    """What a data-parallel wrapper goes around: waveforms to logits, with augmentation while training."""
+
+    def __init__(self, student: Student, augmented: bool):
+        super().__init__()
+        self.student = student
+        self.augmented = augmented
+
+    def forward(self, speech_BT: Tensor) -> Tensor:
+        spectrogram_BFL = self.student.spectrogram(speech_BT)
+        if self.augmented and self.training:
+            spectrogram_BFL = spec_augment(spectrogram_BFL)
+        return self.student.outputs(spectrogram_BFL)[0]
+
+
+class StudentTrainer:
+    """Holds everything that `state()` saves, so that a resumed run equals an uninterrupted one.
+
+    wrap: puts data parallelism around the network (for example ray.train.torch.prepare_model); every one of world_size
+    processes must then be given the same number of batches. Random numbers are drawn from (seed, epoch) alone.
+    """
+
+    def __init__(
+        self,
+        recipe: StudentRecipe,
+        device: torch.device | str,
+        world_size: int = 1,
+        wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+    ):
+        self.recipe, self.device, self.world_size = recipe, torch.device(device), world_size
+        with seeded(self.device, recipe.seed, 0):
+            self.network = build_student(recipe.student).to(self.device)
+        self.average = copy.deepcopy(self.network).eval() if recipe.ema_decay else None
+        self.wrapped = wrap(TrainedNetwork(self.network, recipe.spec_augment))
+        self.optimizer = self._optimizer()
+        self.epoch = 0  # epochs done
+        self.step = 0  # optimiser steps done
+
+    @property
+    def student(self) -> Student:
+        """The student to evaluate and to save: the moving average where the recipe keeps one."""
+        return self.average or self.network
+
+    def state(self) -> dict:
+        """What `load_state` needs, at the end of an epoch; the tensors are live, so save it before the next one."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+        }
+
+    def load_state(self, state: dict) -> None:
+        self.network.load_state_dict(state["network"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step = state["epoch"], state["step"]
+
+    def run_epoch(self, batches: Iterable[dict[str, Tensor]], epoch: int) -> dict:
+        """Trains on batches of `speech` int16 (B, 64384) and `target` float32 (B, E), raw teacher logits of the window.
+
+        epoch counts from 0. Returns epochs and steps done, mean loss (over all processes), lr, windows (of this
+        process), and the seconds spent waiting for data and computing. A loss or gradient that is not finite raises
+        FloatingPointError before the weights move, on every process alike.
+        """
+        lr = self.recipe.learning_rate(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.wrapped.train()
+        losses, windows, data_wait_s, began = [], 0, 0.0, time.perf_counter()
+        source = iter(batches)
+        with seeded(self.device, self.recipe.seed, epoch + 1):
+            while True:
+                asked = time.perf_counter()
+                batch = next(source, None)
+                data_wait_s += time.perf_counter() - asked
+                if batch is None:
+                    break
+                losses.append(self._train_on(batch))
+                windows += len(batch["speech"])
+        if not losses:
+            raise ValueError(
+                f"epoch {epoch} got no batch; there is less training data than one batch of {self.recipe.batch_size}"
+            )
+        self.epoch = epoch + 1
+        loss = self._mean_over_processes(sum(losses) / len(losses))
+        compute_s = time.perf_counter() - began - data_wait_s
+        seconds = {"data_wait_s": data_wait_s, "compute_s": compute_s}
+        return {"epoch": self.epoch, "step": self.step, "loss": loss, "lr": lr, "windows": windows, **seconds}
+
+    def _train_on(self, batch: dict[str, Tensor]) -> float:
+        speech_BT = batch["speech"].to(self.device, non_blocking=True)
+        target_BE = batch["target"].to(self.device, non_blocking=True)
+        loss = distillation_loss(self.wrapped(speech_BT), target_BE, self.recipe.temperature)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.grad_clip or math.inf)
+        value = loss.item()
+        # The norm is of the averaged gradient: where one process fails, all see it, and none waits for the others.
+        if not (math.isfinite(value) and torch.isfinite(norm)):
+            raise FloatingPointError(
+                f"loss {value}, gradient norm {norm.item()} at step {self.step}: look for targets that are not finite, "
+                f"or lower lr_start ({self.recipe.lr_start}); the last checkpoint is good"
+            )
+        self.optimizer.step()
+        self.step += 1
+        self._update_average()
+        return value
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        if not self.average:
+            return
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        for ours, theirs in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if ours.dtype.is_floating_point:
+                ours.lerp_(theirs, 1 - decay)
+            else:
+                ours.copy_(theirs)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        recipe, parameters = self.recipe, list(self.network.parameters())
+        if recipe.optimiser == "sgd":
+            return torch.optim.SGD(
+                parameters, lr=recipe.lr_start, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            )
+        matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim == 1]
+        groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=recipe.lr_start)
+
+    def _mean_over_processes(self, value: float) -> float:
+        if self.world_size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(total)
+        return total.item() / self.world_size

@@ -1,0 +1,278 @@
+"""Decoding in a child process with a deadline: a video that crashes or hangs the native decoder costs itself alone.
+
+The child is a bare `python -c` that imports only what decodes: no torch, no ray, and not the caller's main module,
+which multiprocessing's spawn would import again. It ends with its parent: the kernel kills it on Linux; elsewhere it
+reads the end of the socket, or its own alarm ends a decoder that hangs.
+"""
+
+import ctypes
+import math
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import media, messages
+from pipeline.frames import FRAME_RATE, SampledFrames, sample_frames
+from pipeline.rejects import Rejected, RejectReason
+from pipeline.speech import read_speech
+
+UNKNOWN_SPAN_S = 600.0  # assumed where neither the request nor the file's header tells how long the span is
+ALARM_AFTER_S = 10.0  # the child's own alarm rings this long after the caller's deadline
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+CHILD_COMMAND = "from pipeline.decoding import serve; serve()"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeRequest:
+    """One span [start_s, end_s) to decode; end_s None is the end of the file. `speech` False leaves the sound out."""
+
+    video_path: str
+    audio_path: str
+    start_s: float
+    end_s: float | None
+    longest_side_px: int | None = 1280
+    decoder: str = "pyav"
+    pictures_per_s: float | None = None
+    speech: bool = True
+
+
+@dataclass(frozen=True)
+class DecodedUtterance:
+    """`speech`: int16 (n,) at 16 kHz, or None where it was not asked for. `decode_s`: seconds of work in the child."""
+
+    frames: SampledFrames
+    speech: np.ndarray | None
+    decode_s: float
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """Seconds to open the files, and seconds for each second of media. The default is 30 s, for slow storage, and
+    5 x the span: about twenty times what 1080p takes on one core."""
+
+    to_open_s: float = 30.0
+    per_media_s: float = 5.0
+
+    def of(self, span_s: float) -> float:
+        return self.to_open_s + self.per_media_s * span_s
+
+
+class IsolatedDecoder:
+    """Decodes one request after another in a child process. `submit` does not wait; `result` does, so the caller can
+    work on one utterance while the child decodes the next.
+
+    The child is replaced after `max_requests`, because decoders leak memory, and whenever it has died. A request that
+    crashes it is tried once more in a new child, so that memory spoilt by an earlier video is not held against this
+    one. On Linux the child also ends with the thread that called `submit`; that costs a restart, nothing else.
+    """
+
+    def __init__(self, deadline: Deadline = Deadline(), max_requests: int = 500):  # noqa: B008 (frozen)
+        self.deadline = deadline
+        self.max_requests = max_requests
+        self._child: _Child | None = None
+        self._request: DecodeRequest | None = None
+
+    def __enter__(self) -> "IsolatedDecoder":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    @property
+    def child_pid(self) -> int | None:
+        return self._child and self._child.process.pid
+
+    def close(self) -> None:
+        """Ends the child; a request in work is dropped."""
+        self._drop_child()
+        self._request = None
+
+    def submit(self, request: DecodeRequest) -> None:
+        """Starts decoding. The result of the request before must have been fetched."""
+        assert self._request is None, "fetch result() before the next submit()"
+        if self._child is not None and (self._child.requests >= self.max_requests or not self._child.is_alive()):
+            self._drop_child()
+        self._request = request
+        self._send()
+
+    def result(self) -> DecodedUtterance:
+        """The frames and speech of the request. Raises Rejected: what the decoder found, DECODER_CRASHED or
+        DECODER_TIMEOUT. An error in the child's own code is raised with its traceback as a note."""
+        assert self._request is not None, "submit() a request before result()"
+        try:
+            try:
+                reply = self._child.receive()
+            except _ChildDied:
+                self._drop_child()
+                self._send()
+                reply = self._child.receive()
+        except BaseException as error:
+            self._drop_child()
+            if isinstance(error, _ChildDied):
+                raise Rejected(RejectReason.DECODER_CRASHED, str(error)) from None
+            raise
+        finally:
+            self._request = None
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def _send(self) -> None:
+        if self._child is None:
+            self._child = _Child()
+        self._child.send(self._request, self.deadline)
+
+    def _drop_child(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+
+class _ChildDied(Exception):
+    pass
+
+
+class _Child:
+    """The parent's end of one decoder process."""
+
+    def __init__(self):
+        self.socket, theirs = socket.socketpair()
+        with theirs:
+            fd = theirs.fileno()
+            paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-c", CHILD_COMMAND, str(fd), str(os.getpid())],
+                pass_fds=[fd],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        self.requests = 0
+        self.until = 0.0
+        self.deadline = Deadline()
+
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.socket.close()
+
+    def send(self, request: DecodeRequest, deadline: Deadline) -> None:
+        self.requests += 1
+        self.deadline = deadline
+        self.until = time.monotonic() + deadline.to_open_s
+        try:
+            messages.send(self.socket, (request, deadline))
+        except OSError:  # it has just died; receive() says of what
+            pass
+
+    def receive(self) -> DecodedUtterance | Exception:
+        try:
+            span_s = self._message()
+            if isinstance(span_s, float):
+                self.until += self.deadline.per_media_s * span_s
+                reply = self._message()
+            else:
+                reply = span_s
+            if isinstance(reply, Exception):
+                return reply
+            shapes, indices, times_s, speech_samples, decode_s = reply
+            images = [messages.receive_array(self.socket, shape, np.uint8) for shape in shapes]
+            has_speech = speech_samples is not None
+            speech = messages.receive_array(self.socket, (speech_samples,), np.int16) if has_speech else None
+        except (EOFError, OSError):
+            raise self._death() from None
+        return DecodedUtterance(SampledFrames(images, indices, times_s), speech, decode_s)
+
+    def _message(self) -> object:
+        """Waits until the deadline, but takes what is there already even after it: the caller may have been busy."""
+        ready, _, _ = select.select([self.socket], [], [], max(0.0, self.until - time.monotonic()))
+        if not ready:
+            raise Rejected(RejectReason.DECODER_TIMEOUT, "the decoder did not answer before its deadline")
+        return messages.receive(self.socket)
+
+    def _death(self) -> Exception:
+        self.socket.close()  # a child that still lives has nobody to talk to
+        code = self.process.wait()
+        if code == -signal.SIGALRM:
+            return Rejected(RejectReason.DECODER_TIMEOUT, "the decoder did not finish before its deadline")
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return _ChildDied(f"the decoder process {how}, twice in a row on this file")
+
+
+def serve() -> None:
+    """The child: answers requests on the socket whose descriptor is its first argument until that closes."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    _die_with_parent(int(sys.argv[2]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    while True:
+        try:
+            request, deadline = messages.receive(connection)
+            _answer(connection, request, deadline)
+        except (EOFError, ConnectionError):
+            return
+
+
+def _die_with_parent(parent_pid: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it died before the line above
+        sys.exit(1)
+
+
+def _answer(connection: socket.socket, request: DecodeRequest, deadline: Deadline) -> None:
+    started = time.perf_counter()
+    try:
+        signal.alarm(math.ceil(deadline.to_open_s + ALARM_AFTER_S))
+        span_s = _span_s(request)
+        messages.send(connection, span_s)
+        signal.alarm(math.ceil(deadline.of(span_s) + ALARM_AFTER_S))
+        frames = sample_frames(
+            request.video_path,
+            request.start_s,
+            request.end_s,
+            request.longest_side_px,
+            request.decoder,
+            request.pictures_per_s,
+        )
+        speech = read_speech(request.audio_path, request.start_s, request.end_s) if request.speech else None
+    except Exception as error:
+        signal.alarm(0)
+        messages.send(connection, _portable(error))
+        return
+    signal.alarm(0)
+    shapes = [image.shape for image in frames.images]
+    speech_samples = None if speech is None else len(speech)
+    decode_s = time.perf_counter() - started
+    messages.send(connection, (shapes, frames.indices, frames.times_s, speech_samples, decode_s))
+    for array in frames.images if speech is None else [*frames.images, speech]:
+        messages.send_array(connection, array)
+
+
+def _span_s(request: DecodeRequest) -> float:
+    """Seconds of media that the request may have to read, for its deadline."""
+    if request.end_s is not None:
+        return float(max(0.0, request.end_s - request.start_s))
+    if Path(request.video_path).is_dir():
+        return sum(1 for _ in Path(request.video_path).glob("*.jpg")) / (request.pictures_per_s or FRAME_RATE)
+    with media.open_container(request.video_path) as container:
+        return float(media.duration_s(container) or UNKNOWN_SPAN_S)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error as it can be sent: with its traceback as a note, or as text where it cannot be pickled."""
+    if isinstance(error, Rejected):
+        return error
+    trace = "".join(traceback.format_exception(error))
+    error.add_note(f"in the decoder process:\n{trace}")
+    return error if messages.can_send(error) else RuntimeError(trace)

@@ -1,0 +1,230 @@
+"""From an utterance to the crops of one face and its speech: decode, detect, track, choose, crop, in one operator.
+
+Frames live and die inside this operator; what leaves it are small crops and FLAC.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import ray
+
+from cluster import storage
+from cluster.failures import UserError
+from modeling.face_input import centre_crop_fraction, square_crops
+from modeling.retinaface import Faces, load_detector
+from modeling.teacher import CropRule
+from pipeline.decoding import DecodedUtterance, DecodeRequest, IsolatedDecoder
+from pipeline.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
+from pipeline.frames import SampledFrames
+from pipeline.rejects import Rejected, RejectReason
+from pipeline.schema import DISTILLATION_SCHEMA
+from pipeline.speech import encode_flac, require_speech
+from pipeline.weights import Weights
+
+CROPPED_SCHEMA = DISTILLATION_SCHEMA.append(pa.field("crops", pa.binary()))
+"""The distillation row on its way: crops are n x side x side (x 3) uint8, the teacher's columns are still null."""
+
+SOUND_REASONS = (RejectReason.NO_AUDIO_STREAM, RejectReason.DAMAGED_AUDIO)
+THUMBNAIL_SIDE_PX = 72
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropOptions:
+    """What decides the crops and the stored speech."""
+
+    decoder: str = "pyav"
+    """Video decoder: pyav or decord."""
+    longest_side_px: int = 1280
+    """Larger frames are scaled down to this many pixels on their longest side while decoding."""
+    without_speech: bool = False
+    """Label utterances that have no usable sound too (faces only); by default they are rejects."""
+    thumbnails: int = 8
+    """Small pictures of the labelled face kept in each row, for people to look at (0: none)."""
+
+
+class FaceCropper:
+    """Ray Data callable: manifest rows -> rows of `CROPPED_SCHEMA`; a bad item becomes a reject row."""
+
+    def __init__(self, options: CropOptions, crops: CropRule, detector: ray.ObjectRef, device: str = "cpu"):
+        weights: Weights = ray.get(detector)
+        self.options = options
+        self.crops = crops
+        self.detector = load_detector(weights.name, weights.data, device=device)
+        self.decoder = IsolatedDecoder()
+
+    def __call__(self, utterances: pa.Table) -> pa.Table:
+        rows = utterances.to_pylist()
+        with SourceFiles() as sources:
+            cropped = [self._finish(row, decoded) for row, decoded in self._decoded_ahead(rows, sources)]
+        return pa.Table.from_pylist(cropped, schema=CROPPED_SCHEMA)
+
+    def _decoded_ahead(
+        self, rows: list[dict], sources: "SourceFiles"
+    ) -> Iterator[tuple[dict, DecodedUtterance | Rejected]]:
+        """Each row with its decoded media; the next row's decoding has begun when this one is handed out."""
+        waiting = None
+        for row in [*rows, None]:
+            ready = None if waiting is None else (waiting, self._collect())
+            waiting = row
+            if row is not None:
+                self._submit(row, sources)
+            if ready is not None:
+                yield ready
+
+    def _submit(self, row: dict, sources: "SourceFiles") -> None:
+        self.problem = None
+        try:
+            self.request = DecodeRequest(
+                video_path=sources.path(row["video_uri"]),
+                audio_path=sources.path(row["audio_uri"]),
+                start_s=row["start_s"],
+                end_s=row["end_s"],
+                # boxes in pixels are those of the frame as it was, so it must not be scaled
+                longest_side_px=None if row["face_boxes_unit"] == "pixels" else self.options.longest_side_px,
+                decoder=self.options.decoder,
+                pictures_per_s=row["pictures_per_s"],
+            )
+            self.decoder.submit(self.request)
+        except Rejected as problem:
+            self.problem = problem
+
+    def _collect(self) -> DecodedUtterance | Rejected:
+        if self.problem is not None:
+            return self.problem
+        try:
+            return self.decoder.result()
+        except Rejected as problem:
+            if not self.options.without_speech or problem.reason not in SOUND_REASONS or not self.request.speech:
+                return problem
+            self.request = dataclasses.replace(self.request, speech=False)
+            self.decoder.submit(self.request)
+            return self._collect()
+
+    def _finish(self, row: dict, decoded: DecodedUtterance | Rejected) -> dict:
+        out = {name: row[name] for name in DISTILLATION_SCHEMA.names if name in row}
+        try:
+            if isinstance(decoded, Rejected):
+                raise decoded
+            return out | self._speech_columns(decoded) | self._face_columns(row, decoded)
+        except Rejected as problem:
+            return out | {"reject_reason": problem.reason.value, "reject_detail": problem.detail}
+
+    def _speech_columns(self, decoded: DecodedUtterance) -> dict:
+        if not self.options.without_speech:
+            require_speech(decoded.speech)
+        speech = decoded.speech
+        return {
+            "decode_s": decoded.decode_s,
+            "speech_flac": None if speech is None else encode_flac(speech),
+            "speech_samples": 0 if speech is None else len(speech),
+        }
+
+    def _face_columns(self, row: dict, decoded: DecodedUtterance) -> dict:
+        start = time.perf_counter()
+        frames = decoded.frames
+        tracks = link_faces(self._faces(row, frames), frames.indices, shot_cuts(frames.images))
+        if not tracks:
+            raise Rejected(RejectReason.NO_FACE, f"no face in {len(frames.images)} sampled frames")
+        chosen, ambiguous = choose_track(tracks, len(frames.images))
+        track = tracks[chosen]
+        at = np.searchsorted(frames.indices, track.frame_indices)
+        images = [frames.images[i] for i in at]
+        crops = np.concatenate(
+            [
+                square_crops(image, box[None], self._crop_scale(row), self.crops.side_px, self.crops.grey)
+                for image, box in zip(images, track.boxes_N4, strict=True)
+            ]
+        )
+        height, width = frames.images[0].shape[:2]
+        to_parts_4 = 1 / np.array([width, height, width, height], np.float32)
+        return {
+            "crops": crops.tobytes(),
+            "frame_indices": track.frame_indices,
+            "frame_times_s": frames.times_s[at],
+            "frame_boxes": (track.boxes_N4 * to_parts_4).tolist(),
+            "frame_scores": track.scores,
+            "frames_sampled": len(frames.images),
+            "face_tracks": [_track_row(each, to_parts_4) for each in tracks],
+            "labelled_track": chosen,
+            "face_is_ambiguous": ambiguous,
+            **self._thumbnail_columns(images, track, frames.times_s[at]),
+            "detector": self._face_source(row),
+            "detect_s": time.perf_counter() - start,
+        }
+
+    def _faces(self, row: dict, frames: SampledFrames) -> list[Faces]:
+        """Faces of each frame: the whole-frame rule for face tracks, given boxes, or the detector."""
+        if row["face_context"] is not None:
+            boxes = [centre_crop_fraction(image, row["face_context"]) for image in frames.images]
+            return [Faces.given(box) for box in boxes]
+        if row["face_boxes"]:
+            return [_given_box(row, time_s, image) for time_s, image in zip(frames.times_s, frames.images, strict=True)]
+        return self.detector(frames.images)
+
+    def _face_source(self, row: dict) -> str:
+        if row["face_context"] is not None:
+            return f"face track with context {row['face_context']:g}"
+        return "manifest boxes" if row["face_boxes"] else self.detector.fingerprint
+
+    def _crop_scale(self, row: dict) -> float:
+        """A face track is cut as the published teachers were fed, to the box in its middle; any other box gets the rule."""
+        return 1.0 if row["face_context"] is not None else self.crops.scale
+
+    def _thumbnail_columns(self, images: list[np.ndarray], track: FaceTrack, times_s: np.ndarray) -> dict:
+        chosen = np.unique(
+            np.linspace(0, len(images) - 1, min(self.options.thumbnails, len(images))).round().astype(int)
+        )
+        return {
+            "thumbnails": [_jpeg(images[i], track.boxes_N4[i]) for i in chosen],
+            "thumbnail_times_s": times_s[chosen],
+        }
+
+
+class SourceFiles:
+    """Local paths of the files of a block; each remote file is copied once and dropped when the block is done."""
+
+    def __enter__(self) -> "SourceFiles":
+        self.stack = contextlib.ExitStack()
+        self.paths: dict[str, str] = {}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+    def path(self, uri: str) -> str:
+        if uri not in self.paths:
+            try:
+                self.paths[uri] = self.stack.enter_context(storage.local_copy(uri))
+            except UserError as problem:
+                missing = isinstance(problem.__cause__, FileNotFoundError)
+                reason = RejectReason.FILE_NOT_FOUND if missing else RejectReason.STORAGE_ERROR
+                raise Rejected(reason, str(problem)) from problem
+        return self.paths[uri]
+
+
+def _given_box(row: dict, time_s: float, image: np.ndarray) -> Faces:
+    """The manifest's box that is nearest in time, in pixels of the decoded frame."""
+    nearest = min(row["face_boxes"], key=lambda box: abs(box["time_s"] - time_s))
+    box = np.array([[nearest[side] for side in ("x0", "y0", "x1", "y1")]], np.float32)
+    if row["face_boxes_unit"] == "relative":
+        box *= np.tile(np.array(image.shape[1::-1], np.float32), 2)
+    return Faces.given(box)
+
+
+def _track_row(track: FaceTrack, to_parts_4: np.ndarray) -> dict:
+    return {
+        "frame_indices": track.frame_indices,
+        "boxes": (track.boxes_N4 * to_parts_4).tolist(),
+        "scores": track.scores,
+    }
+
+
+def _jpeg(image: np.ndarray, box_4: np.ndarray) -> bytes:
+    crop = square_crops(image, box_4[None], 1.3, THUMBNAIL_SIDE_PX, grey=False)[0]
+    return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

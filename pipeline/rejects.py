@@ -1,0 +1,58 @@
+"""Why an utterance can be set aside. A reject is a row of the distillation set, not an error."""
+
+from enum import StrEnum
+
+
+class RejectReason(StrEnum):
+    """One value a cause; where several apply, the first of this order is given."""
+
+    FILE_NOT_FOUND = "file_not_found"
+    STORAGE_ERROR = "storage_error"
+    EMPTY_FILE = "empty_file"
+    TRUNCATED = "truncated"
+    NOT_A_VIDEO = "not_a_video"
+    NO_VIDEO_STREAM = "no_video_stream"
+    UNSUPPORTED_CODEC = "unsupported_codec"
+    DECODER_CRASHED = "decoder_crashed"
+    DECODER_TIMEOUT = "decoder_timeout"
+    NO_FRAMES = "no_frames"
+    DAMAGED_VIDEO = "damaged_video"
+    NO_AUDIO_STREAM = "no_audio_stream"
+    DAMAGED_AUDIO = "damaged_audio"
+    TOO_SHORT = "too_short"
+    SILENT = "silent"
+    NO_FACE = "no_face"
+    TEACHER_NOT_FINITE = "teacher_not_finite"
+
+
+EXPLANATIONS = {
+    RejectReason.FILE_NOT_FOUND: "the video, its frame folder or its audio file is not where the manifest says",
+    RejectReason.STORAGE_ERROR: "the storage did not deliver the file after retries",
+    RejectReason.EMPTY_FILE: "the file has no bytes",
+    RejectReason.TRUNCATED: "the file begins as a video but its end (with the index) is missing",
+    RejectReason.NOT_A_VIDEO: "the file is not in any container format that the decoder knows",
+    RejectReason.NO_VIDEO_STREAM: "the file holds no video stream",
+    RejectReason.UNSUPPORTED_CODEC: "no decoder for this video codec is built in",
+    RejectReason.DECODER_CRASHED: "the decoder process died on this file",
+    RejectReason.DECODER_TIMEOUT: "the decoder did not finish within the deadline",
+    RejectReason.NO_FRAMES: "no frame lies in the utterance's time span",
+    RejectReason.DAMAGED_VIDEO: "the video stream cannot be decoded in the utterance's time span",
+    RejectReason.NO_AUDIO_STREAM: "the file holds no audio stream, so there is no speech to learn from",
+    RejectReason.DAMAGED_AUDIO: "the audio stream cannot be decoded in the utterance's time span",
+    RejectReason.TOO_SHORT: "the utterance is shorter than one second, the least the method supports",
+    RejectReason.SILENT: "the mean level of the sound is below -60 dB",
+    RejectReason.NO_FACE: "no face was found in any sampled frame",
+    RejectReason.TEACHER_NOT_FINITE: "the teacher gave NaN or infinity for a face",
+}
+
+
+class Rejected(Exception):
+    """Raised where a cause is found; the labelling turns it into the row's `reject_reason` and `reject_detail`."""
+
+    def __init__(self, reason: RejectReason, detail: str):
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

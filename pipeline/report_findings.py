@@ -1,0 +1,95 @@
+"""What the evaluation says, as tables and as plain sentences with the numbers in them."""
+
+from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
+from pipeline.schema import SPLITS
+
+PAPER_UTTERANCES = 153_516
+"""Utterances of VoxCeleb1, the set of the paper (section 7.2: 148,642 + 4,874)."""
+SMALL_SHARE = 0.05
+CHANCE = 0.5
+
+SPLIT_MEANINGS = {
+    "train": "the utterances the student learned from",
+    "val": "not learned from, but used to choose the checkpoint",
+    "heard": "test: new utterances of speakers that the student learned from",
+    "unheard": "test: speakers that the student never heard",
+}
+
+
+def split_order(split: str) -> tuple[int, str]:
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
+
+
+def counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def auc_tables(evaluations: dict[str, dict]) -> list[dict]:
+    """One table a split, in the order of `SPLITS`."""
+    return [
+        {
+            "split": split,
+            "meaning": SPLIT_MEANINGS.get(split, ""),
+            "evaluation": evaluations[split],
+            "rows": [{"emotion": emotion, **evaluations[split]["auc"][emotion]} for emotion in EMOTIONS],
+            "mean_of": ", ".join(FREQUENT_EMOTIONS),
+        }
+        for split in sorted(evaluations, key=split_order)
+    ]
+
+
+def _estimated(evaluations: dict[str, dict]) -> list[dict]:
+    cells = [cell for evaluation in evaluations.values() for cell in evaluation["auc"].values()]
+    return [cell for cell in cells if cell["value"] is not None and cell["low"] is not None]
+
+
+def size_limits(labelled: int, videos: int, speakers: int, speech_s: float) -> list[str]:
+    """How much was learned from, against the paper."""
+    share = labelled / PAPER_UTTERANCES
+    said = [
+        f"The set has {counted(labelled, 'labelled utterance')} ({speech_s:,.0f} s of speech) of {counted(videos, 'video')} and "
+        f"{counted(speakers, 'speaker')}. The paper used {PAPER_UTTERANCES:,} utterances; this is {100 * share:.2g} % of that."
+    ]
+    if share < SMALL_SHARE:
+        said.append(
+            "A set of this size shows that every step works: faces are found, the teacher labels them, the student learns "
+            "from the labels, and the result is measured. The student here proves the machinery, not speech emotion recognition."
+        )
+    return said
+
+
+def evaluation_limits(evaluations: dict[str, dict]) -> list[str]:
+    """What the AUC values can and cannot show, computed from their intervals."""
+    said = []
+    cells = _estimated(evaluations)
+    missing = sum(len(evaluation["auc"]) for evaluation in evaluations.values()) - len(cells)
+    if cells:
+        unclear = sum(cell["low"] <= CHANCE <= cell["high"] for cell in cells)
+        width = sum(cell["high"] - cell["low"] for cell in cells) / len(cells)
+        said.append(
+            f"Of the {counted(len(cells), 'AUC value')} with an interval, {unclear} cannot be told from guessing: the interval "
+            f"includes {CHANCE}. The intervals are {width:.2f} wide on average, on a scale that goes from 0 to 1."
+        )
+    if missing:
+        said.append(
+            f"{counted(missing, 'AUC value')} could not be estimated with an interval, because too few utterances have the "
+            "emotion as their dominant one, or all of them have it."
+        )
+    if evaluations and not set(evaluations) & {"heard", "unheard"}:
+        said.append(
+            "There was no test split: nothing here says how the student does on speech that it did not learn from."
+        )
+    by_utterance = [
+        split for split in sorted(evaluations, key=split_order) if evaluations[split]["resampled"] == "utterances"
+    ]
+    if by_utterance:
+        said.append(
+            f"The intervals of {', '.join(by_utterance)} resample utterances, because there are too few speakers to resample. "
+            "They are too narrow for a statement about new speakers."
+        )
+    if evaluations:
+        said.append(
+            "The truth in these tables is the teacher's dominant emotion, read from the face. They measure agreement with the "
+            "teacher; how a person would judge the voice was not asked."
+        )
+    return said

@@ -1,0 +1,158 @@
+"""A video that kills or hangs its decoder costs itself alone. The faults are real: a segfault, a hang, a SIGKILL."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.decoding import Deadline, DecodeRequest, IsolatedDecoder
+from pipeline.frames import sample_frames
+from pipeline.rejects import Rejected, RejectReason
+from pipeline.speech import read_speech
+
+needs_pidfd = pytest.mark.skipif(sys.platform != "linux", reason="waits for a process by its Linux pidfd")
+HASTY = Deadline(to_open_s=1.0, per_media_s=0.0)
+
+
+@pytest.fixture(scope="module")
+def clip(data_dir) -> str:
+    return str(data_dir / "video" / "unlabelled" / "SadTalker_WDA_EdMarkey0_000.mp4")
+
+
+def request_for(clip: str, **changes) -> DecodeRequest:
+    return DecodeRequest(**{"video_path": clip, "audio_path": clip, "start_s": 1.0, "end_s": 2.5, **changes})
+
+
+def decode(decoder: IsolatedDecoder, request: DecodeRequest):
+    """The utterance, or the reason why there is none."""
+    decoder.submit(request)
+    try:
+        return decoder.result()
+    except Rejected as rejected:
+        return rejected.reason
+
+
+def assert_is_whole(utterance) -> None:
+    assert len(utterance.frames.images) == 7
+    assert len(utterance.speech) == 24_000
+
+
+def test_the_child_gives_what_the_decoders_give(clip):
+    with IsolatedDecoder() as decoder:
+        got = decode(decoder, request_for(clip))
+    frames, speech = sample_frames(clip, 1.0, 2.5), read_speech(clip, 1.0, 2.5)
+    assert all(np.array_equal(a, b) for a, b in zip(got.frames.images, frames.images, strict=True))
+    assert got.frames.indices.tolist() == frames.indices.tolist()
+    assert got.frames.times_s.tolist() == frames.times_s.tolist()
+    assert np.array_equal(got.speech, speech)
+    assert got.decode_s > 0
+
+
+def test_a_segfault_costs_one_utterance(clip):
+    with IsolatedDecoder() as decoder:
+        assert_is_whole(decode(decoder, request_for(clip)))
+        poison = request_for(clip, decoder="poison_decoders:segfault")
+        assert decode(decoder, poison) == RejectReason.DECODER_CRASHED
+        assert_is_whole(decode(decoder, request_for(clip)))
+
+
+def test_a_hang_costs_one_utterance_and_its_deadline(clip):
+    with IsolatedDecoder(HASTY) as decoder:
+        poison = request_for(clip, decoder="poison_decoders:hang")
+        assert decode(decoder, poison) == RejectReason.DECODER_TIMEOUT
+    with IsolatedDecoder() as decoder:
+        assert_is_whole(decode(decoder, request_for(clip)))
+
+
+def test_a_crash_that_the_video_does_not_repeat_is_not_held_against_it(clip, tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.symlink_to(clip)
+    with IsolatedDecoder() as decoder:
+        utterance = decode(decoder, request_for(str(path), decoder="poison_decoders:segfault_once"))
+    assert_is_whole(utterance)
+
+
+def test_a_reject_keeps_the_child_and_its_reason(data_dir, clip):
+    with IsolatedDecoder() as decoder:
+        decode(decoder, request_for(clip))
+        pid = decoder.child_pid
+        text = str(data_dir / "video" / "derived" / "text_file.mp4")
+        assert decode(decoder, request_for(text, end_s=None)) == RejectReason.NOT_A_VIDEO
+        silent_film = str(data_dir / "video" / "odd" / "torchcodec_h265_video.mp4")
+        no_sound = request_for(silent_film, start_s=0.0, end_s=None)
+        assert decode(decoder, no_sound) == RejectReason.NO_AUDIO_STREAM
+        assert decoder.child_pid == pid
+
+
+def test_a_bug_is_an_error_and_not_a_reject(clip):
+    with IsolatedDecoder() as decoder:
+        decoder.submit(request_for(clip, decoder="poison_decoders:bug"))
+        with pytest.raises(ZeroDivisionError) as error:
+            decoder.result()
+        assert "in bug" in error.value.__notes__[0]
+        assert_is_whole(decode(decoder, request_for(clip)))
+
+
+def test_the_child_is_replaced_after_its_requests_and_when_it_was_killed(clip):
+    with IsolatedDecoder(max_requests=2) as decoder:
+        pids = []
+        for _ in range(3):
+            assert_is_whole(decode(decoder, request_for(clip)))
+            pids.append(decoder.child_pid)
+        assert pids[0] == pids[1] != pids[2]
+        os.kill(decoder.child_pid, signal.SIGKILL)
+        assert_is_whole(decode(decoder, request_for(clip)))
+
+
+def test_a_busy_caller_does_not_cost_a_finished_result(clip):
+    """The deadline has passed when the caller comes, but the answer is there."""
+    with IsolatedDecoder(Deadline(to_open_s=60.0)) as decoder:
+        decoder.submit(request_for(clip))
+        select.select([decoder._child.socket], [], [])
+        assert isinstance(decoder._child._message(), float)
+        select.select([decoder._child.socket], [], [])
+        decoder._child.until = 0.0
+        assert len(decoder._child._message()[0]) == 7
+
+
+def has_ended(process: int) -> bool:
+    return bool(select.select([process], [], [], 20)[0])
+
+
+@needs_pidfd
+def test_closing_leaves_no_child(clip):
+    decoder = IsolatedDecoder()
+    decoder.submit(request_for(clip, decoder="poison_decoders:hang"))
+    child = os.pidfd_open(decoder.child_pid)
+    decoder.close()
+    assert has_ended(child)
+
+
+@needs_pidfd
+def test_a_killed_parent_leaves_no_hanging_child(clip):
+    script = (
+        "from pipeline.decoding import *\n"
+        f"request = DecodeRequest(video_path={clip!r}, audio_path='', start_s=0, end_s=1, "
+        "decoder='poison_decoders:hang_and_say_so')\n"
+        "decoder = IsolatedDecoder(); decoder.submit(request); decoder.result()"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE) as parent:
+        try:
+            child = os.pidfd_open(int(parent.stdout.readline()))
+        finally:
+            parent.kill()
+        assert has_ended(child)
+
+
+def test_the_child_does_not_import_torch_or_ray():
+    probe = "import sys, pipeline.decoding; print(sorted({'torch', 'ray', 'pyarrow', 'pandas'} & set(sys.modules)))"
+    root = Path(__file__).parents[2]
+    out = subprocess.run([sys.executable, "-c", probe], cwd=root, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

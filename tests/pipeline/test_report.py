@@ -1,0 +1,384 @@
+"""The pages: complete, self-contained, safe against hostile names, and right about numbers and times."""
+
+import base64
+import io
+import itertools
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile
+from scipy.special import softmax
+
+from modeling.emotions import EMOTIONS
+from pipeline import report, report_figures, report_findings, report_utterances
+from pipeline.rejects import EXPLANATIONS, RejectReason
+from pipeline.schema import DISTILLATION_SCHEMA, SCHEMA_VERSION
+
+assert SCHEMA_VERSION == "1"
+RATE_HZ = 16_000
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def drawn_face(smile: float) -> bytes:
+    picture = np.full((64, 64, 3), (150, 190, 225), np.uint8)
+    for eye in ((22, 26), (42, 26)):
+        cv2.circle(picture, eye, 4, (40, 40, 40), -1)
+    cv2.ellipse(picture, (32, 42), (12, max(1, round(8 * smile))), 0, 0, 180, (30, 30, 160), 2)
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def flac(seconds: float, tone_at_s: float | None = None) -> bytes:
+    """Quiet noise with a 1 kHz tone of 0.2 s."""
+    rng = np.random.default_rng(0)
+    times = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    sound = 0.001 * rng.standard_normal(len(times))
+    at = seconds / 2 if tone_at_s is None else tone_at_s
+    sound += np.where((times >= at) & (times < at + 0.2), 0.5 * np.sin(2 * np.pi * 1000 * times), 0)
+    file = io.BytesIO()
+    soundfile.write(file, sound, RATE_HZ, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def labelled_row(
+    number: int, seconds: float = 3.0, missing: tuple[int, ...] = (), start_s: float = 0.0, **changes
+) -> dict:
+    """One labelled utterance; `missing`: grid positions without a face."""
+    rng = np.random.default_rng(number)
+    sampled = int(seconds / 0.24) + 1
+    indices = [k for k in range(sampled) if k not in missing]
+    logits = np.cumsum(rng.normal(0, 0.6, (sampled, 8)), axis=0)[indices] + rng.normal(0, 2, 8)
+    times = [start_s + 0.24 * k for k in indices]
+    pictured = times[:: max(1, len(times) // 6)]
+    return dict.fromkeys(DISTILLATION_SCHEMA.names) | {
+        "utterance_id": f"utt_{number:03d}",
+        "speaker_id": f"speaker_{number % 4}",
+        "video_id": f"video_{number % 4}",
+        "video_uri": f"clips/{number}.mp4",
+        "audio_uri": f"clips/{number}.mp4",
+        "start_s": start_s,
+        "split": "train" if number % 3 else "unheard",
+        "emotion": EMOTIONS[int(logits.max(axis=0).argmax())],
+        "logits": logits.max(axis=0).tolist(),
+        "frame_logits": logits.tolist(),
+        "frame_indices": indices,
+        "frame_times_s": times,
+        "frame_boxes": [[0, 0, 64, 64]] * len(indices),
+        "frame_scores": [0.9] * len(indices),
+        "frames_sampled": sampled,
+        "face_tracks": [],
+        "labelled_track": 0,
+        "face_is_ambiguous": False,
+        "thumbnails": [drawn_face(k / len(pictured)) for k in range(len(pictured))],
+        "thumbnail_times_s": pictured,
+        "speech_flac": flac(seconds),
+        "speech_samples": round(seconds * RATE_HZ),
+        "teacher": "stub@0",
+        "detector": "drawn",
+        "decode_s": 0.5,
+        "detect_s": 0.25,
+        "teacher_s": 0.125,
+        **changes,
+    }
+
+
+def reject_row(number: int, reason: str, **changes) -> dict:
+    row = labelled_row(number)
+    kept = dict.fromkeys(row) | {name: row[name] for name in DISTILLATION_SCHEMA.names[:8]}
+    return kept | {"reject_reason": reason, "reject_detail": "detail", **changes}
+
+
+def table_of(rows: list[dict]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=DISTILLATION_SCHEMA)
+
+
+def timeline(seconds: float) -> dict:
+    rng = np.random.default_rng(1)
+    times = np.arange(0.5, seconds, 0.5)
+    return {"times_s": times.tolist(), "probabilities": softmax(rng.normal(size=(len(times), 8)), axis=1).tolist()}
+
+
+def evaluation(split: str, resampled: str = "speakers", **changes) -> dict:
+    auc = {emotion: {"value": None, "low": None, "high": None, "positives": 0} for emotion in EMOTIONS}
+    auc["neutral"] = {"value": 0.613, "low": 0.402, "high": 0.801, "positives": 7}
+    auc["happiness"] = {"value": 0.847, "low": 0.701, "high": 0.953, "positives": 5}
+    return {
+        "auc": auc,
+        "mean_auc": 0.73,
+        "split": split,
+        "utterances": 12,
+        "speakers": 4,
+        "resampled": resampled,
+        **changes,
+    }
+
+
+TRAINING = [{"epoch": k, "loss": 2.0 / k, "lr": 1e-4, "val_mean_auc": 0.5} for k in range(1, 6)]
+FACTS = {
+    "title": "A small run",
+    "seconds": {"label": 12.34, "train": 56.7},
+    "teacher": "compact@abc",
+    "detector": "retinaface",
+    "versions": {"torch": "2.9"},
+    "configuration": {"student": {"epochs": 5}, "temperature": 2.0},
+    "clips": [{"name": "clip_a", "source": "somewhere public", "licence": "CC BY 4.0"}],
+    "files": {"distillation set": "output/distillation_set.parquet"},
+}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text that a reader sees."""
+
+    def __init__(self, html: str):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.text, self._hidden = [], "", False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.text += " "
+        self._hidden = tag in ("style", "script")
+
+    def handle_endtag(self, tag):
+        self._hidden = False
+
+    def handle_data(self, data):
+        self.text += "" if self._hidden else data
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+@pytest.fixture(scope="module")
+def mixed_html() -> str:
+    rows = [labelled_row(k) for k in range(5)]
+    rows[1] = labelled_row(1, missing=(4, 5, 6), face_is_ambiguous=True)
+    rows += [reject_row(5, "no_face"), reject_row(6, "no_face"), reject_row(7, "silent")]
+    evaluations = {"unheard": evaluation("unheard"), "train": evaluation("train")}
+    return report.demo_report(table_of(rows), TRAINING, evaluations, {"utt_002": timeline(3.0)}, FACTS)
+
+
+def test_page_tells_the_run_in_numbers(mixed_html):
+    words = Page(mixed_html).words
+    assert "4 videos with 8 utterances. It labelled 5 of them, 15.0 s of speech; 3 were set aside" in words
+    assert "label 12.3 s" in words and "train 56.7 s" in words
+    assert "decoding 2.5 s, finding faces 1.2 s, teacher 0.6 s" in words
+    for expected in ("student.epochs 5", "clip_a somewhere public CC BY 4.0", "output/distillation_set.parquet"):
+        assert expected in words
+
+
+def test_every_utterance_and_reject_reason_is_named(mixed_html):
+    page = Page(mixed_html)
+    assert [a["data-utterance"] for a in page.all("article")] == ["utt_004", "utt_001", "utt_002", "utt_000", "utt_003"]  # by split, then video
+    for number in range(8):
+        assert f"utt_{number:03d}" in page.text
+    assert f"no_face 2 {EXPLANATIONS[RejectReason.NO_FACE]} utt_005" in page.words
+    assert f"silent 1 {EXPLANATIONS[RejectReason.SILENT]} utt_007" in page.words
+    assert page.words.count("uncertain face") == 1
+    assert page.words.count("student 0–100 %") == 1  # one utterance has a student timeline
+
+
+def test_auc_table_shows_intervals_and_what_cannot_be_estimated(mixed_html):
+    words = Page(mixed_html).words
+    assert "happiness 5 0.85 0.70 to 0.95" in words
+    assert words.count("contempt 0 not estimable") == 2
+    assert words.index("train: the utterances the student learned from") < words.index("unheard: test")
+
+
+def test_page_is_self_contained_and_described(mixed_html):
+    page = Page(mixed_html)
+    assert not page.all("link") and not page.all("iframe")
+    assert all("src" not in script for script in page.all("script"))
+    sources = [a["src"] for tag in ("img", "audio") for a in page.all(tag)]
+    assert len(sources) > 30 and all(source.startswith("data:") for source in sources)
+    outside_of_data = re.sub(r"data:[a-z/+]+;base64,[A-Za-z0-9+/=]+", "", mixed_html)
+    assert not re.search(r"https?://|url\(|@import", outside_of_data)
+    assert all(a["alt"] for a in page.all("img"))
+    assert all(a["scope"] in ("row", "col") for a in page.all("th"))
+
+
+def test_pictures_fetch_nothing(mixed_html):
+    """Inside an SVG a link or a style sheet would be a request too; namespaces and the DTD name are only names."""
+    svgs = [base64.b64decode(m) for m in re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", mixed_html)]
+    assert svgs
+    for svg in svgs:
+        assert not re.search(rb"(xlink:)?href=\"(?!#)|@import|url\((?!#)", svg)
+
+
+def test_hostile_names_are_escaped():
+    hostile = '<script>alert("x")</script>" onload="y'
+    rows = [labelled_row(0, utterance_id=hostile, speaker_id=hostile, video_id=hostile, teacher=hostile)]
+    rows += [reject_row(1, "truncated", utterance_id=hostile + "1", reject_detail="<img src=x onerror=alert(1)>")]
+    facts = {**FACTS, "title": hostile, "clips": [{"name": hostile, "source": hostile}], "files": {hostile: hostile}}
+    evaluations = {"unheard": evaluation("unheard")}
+    for html in (
+        report.demo_report(table_of(rows), TRAINING, evaluations, {}, facts),
+        report.evaluation_report(evaluations, facts),
+    ):
+        page = Page(html)
+        assert len(page.all("script")) == ("<article" in html)  # ours, and no other
+        assert "alert(" not in re.sub(r"&lt;.*?&gt;", "", html)
+        assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+        assert hostile in page.text
+
+
+def test_cap_is_stated_and_keeps_every_split():
+    html = report.demo_report(table_of([labelled_row(k, 1.2) for k in range(9)]), [], {}, {}, {}, max_detailed=4)
+    page = Page(html)
+    assert len(page.all("article")) == 4
+    assert "4 of 9 labelled utterances are shown" in page.words
+    assert html.count("<span>unheard</span>") >= 1 and html.count("<span>train</span>") >= 1
+    assert "No epoch was trained" in page.words and "was not evaluated" in page.words
+
+
+def test_sound_is_left_out_where_the_page_would_grow_too_large(monkeypatch):
+    table = table_of([labelled_row(k) for k in range(3)])
+    whole = report.demo_report(table, [], {}, {}, {})
+    monkeypatch.setattr(report, "PAGE_BYTES", 0)
+    without = report.demo_report(table, [], {}, {}, {})
+    assert len(Page(whole).all("audio")) == 3 and not Page(without).all("audio")
+    assert "sound of 3 utterances is not embedded" in Page(without).words
+
+
+def test_thirty_utterances_stay_below_five_megabytes():
+    noise = io.BytesIO()
+    soundfile.write(
+        noise, 0.1 * np.random.default_rng(0).standard_normal(8 * RATE_HZ), RATE_HZ, format="FLAC", subtype="PCM_16"
+    )
+    rows = [
+        labelled_row(k, 8.0, speech_flac=noise.getvalue(), speech_samples=8 * RATE_HZ) for k in range(30)
+    ]  # noise: the worst case
+    html = report.demo_report(table_of(rows), TRAINING, {}, {row["utterance_id"]: timeline(8.0) for row in rows}, FACTS)
+    assert len(html.encode()) < 5_000_000
+    assert len(Page(html).all("article")) == 30 and len(Page(html).all("audio")) >= 10
+
+
+def test_only_rejects_make_a_page():
+    words = Page(report.demo_report(table_of([reject_row(0, "empty_file")]), [], {}, {}, {})).words
+    assert "It labelled 0 of them" in words and "1 was set aside" in words and "empty_file" in words
+
+
+def test_gaps_are_where_no_face_was_found():
+    row = labelled_row(0, 2.4, missing=(0, 4, 5, 10), start_s=100.0)  # grid 0 to 10, 0.24 s apart
+    runs = report_utterances.teacher_runs(row, 2.52)
+    edges = [(edges_s[0], edges_s[-1]) for edges_s, _ in runs]
+    assert np.allclose(edges, [(0.12, 0.84), (1.32, 2.28)])
+    assert np.allclose(np.vstack([p for _, p in runs]), softmax(row["frame_logits"], axis=1))
+    gaps = [(g["left"] * 2.52 / 100, g["width"] * 2.52 / 100) for g in report_utterances.gaps(row, runs, 2.52)]
+    assert np.allclose(gaps, [(0, 0.12), (0.84, 0.48), (2.28, 0.24)], atol=1e-3)
+
+
+@pytest.mark.parametrize("missing", [(), (0, 1), (3,), (8, 9, 10)])
+def test_frames_and_gaps_fill_the_axis(missing):
+    row = labelled_row(0, 2.4, missing=missing)
+    runs = report_utterances.teacher_runs(row, 2.5)
+    covered = sum(edges[-1] - edges[0] for edges, _ in runs) / 2.5 * 100
+    assert covered + sum(g["width"] for g in report_utterances.gaps(row, runs, 2.5)) == pytest.approx(100, abs=1.5)
+
+
+def test_thumbnails_lie_at_their_times():
+    row = labelled_row(0, 4.0, start_s=10.0, thumbnails=[drawn_face(0), drawn_face(1)], thumbnail_times_s=[11.0, 13.0])
+    card = report_utterances.utterance_card(row, None)
+    assert [p["left"] for p in card["thumbnails"]["pictures"]] == pytest.approx([25, 75])
+    assert card["thumbnails"]["room"] == pytest.approx(50)
+
+
+def test_tone_stands_at_its_time_and_pitch():
+    speech_N, rate_hz = soundfile.read(io.BytesIO(flac(4.0, tone_at_s=3.0)))
+    levels_FT = report_figures.spectrogram_levels(speech_N, rate_hz)
+    loudest_row, loudest_column = np.unravel_index(levels_FT.argmax(), levels_FT.shape)
+    assert 3.0 <= (loudest_column + 0.5) / levels_FT.shape[1] * 4.0 <= 3.2
+    assert (1 - (loudest_row + 0.5) / levels_FT.shape[0]) * 8000 == pytest.approx(1000, abs=60)
+
+
+def test_limits_are_computed_from_the_numbers():
+    evaluations = {"train": evaluation("train", resampled="utterances")}
+    said = " ".join([*report_findings.size_limits(20, 2, 1, 61.2), *report_findings.evaluation_limits(evaluations)])
+    assert "20 labelled utterances (61 s of speech) of 2 videos and 1 speaker." in said and "153,516" in said
+    assert "0.013 %" in said
+    assert "Of the 2 AUC values with an interval, 1 cannot be told from guessing" in said
+    assert "0.33 wide on average" in said
+    assert "6 AUC values could not be estimated" in said
+    assert "no test split" in said and "intervals of train resample utterances" in said
+    large = " ".join(report_findings.size_limits(150_000, 20_000, 1200, 1e6))
+    assert "machinery" not in large
+
+
+def test_colours_can_be_told_apart_with_any_colour_vision():
+    """Machado, Oliveira and Fernandes 2009 (full protanopia, deuteranopia, tritanopia), distance in CIELAB."""
+    simulations = {
+        "usual": np.eye(3),
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    }
+    rgb = np.array([[int(c[k : k + 2], 16) / 255 for k in (1, 3, 5)] for c in report_figures.COLOURS.values()])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    for name, matrix in simulations.items():
+        seen = np.clip(linear @ np.array(matrix).T, 0, 1)
+        encoded = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+        lab = cv2.cvtColor(encoded[None].astype(np.float32), cv2.COLOR_RGB2Lab)[0]
+        closest = min(np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2))
+        assert closest > 15, name
+
+
+def test_evaluation_page_stands_alone():
+    page = Page(report.evaluation_report({"heard": evaluation("heard")}, FACTS))
+    assert "heard: test" in page.words and "happiness 5 0.85 0.70 to 0.95" in page.words
+    assert "compact@abc" in page.words and not page.all("script")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
+def test_browser_shows_every_picture_without_errors(mixed_html, tmp_path):
+    """A script in the page checks what the browser made of it; the dumped DOM carries its findings."""
+    check = """<script>addEventListener("load", () => setTimeout(() => {
+      const broken = [...document.images].filter(i => !i.complete || !i.naturalWidth).length;
+      const asked = performance.getEntriesByType("resource").filter(r => !r.name.startsWith("data:")).length;
+      const silent = [...document.querySelectorAll("audio")].filter(a => !(a.duration > 2.9 && a.duration < 3.1)).length;
+      const tooWide = document.documentElement.scrollWidth > innerWidth;
+      document.body.dataset.found = JSON.stringify({pictures: document.images.length, broken, asked, silent, tooWide});
+    }, 500));</script></body>"""
+    page = tmp_path / "report.html"
+    page.write_text(mixed_html.replace("</body>", check))
+    quiet = (
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-quic",
+    )
+    dumps = {}
+    for width in (1200, 500):
+        command = [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            *quiet,
+            f"--user-data-dir={tmp_path / str(width)}",
+        ]
+        command += [
+            f"--window-size={width},2000",
+            "--virtual-time-budget=5000",
+            "--enable-logging=stderr",
+            "--dump-dom",
+            page.as_uri(),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert "CONSOLE" not in done.stderr, done.stderr
+        dumps[width] = Page(done.stdout)
+    for dump in dumps.values():
+        found = dump.all("body")[0]["data-found"]
+        pictures = len(Page(mixed_html).all("img"))
+        assert found == f'{{"pictures":{pictures},"broken":0,"asked":0,"silent":0,"tooWide":false}}'
+        assert all(f"utt_{number:03d}" in dump.text for number in range(8))
