@@ -18,7 +18,5 @@ def progress(total: int, what: str, unit: str) -> tqdm:
         ascii=not live,
         mininterval=0.2 if live else SECONDS_BETWEEN_LOG_LINES,
         maxinterval=0.5 if live else SECONDS_BETWEEN_LOG_LINES,
-        bar_format=None
-        if live
-        else "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed} gone, {remaining} left, {rate_fmt}\n",
+        bar_format=None if live else "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed} gone, {remaining} left{postfix}\n",
     )

@@ -52,6 +52,10 @@ class Demo(JobOptions):
     """Epochs of the speech student."""
 
 
+PRIOR_S = 60
+"""Weight of the expected seconds against those seen, so that a slow first second does not frighten."""
+
+
 class Steps:
     """Announces each step with what it does and how long is left, scaled by how fast this machine was so far."""
 
@@ -63,7 +67,7 @@ class Steps:
         names = list(STEPS)
         position = names.index(name)
         done = sum(STEPS[step][1] for step in names[:position])
-        pace = (time.perf_counter() - self.started) / done if done else 1.0
+        pace = (time.perf_counter() - self.started + PRIOR_S) / (done + PRIOR_S)
         left = pace * sum(STEPS[step][1] for step in names[position:])
         log.info("[%d/%d] %s: %s (about %.0f s left in all)", position + 1, len(names), name, STEPS[name][0], left)
         with self.record.stage(name):
@@ -81,7 +85,7 @@ def demo(options: Demo, record: RunRecord) -> dict:
     with session(options.address):
         results = _run_jobs(options, clips, paths, steps)
     report_uri = storage.join(out, "report.html")
-    steps.run("report", lambda: _write_report(clips, paths, results, record, report_uri))
+    steps.run("report", lambda: _write_report(options, paths, results, record, report_uri))
     record.write(out)
     log.info("open %s in a browser", report_uri)
     label_counts = {key: results["label"][key] for key in ("rows", "labelled", "rejected", "reasons")}
@@ -119,8 +123,15 @@ def _sample_folder() -> str:
     return fetch(*SAMPLE_VIDEOS)[0].parent
 
 
+def _clip_sources(options: Demo) -> list[dict[str, str]]:
+    """What the page says of where the videos came from."""
+    if options.clips:
+        return [{"name": options.clips, "source": "your own clips", "licence": "yours"}]
+    return [{"name": v.name, "source": f"package {v.requirement}", "licence": v.licence} for v in SAMPLE_VIDEOS]
+
+
 def _write_report(
-    clips: str, paths: dict[str, str], results: dict[str, dict], record: RunRecord, report_uri: str
+    options: Demo, paths: dict[str, str], results: dict[str, dict], record: RunRecord, report_uri: str
 ) -> dict:
     table = read_labels(paths["labels"], DISTILLATION_SCHEMA.names)
     student = read_student(paths["student"])
@@ -137,11 +148,12 @@ def _write_report(
         "detector": labelled.get("detector"),
         "versions": installed_versions(),
         "configuration": record.configuration,
-        "clips": [{"name": clips, "source": "your clips", "licence": ""}],
+        "clips": _clip_sources(options),
         "files": paths,
     }
     curve = storage.read_json(storage.join(paths["student"], "run.json"))["counts"]["curve"]
-    page = demo_report(table, curve, results["evaluate"]["splits"], timelines, facts)
+    evaluations = {"all": results["evaluate"], **results["evaluate"]["splits"]}
+    page = demo_report(table, curve, evaluations, timelines, facts)
     storage.write_bytes(report_uri, page.encode())
     return {}
 

@@ -39,8 +39,11 @@ def evaluate(options: Evaluate, record: RunRecord) -> dict:
         result["splits"] = {split: evaluate_scores(scores, split) for split in present}
     facts = {
         "title": "Evaluation of the speech student",
-        "student": options.student,
-        "labels": options.labels,
+        "files": {
+            "student": options.student,
+            "labels": options.labels,
+            "figures": storage.join(out_uri, "evaluation.json"),
+        },
         "versions": installed_versions(),
     }
     shown = {options.split: result, **result["splits"]}

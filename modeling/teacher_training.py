@@ -5,7 +5,6 @@ Shape letters: N images, H = W pixels, E = 8 emotions.
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -161,9 +160,3 @@ class TeacherTrainer:
         """Top-1 accuracy of the averaged weights on the validation faces under the paper's cleaning."""
         logits = flipped_logits(self.average, self.valid_NHW)
         return (logits.argmax(1) == self.valid_N).float().mean().item()
-
-
-def train_teacher(trainer: TeacherTrainer, on_epoch: Callable[[TeacherTrainer, dict], None]) -> None:
-    """Runs the remaining epochs; `on_epoch(trainer, metrics)` after each may save `trainer.state()`."""
-    while trainer.epoch < trainer.recipe.epochs:
-        on_epoch(trainer, trainer.run_epoch())

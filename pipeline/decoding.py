@@ -56,11 +56,13 @@ class DecodedUtterance:
 
 @dataclass(frozen=True)
 class Deadline:
-    """Seconds to open the files, and seconds for each second of media. The default is 30 s, for slow storage, and
-    5 x the span: about twenty times what 1080p takes on one core."""
+    """Time for one utterance. The default is 30 s, for slow storage, and 5 x the span: about twenty times what 1080p
+    takes on one core."""
 
     to_open_s: float = 30.0
+    """Seconds to open the files."""
     per_media_s: float = 5.0
+    """Seconds more for each second of media in the utterance."""
 
     def of(self, span_s: float) -> float:
         return self.to_open_s + self.per_media_s * span_s

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ from cluster.failures import UserError
 from modeling.face_input import centre_crop_fraction, square_crops
 from modeling.retinaface import Faces, load_detector
 from modeling.teacher import CropRule
-from pipeline.decoding import DecodedUtterance, DecodeRequest, IsolatedDecoder
+from pipeline.decoding import Deadline, DecodedUtterance, DecodeRequest, IsolatedDecoder
 from pipeline.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
 from pipeline.frames import SampledFrames
 from pipeline.rejects import Rejected, RejectReason
@@ -44,6 +44,8 @@ class CropOptions:
     """Larger frames are scaled down to this many pixels on their longest side while decoding."""
     without_speech: bool = False
     """Label utterances that have no usable sound too (faces only); by default they are rejects."""
+    deadline: Deadline = field(default_factory=Deadline)
+    """How long the decoder may take before the utterance becomes a `decoder_timeout`."""
     thumbnails: int = 8
     """Small pictures of the labelled face kept in each row, for people to look at (0: none)."""
 
@@ -56,7 +58,7 @@ class FaceCropper:
         self.options = options
         self.crops = crops
         self.detector = load_detector(weights.name, weights.data, device=device)
-        self.decoder = IsolatedDecoder()
+        self.decoder = IsolatedDecoder(options.deadline)
 
     def __call__(self, utterances: pa.Table) -> pa.Table:
         rows = utterances.to_pylist()

@@ -101,9 +101,9 @@ def sample_frames(
 ) -> SampledFrames:
     """The frame on display at every grid time of [start_s, end_s); end_s None is the end of the file.
 
-    A larger frame is scaled down to `longest_side_px` (None: never). A folder of *.jpg is a video of
-    `pictures_per_s` (None: 25). Grid times after the last frame, or within a part that cannot be decoded, are left out. `decoder` is "pyav", "decord" or the
-    "module:function" of another: (path, FrameGrid, longest_side_px) to Pictures.
+    A larger frame is scaled down to `longest_side_px` (None: never). A folder of *.jpg is a video of `pictures_per_s`
+    (None: 25). Grid times after the last frame, or within a part that cannot be decoded, are left out. `decoder` is
+    "pyav", "decord" or the "module:function" of another: (path, FrameGrid, longest_side_px) to Pictures.
 
     Raises Rejected where no frame can be given: FILE_NOT_FOUND, STORAGE_ERROR, EMPTY_FILE, TRUNCATED, NOT_A_VIDEO,
     NO_VIDEO_STREAM, UNSUPPORTED_CODEC, NO_FRAMES, DAMAGED_VIDEO.

@@ -1,13 +1,12 @@
 """Composes videos -> distillation set as one Ray Data plan, in the order a video travels.
 
-manifest blocks -> FaceCropper (actors: decode, detect, track, crop) -> TeacherLabeller (actors) -> part on storage
--> one summary row a part, which is all that comes back to the driver.
+manifest blocks -> FaceCropper (actors: decode, detect, track, crop) -> PartWriter (actors: teacher, then the part goes to
+storage) -> one summary row a part, which is all that comes back to the driver.
 """
 
-import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -75,7 +74,7 @@ class LabelRun:
             "teacher": self.teacher.fingerprint,
             "detector": self.detector.fingerprint,
             "aggregation": "max",
-            **vars(self.crops),
+            **asdict(self.crops),
         }
 
 
@@ -100,7 +99,7 @@ def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table) -> Iterator[dic
     """The plan itself; yields the summary of each part when it is on storage."""
     cropping, labelling = stages
     teacher = load_teacher(run.teacher.name, run.teacher.data)
-    labelled = (
+    summaries = (
         ray.data.from_arrow(list(blocks(todo, cropping.workers)))
         .map_batches(
             FaceCropper,
@@ -113,14 +112,35 @@ def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table) -> Iterator[dic
             **_pool(cropping),
         )
         .map_batches(
-            TeacherLabeller,
-            fn_constructor_kwargs={"teacher": ray.put(run.teacher), "device": _device(labelling)},
+            PartWriter,
+            fn_constructor_kwargs={
+                "labels_uri": run.labels_uri,
+                "teacher": ray.put(run.teacher),
+                "device": _device(labelling),
+            },
             **_pool(labelling),
         )
-        .map_batches(_commit, fn_args=(run.labels_uri,), batch_format="pyarrow", batch_size=None, num_cpus=0.25)
     )
-    for batch in labelled.iter_batches(batch_format="pyarrow", batch_size=None):
+    for batch in summaries.iter_batches(batch_format="pyarrow", batch_size=None):
         yield from batch.to_pylist()
+
+
+class PartWriter:
+    """Ray Data callable: cropped rows -> a part of the set on storage, of which only the summary goes on.
+
+    Labelling and writing share a process: the rows with their sound need not travel again. Repeating a batch after a
+    crash replaces its part.
+    """
+
+    def __init__(self, labels_uri: str, teacher: ray.ObjectRef, device: str):
+        self.labels_uri = labels_uri
+        self.labeller = TeacherLabeller(teacher, device)
+
+    def __call__(self, cropped: pa.Table) -> pa.Table:
+        rows = self.labeller(cropped)
+        distillation_set.write_part(self.labels_uri, rows)
+        seconds = {name: [float(pc.sum(rows[name]).as_py() or 0.0)] for name in WORK_SECONDS}
+        return pa.table({"rows": [len(rows)], **seconds})
 
 
 def _device(stage: Stage) -> str:
@@ -155,12 +175,3 @@ def blocks(utterances: pa.Table, workers: int) -> Iterator[pa.Table]:
             end = next((cut for cut in range(end, start, -1) if cut in file_starts), end)
         yield ordered.slice(start, end - start)
         start = end
-
-
-def _commit(rows: pa.Table, labels_uri: str) -> pa.Table:
-    """Writes the rows as one part and returns its summary. Repeating it after a crash replaces the same part."""
-    distillation_set.write_part(labels_uri, rows)
-    reasons = pc.value_counts(rows["reject_reason"].drop_null()).to_pylist()
-    seconds = {name: [float(pc.sum(rows[name]).as_py() or 0.0)] for name in WORK_SECONDS}
-    summary = {"rows": [len(rows)], "reasons": [json.dumps({r["values"]: r["counts"] for r in reasons})]}
-    return pa.table(summary | seconds)

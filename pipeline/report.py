@@ -15,9 +15,12 @@ from pipeline import report_figures
 from pipeline.rejects import EXPLANATIONS
 from pipeline.report_findings import auc_tables, counted, evaluation_limits, size_limits, split_order
 from pipeline.report_utterances import utterance_card
+from pipeline.speech import SAMPLE_RATE_HZ
 
 PAGE_BYTES = 5_000_000
 """Sound is embedded while the page stays below this; pictures always are."""
+TEXT_BYTES, CARD_TEXT_BYTES = 100_000, 6_000
+"""Allowance for the text, on the page and in each card."""
 MOST_DETAILED = 40
 MOST_REJECTS_LISTED = 40
 HEAVY_COLUMNS = ("frame_logits", "frame_boxes", "face_tracks", "thumbnails", "speech_flac")
@@ -115,19 +118,19 @@ def _flat(configuration: dict, prefix: str = "") -> dict[str, object]:
 
 def _keep_within_page(cards: list[dict]) -> None:
     """Drops the sound of the cards that would push the page over `PAGE_BYTES`; the first cards keep theirs."""
-    pictures = ("teacher", "student", "thumbnails", "spectrogram")
-    used = (
-        sum(len(repr(card[name])) for card in cards for name in pictures) + 6000 * len(cards) + 100_000
-    )  # 6 kB: text of a card
+    pictures = ("teacher", "student", "thumbnails", "sound")
+    used = sum(len(repr(card[name])) for card in cards for name in pictures) + TEXT_BYTES + CARD_TEXT_BYTES * len(cards)
     for card in cards:
-        if used + len(card["audio"]) > PAGE_BYTES:
+        bytes_of_sound = len(card["audio"] or "")
+        card["audio_left_out"] = used + bytes_of_sound > PAGE_BYTES
+        if card["audio_left_out"]:
             card["audio"] = None
         else:
-            used += len(card["audio"])
+            used += bytes_of_sound
 
 
 def _summary(labelled: list[dict], rows: list[dict]) -> dict:
-    speech_s = sum((row["speech_samples"] or 0) for row in labelled) / 16_000
+    speech_s = sum((row["speech_samples"] or 0) for row in labelled) / SAMPLE_RATE_HZ
     return {
         "videos": len({row["video_id"] for row in rows}),
         "utterances": len(rows),

@@ -1,11 +1,12 @@
 """Pictures of the report as data URIs: probabilities over time, spectrograms, training curves.
 
-Shape letters: N frames or samples, E = 8 emotions, F frequencies, T spectrogram columns. Time axes carry no
+Shape letters: N values or samples, E = 8 emotions, F frequencies, T spectrogram columns. Time axes carry no
 text: the page writes it, so that it stays readable when the pictures shrink to the width of a phone.
 """
 
 import base64
 import io
+import re
 
 import cv2
 import numpy as np
@@ -13,10 +14,9 @@ from scipy import signal
 
 from modeling.emotions import EMOTIONS
 
-COLOURS = dict(
-    zip(EMOTIONS, ("#d9d9d9", "#e69f00", "#f0e442", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#1a1a1a"), strict=True)
-)
+HUES = ("#d9d9d9", "#e69f00", "#f0e442", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#1a1a1a")
 """Okabe and Ito's colours for all kinds of colour vision (jfly.uni-koeln.de/color), sky blue replaced by light grey."""
+COLOURS = dict(zip(EMOTIONS, HUES, strict=True))
 
 WINDOW_S, HOP_S = 0.025, 0.010
 """Of the spectrogram, as in the student's input (VGGVox mfcc/mfccspec.m)."""
@@ -46,34 +46,33 @@ def _new_figure(width_in: float, height_in: float):
 
 
 def _svg(figure, stretch: bool) -> str:
-    """`stretch`: the picture fills the width and the height that the page gives it."""
+    """`stretch`: a picture without text, which fills the width and the height that the page gives it."""
     sink = io.BytesIO()
     figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = sink.getvalue()
     if stretch:
         svg = svg.replace(b"<svg ", b'<svg preserveAspectRatio="none" ', 1)
+        svg = re.sub(rb"(\d\.\d\d)\d+", rb"\1", svg)  # a hundredth of a point is finer than any screen
     return data_uri("image/svg+xml", svg)
 
 
-def stacked_probabilities(runs: list[tuple[np.ndarray, np.ndarray]], duration_s: float) -> str:
-    """Stacked areas in steps, one colour an emotion, on the axis [0, duration_s); what no run covers stays empty.
+def stacked_probabilities(edges_s: np.ndarray, probabilities_NE: np.ndarray, duration_s: float) -> str:
+    """Stacked areas in steps, one colour an emotion, on the axis [0, duration_s].
 
-    A run is (edges_s of shape (n+1,), probabilities_NE of shape (n, 8)): value k holds from edge k to edge k+1.
+    edges_s: (N+1,), value k holds from edge k to edge k+1; a row of NaN stays empty, and so does what lies outside.
     """
     import matplotlib
 
+    tops_NE = np.cumsum(probabilities_NE, axis=1)
+    bottoms_NE = tops_NE - probabilities_NE
     with matplotlib.rc_context(STYLE):
         figure, axes = _new_figure(8, 1)
         axes.set_position((0, 0, 1, 1))
         axes.set(xlim=(0, duration_s), ylim=(0, 1))
         axes.axis("off")
-        for edges_s, probabilities_NE in runs:
-            tops_NE = np.cumsum(probabilities_NE, axis=1)
-            bottoms_NE = tops_NE - probabilities_NE
-            for column, colour in enumerate(COLOURS.values()):
-                axes.stairs(
-                    tops_NE[:, column], edges_s, baseline=bottoms_NE[:, column], fill=True, facecolor=colour, edgecolor="white", linewidth=0.5
-                )
+        line = {"fill": True, "edgecolor": "white", "linewidth": 0.5}
+        for column, colour in enumerate(COLOURS.values()):
+            axes.stairs(tops_NE[:, column], edges_s, baseline=bottoms_NE[:, column], facecolor=colour, **line)
         return _svg(figure, stretch=True)
 
 
@@ -91,7 +90,8 @@ def spectrogram(speech_N: np.ndarray, rate_hz: int) -> str:
     levels_FT = spectrogram_levels(speech_N, rate_hz)
     width, height = SPECTROGRAM_PX
     small_FT = cv2.resize(levels_FT, (min(width, levels_FT.shape[1]), height), interpolation=cv2.INTER_AREA)
-    greys_FT = 255 - np.round(small_FT / 255 * (GREYS - 1)) * (255 / (GREYS - 1))  # few greys: a third of the bytes
+    step = 255 / (GREYS - 1)  # few greys: a smaller picture
+    greys_FT = 255 - np.round(small_FT / step) * step
     _, png = cv2.imencode(".png", greys_FT.astype(np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     return data_uri("image/png", png.tobytes())
 

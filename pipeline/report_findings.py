@@ -13,6 +13,8 @@ SPLIT_MEANINGS = {
     "val": "not learned from, but used to choose the checkpoint",
     "heard": "test: new utterances of speakers that the student learned from",
     "unheard": "test: speakers that the student never heard",
+    "held-out": "test: heard and unheard together",
+    "all": "every labelled utterance, also those the student learned from",
 }
 
 
@@ -32,15 +34,21 @@ def auc_tables(evaluations: dict[str, dict]) -> list[dict]:
             "meaning": SPLIT_MEANINGS.get(split, ""),
             "evaluation": evaluations[split],
             "rows": [{"emotion": emotion, **evaluations[split]["auc"][emotion]} for emotion in EMOTIONS],
-            "mean_of": ", ".join(FREQUENT_EMOTIONS),
+            "mean_of": ", ".join(evaluations[split].get("mean_auc_emotions") or FREQUENT_EMOTIONS),
         }
         for split in sorted(evaluations, key=split_order)
     ]
 
 
-def _estimated(evaluations: dict[str, dict]) -> list[dict]:
-    cells = [cell for evaluation in evaluations.values() for cell in evaluation["auc"].values()]
-    return [cell for cell in cells if cell["value"] is not None and cell["low"] is not None]
+def _has_interval(cell: dict) -> bool:
+    return cell["value"] is not None and cell["low"] is not None
+
+
+def _without_overlap(evaluations: dict[str, dict]) -> dict[str, dict]:
+    """The splits on their own, so that no utterance counts twice; the unions too where the splits alone estimate nothing."""
+    single = {split: evaluations[split] for split in SPLITS if split in evaluations}
+    estimated = any(_has_interval(cell) for evaluation in single.values() for cell in evaluation["auc"].values())
+    return single if estimated else evaluations
 
 
 def size_limits(labelled: int, videos: int, speakers: int, speech_s: float) -> list[str]:
@@ -61,8 +69,10 @@ def size_limits(labelled: int, videos: int, speakers: int, speech_s: float) -> l
 def evaluation_limits(evaluations: dict[str, dict]) -> list[str]:
     """What the AUC values can and cannot show, computed from their intervals."""
     said = []
-    cells = _estimated(evaluations)
-    missing = sum(len(evaluation["auc"]) for evaluation in evaluations.values()) - len(cells)
+    evaluations = _without_overlap(evaluations)
+    all_cells = [cell for evaluation in evaluations.values() for cell in evaluation["auc"].values()]
+    cells = [cell for cell in all_cells if _has_interval(cell)]
+    missing = len(all_cells) - len(cells)
     if cells:
         unclear = sum(cell["low"] <= CHANCE <= cell["high"] for cell in cells)
         width = sum(cell["high"] - cell["low"] for cell in cells) / len(cells)
@@ -73,9 +83,9 @@ def evaluation_limits(evaluations: dict[str, dict]) -> list[str]:
     if missing:
         said.append(
             f"{counted(missing, 'AUC value')} could not be estimated with an interval, because too few utterances have the "
-            "emotion as their dominant one, or all of them have it."
+            "emotion as their dominant one, or too few have another."
         )
-    if evaluations and not set(evaluations) & {"heard", "unheard"}:
+    if evaluations and not set(evaluations) & {"heard", "unheard", "held-out", "all"}:
         said.append(
             "There was no test split: nothing here says how the student does on speech that it did not learn from."
         )

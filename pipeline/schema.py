@@ -1,7 +1,8 @@
 """The two tables of the project: the manifest (what there is) and the distillation set (what was learnt of it).
 
 One row is one utterance in both. Times are seconds on the source file's own clock, spans are half-open
-[start_s, end_s). Boxes are x0, y0, x1, y1; in the distillation set as parts (0-1) of the upright frame. `docs/distillation_set.md` explains every column.
+[start_s, end_s). Boxes are x0, y0, x1, y1; in the distillation set as parts (0-1) of the upright frame.
+`docs/distillation_set.md` explains every column.
 """
 
 import pyarrow as pa
@@ -11,7 +12,8 @@ from modeling.emotions import EMOTIONS
 SCHEMA_VERSION = "1"
 
 SPLITS = ("train", "val", "heard", "unheard")
-"""train: to learn from; val: to choose a checkpoint by; heard: test, speakers also in train; unheard: test, speakers nowhere else."""
+"""train: to learn from; val: to choose a checkpoint by; heard: test, speakers also in train; unheard: test, speakers
+nowhere else."""
 
 FACE_BOX = pa.struct([("time_s", pa.float64()), *((side, pa.float32()) for side in ("x0", "y0", "x1", "y1"))])
 

@@ -20,7 +20,7 @@ class TeacherLabeller:
     The crops of all utterances of a batch go through the network together, so that short clips fill a device too.
     """
 
-    def __init__(self, teacher: ray.ObjectRef, device: str = "cpu"):
+    def __init__(self, teacher: ray.ObjectRef, device: str):
         weights: Weights = ray.get(teacher)
         self.teacher = load_teacher(weights.name, weights.data).to(device)
 

@@ -14,3 +14,12 @@ def data_dir() -> Path:
     if not (DATA_DIR / "video" / "manifest.csv").exists():
         pytest.skip("no test data: set EMOVOX_TEST_DATA to a folder with ferplus/, video/, speech/ and weights/")
     return DATA_DIR
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    """One embedded Ray for all tests that need it; starting one costs several seconds."""
+    from cluster.session import session
+
+    with session(None):
+        yield

@@ -1,4 +1,4 @@
-"""Decoders that fail for real, named to the child as "poison_decoders:segfault" and the like."""
+"""Decoders that fail for real, named to the child as "tests.faults.poison_decoders:segfault" and the like."""
 
 import os
 import signal
@@ -31,3 +31,11 @@ def hang_and_say_so(path, grid, longest_side_px):
 
 def bug(path, grid, longest_side_px):
     raise ZeroDivisionError("a bug in the decoder's own code")
+
+
+def as_the_file_is_named(path, grid, longest_side_px):
+    """Crashes on a file named segfault*, hangs on hang*, and decodes any other."""
+    from pipeline.frames import DECODERS
+
+    poison = {"segfault": segfault, "hang": hang}.get(os.path.basename(path).split(".")[0], DECODERS["pyav"])
+    return poison(path, grid, longest_side_px)

@@ -56,14 +56,14 @@ def test_the_child_gives_what_the_decoders_give(clip):
 def test_a_segfault_costs_one_utterance(clip):
     with IsolatedDecoder() as decoder:
         assert_is_whole(decode(decoder, request_for(clip)))
-        poison = request_for(clip, decoder="poison_decoders:segfault")
+        poison = request_for(clip, decoder="tests.faults.poison_decoders:segfault")
         assert decode(decoder, poison) == RejectReason.DECODER_CRASHED
         assert_is_whole(decode(decoder, request_for(clip)))
 
 
 def test_a_hang_costs_one_utterance_and_its_deadline(clip):
     with IsolatedDecoder(HASTY) as decoder:
-        poison = request_for(clip, decoder="poison_decoders:hang")
+        poison = request_for(clip, decoder="tests.faults.poison_decoders:hang")
         assert decode(decoder, poison) == RejectReason.DECODER_TIMEOUT
     with IsolatedDecoder() as decoder:
         assert_is_whole(decode(decoder, request_for(clip)))
@@ -73,7 +73,7 @@ def test_a_crash_that_the_video_does_not_repeat_is_not_held_against_it(clip, tmp
     path = tmp_path / "clip.mp4"
     path.symlink_to(clip)
     with IsolatedDecoder() as decoder:
-        utterance = decode(decoder, request_for(str(path), decoder="poison_decoders:segfault_once"))
+        utterance = decode(decoder, request_for(str(path), decoder="tests.faults.poison_decoders:segfault_once"))
     assert_is_whole(utterance)
 
 
@@ -91,7 +91,7 @@ def test_a_reject_keeps_the_child_and_its_reason(data_dir, clip):
 
 def test_a_bug_is_an_error_and_not_a_reject(clip):
     with IsolatedDecoder() as decoder:
-        decoder.submit(request_for(clip, decoder="poison_decoders:bug"))
+        decoder.submit(request_for(clip, decoder="tests.faults.poison_decoders:bug"))
         with pytest.raises(ZeroDivisionError) as error:
             decoder.result()
         assert "in bug" in error.value.__notes__[0]
@@ -127,7 +127,7 @@ def has_ended(process: int) -> bool:
 @needs_pidfd
 def test_closing_leaves_no_child(clip):
     decoder = IsolatedDecoder()
-    decoder.submit(request_for(clip, decoder="poison_decoders:hang"))
+    decoder.submit(request_for(clip, decoder="tests.faults.poison_decoders:hang"))
     child = os.pidfd_open(decoder.child_pid)
     decoder.close()
     assert has_ended(child)

@@ -3,7 +3,6 @@
 import math
 from fractions import Fraction
 
-import clips
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.frame_grid import FrameGrid
 from pipeline.frames import FRAME_PERIOD_S, FRAME_RATE, FRAME_STRIDE, probe, sample_frames, sample_times
 from pipeline.rejects import Rejected, RejectReason
+from tests.pipeline import clips
 
 ORDINARY = [  # file, video stream that find_best_stream chooses
     ("unlabelled/EDTalk_pose_source1.mp4", 0),  # 25 fps

@@ -2,7 +2,6 @@
 
 import io
 
-import clips
 import numpy as np
 import pytest
 import soundfile
@@ -11,6 +10,7 @@ from pipeline import speech
 from pipeline.frames import probe, sample_frames, sample_times
 from pipeline.rejects import Rejected, RejectReason
 from pipeline.speech import SAMPLE_RATE_HZ, decode_flac, encode_flac, mean_level_db, read_speech, require_speech
+from tests.pipeline import clips
 
 REAL = [  # file, audio stream that find_best_stream chooses
     ("labelled/MEAD_W036_level_3_happy_007.mp4", 0),  # 48 kHz

@@ -1,0 +1,31 @@
+"""Contract: a video that crashes or hangs the native decoder becomes one reject row, before its deadline has passed
+twice; its neighbours in the same block are labelled, and the run ends well."""
+
+import shutil
+
+import pytest
+
+from pipeline.decoding import Deadline
+from tests.pipeline.test_labelling import labelled_by, manifest_of, read_rows, run_of
+
+
+@pytest.mark.slow
+def test_a_crash_and_a_hang_cost_one_row_each(ray_session, data_dir, tmp_path):
+    clip = data_dir / "video/labelled/MEAD_W036_level_3_happy_007.mp4"
+    files = {name: str(tmp_path / f"{name}.mp4") for name in ("before", "hang", "middle", "segfault", "zuletzt")}
+    for path in files.values():
+        shutil.copy(clip, path)
+    run = run_of(
+        manifest_of(files),
+        tmp_path / "labels",
+        decoder="tests.faults.poison_decoders:as_the_file_is_named",
+        deadline=Deadline(to_open_s=4.0, per_media_s=2.0),
+    )
+    assert labelled_by(run) == {
+        "rows": 5,
+        "labelled": 3,
+        "rejected": 2,
+        "reasons": {"decoder_crashed": 1, "decoder_timeout": 1},
+    }
+    reasons = {row["utterance_id"]: row["reject_reason"] for row in read_rows(run)}
+    assert reasons["hang#0"] == "decoder_timeout" and reasons["segfault#0"] == "decoder_crashed"

@@ -1,0 +1,174 @@
+"""The labelling plan on a real embedded Ray: every utterance of the manifest ends as exactly one row."""
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from cluster.failures import UserError
+from cluster.run_record import RunRecord
+from pipeline import distillation_set
+from pipeline.face_cropping import CropOptions
+from pipeline.labelling import MAX_BLOCK_ROWS, LabelPlan, LabelRun, blocks, label
+from pipeline.manifest import as_manifest
+from pipeline.schema import DISTILLATION_SCHEMA
+from pipeline.weights import detector_weights, teacher_weights
+from tests.pipeline.label_rows import label_table, labelled_row, reject_row
+
+
+def manifest_of(files: dict[str, str], utterances: int = 1) -> pa.Table:
+    """utterance name -> file; each file gives `utterances` rows of one second, or one whole row."""
+    rows = [
+        (f"{name}#{k}", uri, float(k), None if utterances == 1 else k + 1.0)
+        for name, uri in files.items()
+        for k in range(utterances)
+    ]
+    ids, uris, starts, ends = zip(*rows, strict=True)
+    columns = {"utterance_id": ids, "speaker_id": ids, "video_id": uris, "video_uri": uris, "audio_uri": uris}
+    return as_manifest({**columns, "start_s": starts, "end_s": ends, "split": ["train"] * len(rows)}, "test")
+
+
+def run_of(manifest: pa.Table, out, **crops) -> LabelRun:
+    return LabelRun(
+        manifest=manifest,
+        labels_uri=str(out),
+        teacher=teacher_weights("compact"),
+        detector=detector_weights("mobilenet0.25"),
+        crops=CropOptions(**crops),
+    )
+
+
+def labelled_by(run: LabelRun) -> dict:
+    return label(run, LabelPlan(crop_workers=1), None, RunRecord("label", run.crops))
+
+
+def test_blocks_hold_every_row_once_and_split_a_file_only_if_they_must():
+    manifest = manifest_of({f"v{n}": f"/v{n}.mp4" for n in range(200)}, utterances=7)
+    found = list(blocks(manifest, workers=2))
+    ids = [id for block in found for id in block["utterance_id"].to_pylist()]
+    assert sorted(ids) == sorted(manifest["utterance_id"].to_pylist())
+    assert max(len(block) for block in found) <= MAX_BLOCK_ROWS
+    whole = sum(
+        len(set(block["video_uri"].to_pylist()) & set(after["video_uri"].to_pylist()))
+        for block, after in zip(found, found[1:], strict=False)
+    )
+    assert whole == 0
+
+
+def test_a_small_manifest_still_gives_every_worker_several_blocks():
+    assert len(list(blocks(manifest_of({"v": "/v.mp4"}, utterances=16), workers=2))) == 8
+
+
+@pytest.mark.slow
+def test_good_and_bad_files_each_end_as_one_row(ray_session, data_dir, tmp_path):
+    video = data_dir / "video"
+    files = {
+        "happy": video / "labelled/MEAD_W036_level_3_happy_007.mp4",
+        "no_sound": video / "labelled/EAMM_MEAD_contempt.mp4",
+        "silent": video / "unlabelled/LivePortrait_driving_d18.mp4",
+        "no_face": video / "odd/torchcodec_nasa_13013.mp4",
+        "text": video / "derived/text_file.mp4",
+        "empty": video / "derived/zero_byte.mp4",
+        "cut": video / "derived/truncated_half_MEAD_M030_angry.mp4",
+        "sound_only": video / "derived/audio_only_MEAD_W036_happy.mp4",
+        "gone": video / "nowhere.mp4",
+    }
+    run = run_of(manifest_of({name: str(path) for name, path in files.items()}), tmp_path / "labels")
+    counts = labelled_by(run)
+    rows = {row["utterance_id"].split("#")[0]: row for row in read_rows(run)}
+    assert {name: row["reject_reason"] for name, row in rows.items()} == {
+        "happy": None,
+        "no_sound": "no_audio_stream",
+        "silent": "silent",
+        "no_face": "no_face",
+        "text": "not_a_video",
+        "empty": "empty_file",
+        "cut": "truncated",
+        "sound_only": "no_video_stream",
+        "gone": "file_not_found",
+    }
+    assert (counts["rows"], counts["labelled"], counts["rejected"]) == (9, 1, 8)
+    assert sum(counts["reasons"].values()) == 8
+    happy = rows["happy"]
+    frames = len(happy["frame_indices"])
+    assert frames == 13  # 3.04 s at 0.24 s
+    assert np.array(happy["frame_logits"]).shape == (frames, 8)
+    assert happy["logits"] == pytest.approx(np.max(happy["frame_logits"], axis=0))
+    assert happy["teacher"] == run.teacher.fingerprint and happy["detector"] == run.detector.fingerprint
+    assert (np.array(happy["frame_boxes"]) >= 0).all() and (np.array(happy["frame_boxes"]) <= 1).all()
+
+
+@pytest.mark.slow
+def test_a_second_run_labels_only_what_is_missing_and_another_teacher_is_refused(ray_session, data_dir, tmp_path):
+    clip = str(data_dir / "video/labelled/MEAD_W036_level_3_happy_007.mp4")
+    run = run_of(manifest_of({"a": clip, "b": clip}), tmp_path / "labels")
+    first = labelled_by(run)
+    parts = distillation_set.part_uris(run.labels_uri)
+    (tmp_path / "labels" / "utterances" / parts[0].rsplit("/", 1)[1]).unlink()
+    assert len(distillation_set.pending(run.manifest, run.labels_uri)) == 1
+    before = {uri: distillation_set.storage.read_bytes(uri) for uri in distillation_set.part_uris(run.labels_uri)}
+    assert labelled_by(run) == first
+    after = distillation_set.part_uris(run.labels_uri)
+    assert all(distillation_set.storage.read_bytes(uri) == data for uri, data in before.items()) and len(after) == len(
+        parts
+    )
+    with pytest.raises(UserError, match="thumbnails was 8, now 3"):
+        labelled_by(run_of(run.manifest, tmp_path / "labels", thumbnails=3))
+
+
+def read_rows(run: LabelRun) -> list[dict]:
+    return distillation_set.read_labels(run.labels_uri, DISTILLATION_SCHEMA.names).to_pylist()
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A set of two parts with three labelled rows and one reject."""
+    rows = [
+        labelled_row("s1/a"),
+        labelled_row("s1/b", "happiness", "heard"),
+        labelled_row("s2/a"),
+        reject_row("s2/b", "no_face"),
+    ]
+    for part in (rows[:2], rows[2:]):
+        distillation_set.write_part(str(tmp_path), label_table(part))
+    return tmp_path, rows
+
+
+def test_pandas_and_duckdb_read_the_set_without_ray(written):
+    folder, rows = written
+    frame = pd.read_parquet(folder / "utterances")
+    assert sorted(frame["utterance_id"]) == ["s1/a", "s1/b", "s2/a", "s2/b"]
+    labelled = duckdb.sql(f"SELECT * FROM '{folder}/utterances/*.parquet' WHERE reject_reason IS NULL")
+    counts = labelled.aggregate("emotion, count(*), max(len(frame_logits[1]))").order("emotion")
+    assert counts.fetchall() == [("happiness", 1, 8), ("neutral", 2, 8)]
+
+
+def test_writing_a_part_again_replaces_it(written):
+    folder, rows = written
+    distillation_set.write_part(str(folder), label_table(rows[:2][::-1]))
+    assert len(distillation_set.part_uris(str(folder))) == 2
+
+
+def test_the_audit_counts_all_and_notices_a_lost_or_doubled_utterance(written):
+    folder, rows = written
+    manifest = pa.table({"utterance_id": [row["utterance_id"] for row in rows]})
+    assert distillation_set.audit(manifest, str(folder)) == {
+        "rows": 4,
+        "labelled": 3,
+        "rejected": 1,
+        "reasons": {"no_face": 1},
+    }
+    with pytest.raises(RuntimeError, match="1 utterances lost .*s9/z"):
+        distillation_set.audit(pa.table({"utterance_id": [*manifest["utterance_id"].to_pylist(), "s9/z"]}), str(folder))
+    distillation_set.write_part(str(folder), label_table(rows[:1]))
+    with pytest.raises(RuntimeError, match="1 doubled .*s1/a"):
+        distillation_set.audit(manifest, str(folder))
+
+
+def test_a_set_of_another_version_is_refused(written):
+    folder, rows = written
+    other = label_table(rows[:1]).replace_schema_metadata({"emovox.schema_version": "0"})
+    distillation_set.write_part(str(folder), other)
+    with pytest.raises(UserError, match="schema version 0, this program reads 1"):
+        distillation_set.read_labels(str(folder), ["utterance_id"])
