@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt overrides.txt
 	@echo "setup: creating $(VENV) with the pinned dependencies (about 6 GB, a few minutes)" >&2
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --override overrides.txt --editable '.[test]'
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --override overrides.txt --compile-bytecode --editable '.[test]'
 	@touch $(READY)
 
 demo: setup

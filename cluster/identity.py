@@ -1,5 +1,7 @@
 """What a run is, written into its output folder, so that another run is never mixed in or written over."""
 
+import json
+
 from cluster import storage
 from cluster.failures import UserError
 
@@ -12,6 +14,7 @@ def claim(output_uri: str, identity: dict) -> None:
     Raises UserError, with nothing changed, if it holds another run or files that are not ours.
     """
     identity_uri = storage.join(output_uri, FILE)
+    identity = json.loads(json.dumps(identity))  # as it will be read back: tuples are lists there
     if storage.exists(identity_uri):
         found = storage.read_json(identity_uri)
         differing = sorted(key for key in identity.keys() | found.keys() if identity.get(key) != found.get(key))

@@ -52,7 +52,9 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     if uri.startswith("s3://"):
         import s3fs
 
-        return pafs.PyFileSystem(pafs.FSSpecHandler(s3fs.S3FileSystem())), uri.removeprefix("s3://")
+        return pafs.PyFileSystem(pafs.FSSpecHandler(s3fs.S3FileSystem(use_listings_cache=False))), uri.removeprefix(
+            "s3://"
+        )
     raise UserError(f"{uri}: the scheme is not known; use a local path, file:// or s3://")
 
 

@@ -103,6 +103,7 @@ def smoke() -> StudentRecipe:
         student=StudentConfig(widths=(8, 16, 16), embedding=32),
         epochs=2,
         batch_size=8,
+        windows_per_utterance=2,
         ema_decay=0.9,
         spec_augment=True,
     )

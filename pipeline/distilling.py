@@ -4,6 +4,7 @@ The loop is `modeling.student_training`; here it is given its batches and told w
 state travels as Ray Train checkpoints, so that a lost worker or node costs the steps since the last one.
 """
 
+import contextlib
 import io
 import tempfile
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ def distill(run: DistillRun, address: str | None) -> dict:
     utterances = usable_rows(run.labels_uri, "train")
     claim(run.student_uri, identity)
     with session(address):
+        ray.data.DataContext.get_current().execution_options.preserve_order = True  # a resumed run sees the same order
         rows = labelled_utterances(run.labels_uri, "train", WINDOW_COLUMNS, seed=run.recipe.seed)
         if utterances <= IN_MEMORY_UTTERANCES:
             rows = rows.materialize()
@@ -162,9 +164,9 @@ def _train(config: dict, rows: ray.data.DataIterator, home: _OutputFolder | _Ray
     if state is not None:
         trainer.load_state(state["trainer"])
         curve = state["curve"]
-    batches = _batches(rows, recipe, config["utterances"], home.world_size)
+    batches = _batches(rows, recipe, config["utterances"], home.world_size, trainer.step)
     steps = recipe.steps_per_epoch(config["utterances"])
-    with progress(recipe.epochs, "distill", "epochs") as bar:
+    with progress(recipe.epochs, "distill", "epochs") as bar, contextlib.closing(batches):
         bar.update(trainer.epoch)
         while trainer.epoch < recipe.epochs:
             metrics = trainer.run_epoch(islice(batches, steps), trainer.epoch)
@@ -175,19 +177,25 @@ def _train(config: dict, rows: ray.data.DataIterator, home: _OutputFolder | _Ray
 
 
 def _batches(
-    rows: ray.data.DataIterator, recipe: StudentRecipe, utterances: int, world_size: int
+    rows: ray.data.DataIterator, recipe: StudentRecipe, utterances: int, world_size: int, steps_done: int
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """This worker's share of the batches. Several workers must make equal steps, so they need a full batch each."""
+    """This worker's share of the batches: full ones, so that all workers make equal steps and the batch norm of no
+    step sees a single window. Only a set smaller than one batch is used as it is, by one worker."""
     share = recipe.batch_size // world_size
     if share * world_size != recipe.batch_size or share < recipe.windows_per_utterance:
         raise UserError(
             f"a batch of {recipe.batch_size} windows ({recipe.windows_per_utterance} an utterance) cannot be shared by "
             f"{world_size} workers; use a number that divides {recipe.batch_size // recipe.windows_per_utterance}"
         )
-    if world_size > 1 and utterances // world_size < share // recipe.windows_per_utterance:
-        raise UserError(f"{utterances} training utterances are too few for {world_size} workers; use --workers 0")
+    own = utterances // world_size
+    has_full_batch = own >= share // recipe.windows_per_utterance
+    if not has_full_batch and (world_size > 1 or own * recipe.windows_per_utterance < 2):
+        raise UserError(
+            f"{utterances} training utterances are too few for {world_size} workers and batches of {recipe.batch_size}; "
+            "label more, or train with --workers 0 and a recipe that draws several windows an utterance (compact)"
+        )
     draw = WindowDraw(windows=recipe.windows_per_utterance, pooling=recipe.target_pooling, seed=recipe.seed)
-    return window_batches(rows, draw, share, drop_last=world_size > 1)
+    return window_batches(rows, draw, share, own, drop_last=has_full_batch, first_batch=steps_done)
 
 
 def _files(trainer: StudentTrainer, curve: list[dict], run: DistillRun) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ maximum of the logits of the frames inside the window. A draw depends on the see
 it is the same for any number of workers.
 """
 
+import itertools
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -58,8 +59,8 @@ def usable() -> Expr:
 
 
 def labelled_utterances(labels_uri: str, split: str, columns: list[str], seed: int = 0) -> ray.data.Dataset:
-    """The labelled utterances of a split that have speech, read part by part, each time in another order of parts."""
-    shuffle = FileShuffleConfig(seed=seed)
+    """The labelled utterances of a split that have speech, read part by part in an order given by the seed."""
+    shuffle = FileShuffleConfig(seed=seed, reseed_after_execution=False)
     return read_utterances(labels_uri, columns, usable() & (col("split") == split), shuffle)
 
 
@@ -71,7 +72,8 @@ def read_utterances(
     paths = [storage.resolve(uri)[1] for uri in part_uris(labels_uri)]
     read = list(dict.fromkeys([*columns, *FILTER_COLUMNS]))
     return (
-        ray.data.read_parquet(paths, filesystem=fs, columns=read, shuffle=shuffle)
+        ray.data.read_parquet(paths, filesystem=fs, shuffle=shuffle)
+        .select_columns(read)
         .filter(expr=wanted)
         .select_columns(columns)
     )
@@ -110,13 +112,17 @@ class DrawWindows(ArrowBatchCollateFn):
 
 
 def window_batches(
-    rows: DataIterator, draw: WindowDraw, batch_size: int, drop_last: bool
+    rows: DataIterator, draw: WindowDraw, batch_size: int, utterances: int, drop_last: bool, first_batch: int = 0
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """An endless stream of batches of `batch_size` windows, pass after pass over the utterances, each in a new order."""
+    """An endless stream of batches of `batch_size` windows, pass after pass over the utterances, each in a new order.
+
+    utterances: how many rows a pass has for this worker; first_batch: where a resumed training goes on in the stream.
+    """
     rows_per_batch = max(1, batch_size // draw.windows)
-    pass_index = 0
+    batches_per_pass = max(1, utterances // rows_per_batch if drop_last else -(-utterances // rows_per_batch))
+    pass_index, done = divmod(first_batch, batches_per_pass)
     while True:
-        yield from rows.iter_torch_batches(
+        batches = rows.iter_torch_batches(
             batch_size=rows_per_batch,
             collate_fn=DrawWindows(draw, pass_index),
             prefetch_batches=2,
@@ -124,4 +130,5 @@ def window_batches(
             local_shuffle_seed=draw.seed + pass_index,
             drop_last=drop_last,
         )
-        pass_index += 1
+        yield from itertools.islice(batches, done, None)
+        pass_index, done = pass_index + 1, 0

@@ -7,9 +7,9 @@ from cluster.identity import claim
 
 def test_the_same_run_may_go_on(tmp_path):
     out = str(tmp_path / "out")
-    claim(out, {"teacher": "compact@1"})
+    claim(out, {"teacher": "compact@1", "widths": (8, 16)})
     storage.write_bytes(f"{out}/part", b"work")
-    claim(out, {"teacher": "compact@1"})
+    claim(out, {"teacher": "compact@1", "widths": (8, 16)})
 
 
 def test_another_run_is_refused_and_says_what_differs(tmp_path):
