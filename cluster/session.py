@@ -85,13 +85,8 @@ def _start(address: str | None) -> None:
     address = address or os.environ["RAY_ADDRESS"]
     log.info("joining the Ray cluster at %s", address)
     runtime_env = (
-        {}
-        if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-        else {
-            "working_dir": str(PROJECT_ROOT),
-            "excludes": [".git", ".venv", "runs", ".cache"],
-        }
-    )
+        {} if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else _working_tree()
+    )  # a submitted job brought its own
     try:
         ray.init(address=address, runtime_env=runtime_env, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -99,6 +94,13 @@ def _start(address: str | None) -> None:
             f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); "
             "start one with `ray start --head`, or leave --address out for an embedded session"
         ) from error
+
+
+def _working_tree() -> dict:
+    """Runtime environment that ships this checkout to the cluster; an installed package must be installed there too."""
+    if not (PROJECT_ROOT / "pyproject.toml").exists():
+        return {}
+    return {"working_dir": str(PROJECT_ROOT), "excludes": [".git", ".venv", "runs", "*.egg-info"]}
 
 
 def _import_path() -> str:

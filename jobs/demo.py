@@ -28,12 +28,12 @@ from pipeline.timelines import student_timeline
 log = logging.getLogger("emovox")
 
 STEPS = {
-    "index": ("find the videos and cut them into utterances", 3),
-    "label": ("find the speaker's face and ask the teacher what it shows", 75),
-    "distill": ("teach a speech network to say the same from the voice alone", 110),
-    "evaluate": ("see how well it does on utterances it has not heard", 15),
-    "predict": ("use it on the files, as you would on any sound", 15),
-    "report": ("draw it all on one page", 10),
+    "index": ("find the videos and cut them into utterances", 1),
+    "label": ("find the speaker's face and ask the teacher what it shows", 40),
+    "distill": ("teach a speech network to say the same from the voice alone", 30),
+    "evaluate": ("see how well it does on utterances it has not heard", 11),
+    "predict": ("use it on the files, as you would on any sound", 9),
+    "report": ("draw it all on one page", 5),
 }
 """Step -> what it does, and its seconds on two cores with the sample videos (for the time left)."""
 
@@ -48,11 +48,11 @@ class Demo(JobOptions):
     """New folder for everything the demo writes; left out: runs/demo-DATE-TIME."""
     utterance_s: float = 4.0
     """Length in seconds of the utterances that videos are cut into."""
-    epochs: int = 12
+    epochs: int = 60
     """Epochs of the speech student."""
 
 
-PRIOR_S = 60
+PRIOR_S = 40
 """Weight of the expected seconds against those seen, so that a slow first second does not frighten."""
 
 

@@ -3,7 +3,6 @@
 Frames live and die inside this operator; what leaves it are small crops and FLAC.
 """
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -14,16 +13,17 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from cluster import storage
-from cluster.failures import UserError
 from modeling.face_input import centre_crop_fraction, square_crops
 from modeling.retinaface import Faces, load_detector
+from modeling.soft_targets import window_span
+from modeling.spectrogram import WINDOW_SAMPLES
 from modeling.teacher import CropRule
 from pipeline.decoding import Deadline, DecodedUtterance, DecodeRequest, IsolatedDecoder
 from pipeline.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
 from pipeline.frames import SampledFrames
 from pipeline.rejects import Rejected, RejectReason
 from pipeline.schema import DISTILLATION_SCHEMA
+from pipeline.source_files import SourceFiles
 from pipeline.speech import encode_flac, require_speech
 from pipeline.weights import Weights
 
@@ -67,7 +67,7 @@ class FaceCropper:
         return pa.Table.from_pylist(cropped, schema=CROPPED_SCHEMA)
 
     def _decoded_ahead(
-        self, rows: list[dict], sources: "SourceFiles"
+        self, rows: list[dict], sources: SourceFiles
     ) -> Iterator[tuple[dict, DecodedUtterance | Rejected]]:
         """Each row with its decoded media; the next row's decoding has begun when this one is handed out."""
         waiting = None
@@ -79,7 +79,7 @@ class FaceCropper:
             if ready is not None:
                 yield ready
 
-    def _submit(self, row: dict, sources: "SourceFiles") -> None:
+    def _submit(self, row: dict, sources: SourceFiles) -> None:
         self.problem = None
         try:
             self.request = DecodeRequest(
@@ -123,7 +123,7 @@ class FaceCropper:
         speech = decoded.speech
         return {
             "decode_s": decoded.decode_s,
-            "speech_flac": None if speech is None else encode_flac(speech),
+            "speech_flac": encode_flac(speech) if speech is not None and len(speech) else None,
             "speech_samples": 0 if speech is None else len(speech),
         }
 
@@ -135,6 +135,7 @@ class FaceCropper:
             raise Rejected(RejectReason.NO_FACE, f"no face in {len(frames.images)} sampled frames")
         chosen, ambiguous = choose_track(tracks, len(frames.images))
         track = tracks[chosen]
+        _require_face_with_sound(track, decoded.speech)
         at = np.searchsorted(frames.indices, track.frame_indices)
         images = [frames.images[i] for i in at]
         crops = np.concatenate(
@@ -188,26 +189,13 @@ class FaceCropper:
         }
 
 
-class SourceFiles:
-    """Local paths of the files of a block; each remote file is copied once and dropped when the block is done."""
-
-    def __enter__(self) -> "SourceFiles":
-        self.stack = contextlib.ExitStack()
-        self.paths: dict[str, str] = {}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stack.close()
-
-    def path(self, uri: str) -> str:
-        if uri not in self.paths:
-            try:
-                self.paths[uri] = self.stack.enter_context(storage.local_copy(uri))
-            except UserError as problem:
-                missing = isinstance(problem.__cause__, FileNotFoundError)
-                reason = RejectReason.FILE_NOT_FOUND if missing else RejectReason.STORAGE_ERROR
-                raise Rejected(reason, str(problem)) from problem
-        return self.paths[uri]
+def _require_face_with_sound(track: FaceTrack, speech_T: np.ndarray | None) -> None:
+    """Raises Rejected where the sound ends before the face appears: no training window could hold both."""
+    if speech_T is not None and len(speech_T):
+        last = window_span(max(0, len(speech_T) - WINDOW_SAMPLES))[1]
+        if track.frame_indices[0] > last:
+            detail = f"the face appears at grid place {track.frame_indices[0]}, the sound ends at {last}"
+            raise Rejected(RejectReason.NO_FACE, detail)
 
 
 def _given_box(row: dict, time_s: float, image: np.ndarray) -> Faces:

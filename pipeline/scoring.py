@@ -25,6 +25,7 @@ SCORE_SCHEMA = pa.schema(
     [(name, pa.string()) for name in SCORED_COLUMNS[:4]] + [("probabilities", pa.list_(pa.float32(), len(EMOTIONS)))]
 )
 HELD_OUT = ("heard", "unheard")
+ROWS_PER_BATCH = 16
 
 
 def read_student(uri: str) -> Student:
@@ -59,13 +60,13 @@ def score(student: Student, labels_uri: str, address: str | None) -> pa.Table:
     if not len(usable_rows):
         raise UserError(f"{labels_uri}: no labelled utterance has speech; there is nothing to evaluate on")
     with session(address):
-        stage = Stage(name="student", workers=min(worker_cores(address), len(usable_rows)))
+        stage = Stage(name="student", workers=min(worker_cores(address), -(-len(usable_rows) // ROWS_PER_BATCH)))
         place([stage])
         scored = read_utterances(labels_uri, SCORED_COLUMNS, usable()).map_batches(
             StudentScorer,
             fn_constructor_args=(ray.put(student),),
             batch_format="pyarrow",
-            batch_size=16,
+            batch_size=ROWS_PER_BATCH,
             compute=ActorPoolStrategy(size=stage.workers),
             num_cpus=stage.cpus,
         )

@@ -1,0 +1,26 @@
+"""Where Ray runs: an address that does not answer is said in one line; a plan too large is refused, not waited for."""
+
+import pytest
+import ray
+
+from cluster.budget import Stage
+from cluster.failures import UserError
+from cluster.session import place, session, worker_cores
+
+
+def test_the_embedded_session_has_room_for_the_labelling_plan(ray_session):
+    place([Stage(name="face cropping", workers=worker_cores(None)), Stage(name="teacher", workers=1)])
+
+
+def test_a_plan_too_large_for_the_session_is_refused(ray_session):
+    with pytest.raises(UserError, match="needs 1002 CPU, of which 2 for reading and writing"):
+        place([Stage(name="face cropping", workers=1000)])
+    with pytest.raises(UserError, match="'teacher' needs a node with 1 CPU and 1 GPU"):
+        place([Stage(name="teacher", workers=1, gpus=1.0)])
+
+
+def test_a_session_inside_a_session_uses_the_same_ray(ray_session):
+    before = ray.get_runtime_context().get_job_id()
+    with session(None):
+        assert ray.get_runtime_context().get_job_id() == before
+    assert ray.is_initialized()
