@@ -48,11 +48,7 @@ def run_job(
 ) -> int:
     """Parses `argv`, runs `job(options, record)` and prints the dict it returns. Returns the exit code."""
     name = job.__name__.replace("_", "-")
-    try:
-        options = tyro.cli(options_class, prog=f"emovox {name}", description=options_class.__doc__, args=argv)
-    except UserError as error:
-        print(f"emovox {name}: {error}", file=sys.stderr)
-        return 2
+    options = tyro.cli(options_class, prog=f"emovox {name}", description=options_class.__doc__, args=argv)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("emovox").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -63,10 +63,10 @@ class RunRecord:
             "counts": self.counts,
         }
 
-    def write(self, output_uri: str) -> str:
-        """Writes `OUT/run.json` for a folder, `NAME.run.json` for a file `NAME.ext`; returns where."""
-        folder, _, name = output_uri.rstrip("/").rpartition("/")
-        stem, dot, _ = name.rpartition(".")
-        uri = storage.join(folder or ".", f"{stem}.run.json") if dot else storage.join(output_uri, "run.json")
-        storage.write_json(uri, self.as_dict())
-        return uri
+    def write_into(self, folder_uri: str) -> None:
+        """Writes `OUT/run.json` for an output that is a folder."""
+        storage.write_json(storage.join(folder_uri, "run.json"), self.as_dict())
+
+    def write_beside(self, file_uri: str) -> None:
+        """Writes `NAME.run.json` for an output that is one file `NAME.parquet`."""
+        storage.write_json(f"{file_uri.removesuffix('.parquet')}.run.json", self.as_dict())

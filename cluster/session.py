@@ -75,6 +75,7 @@ def _start(address: str | None) -> None:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # hides a warning about Ray Data's own actors
         os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: the driver would starve its own workers
         ray.init(
+            address="local",  # not the cluster that `ray start` may have left on this machine
             num_cpus=local_cores() + EMBEDDED_EXTRA_CPUS,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,

@@ -7,6 +7,7 @@ AWS_ACCESS_KEY_ID, AWS_PROFILE, ...); nothing here reads, prints or stores them.
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
@@ -20,6 +21,11 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from cluster.failures import UserError
+
+PARTIAL = ".partial"
+"""Ending of a file that is being written; what a killed process leaves of it is no content."""
+
+log = logging.getLogger("emovox")
 
 
 @dataclass(frozen=True, order=True)
@@ -86,14 +92,45 @@ def is_folder(uri: str | Path) -> bool:
         return fs.get_file_info(path).type == pafs.FileType.Directory
 
 
+def require_file_name(uri: str | Path) -> None:
+    """Raises UserError if a folder stands where a file is to be written, before any work is done."""
+    if is_folder(uri):
+        raise UserError(f"{uri} is a folder; give the name of the file to write, such as {join(uri, 'table.parquet')}")
+
+
 def list_files(uri: str | Path, suffixes: tuple[str, ...] = ()) -> list[StoredFile]:
     """All files below a folder or prefix, sorted by URI; `suffixes` are matched in lower case."""
     with _explained(uri, "list it"):
         fs, path = resolve(uri)
-        found = fs.get_file_info(pafs.FileSelector(path, recursive=True))
-    scheme = "" if is_local(uri) else "s3://"
-    files = (StoredFile(scheme + info.path, info.size) for info in found if info.type == pafs.FileType.File)
-    return sorted(file for file in files if not suffixes or file.uri.lower().endswith(suffixes))
+        if is_local(uri):
+            files = list(_walk(path))
+        else:
+            found = fs.get_file_info(pafs.FileSelector(path, recursive=True))
+            files = [StoredFile(f"s3://{info.path}", info.size) for info in found if info.type == pafs.FileType.File]
+    wanted = (file for file in files if not suffixes or file.uri.lower().endswith(suffixes))
+    return sorted(file for file in wanted if not file.uri.endswith(PARTIAL))
+
+
+def _walk(path: str) -> Iterator[StoredFile]:
+    """Files below a local folder. A name that is not UTF-8 cannot be kept in a table: it is left out, with a warning."""
+    if not os.path.isdir(path):
+        raise FileNotFoundError(path)
+    for folder, _, names in os.walk(path, followlinks=True):
+        for name in names:
+            full = os.path.join(folder, name)
+            try:
+                full.encode()
+                yield StoredFile(full, os.path.getsize(full))
+            except UnicodeEncodeError:
+                log.warning("%r is left out: its name is not UTF-8; rename it", os.fsencode(full))
+            except FileNotFoundError:
+                log.warning("%s is left out: it is a link to nothing", full)
+
+
+def delete(uri: str | Path) -> None:
+    with _explained(uri, "delete it"):
+        fs, path = resolve(uri)
+        fs.delete_file(path)
 
 
 def read_bytes(uri: str | Path) -> bytes:
@@ -109,7 +146,10 @@ def write_bytes(uri: str | Path, data: bytes) -> None:
         fs, path = resolve(uri)
         if is_local(uri):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            aside = f"{path}.{uuid.uuid4().hex[:8]}.partial"
+            folder, name = os.path.split(path)
+            aside = os.path.join(
+                folder, f".{name}.{uuid.uuid4().hex[:8]}{PARTIAL}"
+            )  # readers of tables skip a leading dot
             try:
                 Path(aside).write_bytes(data)
                 os.replace(aside, path)

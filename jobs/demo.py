@@ -86,7 +86,7 @@ def demo(options: Demo, record: RunRecord) -> dict:
         results = _run_jobs(options, clips, paths, steps)
     report_uri = storage.join(out, "report.html")
     steps.run("report", lambda: _write_report(options, paths, results, record, report_uri))
-    record.write(out)
+    record.write_into(out)
     log.info("open %s in a browser", report_uri)
     label_counts = {key: results["label"][key] for key in ("rows", "labelled", "rejected", "reasons")}
     summary = {"mean_auc": results["evaluate"]["mean_auc"], "loss": results["distill"]["loss"]}

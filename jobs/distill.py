@@ -8,6 +8,7 @@ from typing import Literal
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
+from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.recipes import RECIPES
 from pipeline.distilling import DistillRun
@@ -38,6 +39,12 @@ class Distill(JobOptions):
     gpu: bool = False
     """Train on a GPU (one for each worker)."""
 
+    def __post_init__(self):
+        if self.epochs is not None and self.epochs < 1:
+            raise UserError(f"epochs is {self.epochs}; give 1 or more")
+        if self.workers < 0:
+            raise UserError(f"workers is {self.workers}; give 0 (in this process) or more")
+
 
 def distill(options: Distill, record: RunRecord) -> dict:
     changes = {"seed": options.seed} | ({"epochs": options.epochs} if options.epochs else {})
@@ -53,7 +60,7 @@ def distill(options: Distill, record: RunRecord) -> dict:
         result = distill_student(run, options.address)
     curve = result.pop("curve")
     record.counts |= result | {"curve": curve}
-    record.write(run.student_uri)
+    record.write_into(run.student_uri)
     return result | {"seconds": round(record.seconds(), 3)}
 
 

@@ -51,7 +51,7 @@ def evaluate(options: Evaluate, record: RunRecord) -> dict:
     storage.write_json(storage.join(out_uri, "evaluation.json"), result)
     storage.write_bytes(storage.join(out_uri, "report.html"), evaluation_report(shown, facts).encode())
     record.counts |= {"utterances": result["utterances"], "speakers": result["speakers"]}
-    record.write(out_uri)
+    record.write_into(out_uri)
     return result | {"report": storage.join(out_uri, "report.html"), "seconds": round(record.seconds(), 3)}
 
 

@@ -38,6 +38,7 @@ class Index(JobOptions):
 
 
 def index(options: Index, record: RunRecord) -> dict:
+    storage.require_file_name(options.out)
     with record.stage("list and probe"):
         manifest = build_manifest(options.data, options.layout, getattr(options, options.layout))
     with record.stage("write"):
@@ -45,7 +46,7 @@ def index(options: Index, record: RunRecord) -> dict:
     splits = dict(Counter(manifest["split"].to_pylist()))
     record.inputs["manifest"] = manifest_fingerprint(manifest)
     record.counts |= {"utterances": len(manifest), "splits": splits}
-    record.write(storage.absolute(options.out))
+    record.write_beside(storage.absolute(options.out))
     log.info("%d utterances in %s", len(manifest), options.out)
     return {
         "manifest": storage.absolute(options.out),

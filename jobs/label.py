@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
+from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.teacher import DEFAULT_TEACHER
 from pipeline.face_cropping import CropOptions
@@ -42,6 +43,14 @@ class Label(JobOptions):
     gpus_per_cropper: float = 0.0
     """GPUs of each cropping process, for the detector; 0: CPU."""
 
+    def __post_init__(self):
+        for name in ("crop_workers", "teacher_workers"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; give 1 or more")
+        for name in ("gpus_per_teacher", "gpus_per_cropper"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}; give 0 or more")
+
 
 def label(options: Label, record: RunRecord) -> dict:
     with record.stage("prepare"):
@@ -62,7 +71,7 @@ def label(options: Label, record: RunRecord) -> dict:
     with record.stage("label"):
         counts = label_utterances(run, plan, options.address, record)
     record.counts |= counts
-    record.write(run.labels_uri)
+    record.write_into(run.labels_uri)
     return counts | {"labels": run.labels_uri, "seconds": round(record.seconds(), 3)}
 
 

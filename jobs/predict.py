@@ -35,6 +35,7 @@ class Predict(JobOptions):
 
 
 def predict(options: Predict, record: RunRecord) -> dict:
+    storage.require_file_name(options.out)
     files = media_files(options.paths)
     student = read_student(storage.absolute(options.student))
     with record.stage("predict"):
@@ -43,7 +44,7 @@ def predict(options: Predict, record: RunRecord) -> dict:
     reasons = Counter(reason for reason in table["reject_reason"].to_pylist() if reason)
     counts = {"files": len(table), "rejected": sum(reasons.values()), "reasons": dict(reasons)}
     record.counts |= counts
-    record.write(storage.absolute(options.out))
+    record.write_beside(storage.absolute(options.out))
     for row in table.select(["file", "reject_reason", "emotion", *EMOTIONS]).to_pylist():
         verdict = row["reject_reason"] or f"{row['emotion']} ({row[row['emotion']]:.2f})"
         print(f"{row['file']}: {verdict}", file=sys.stderr)

@@ -70,7 +70,7 @@ def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
     }
     storage.write_bytes(weights_uri, save_compact_teacher(trainer.average, meta))
     record.counts |= {"curve": curve}
-    record.write(out)
+    record.write_into(out)
     return {
         "weights": weights_uri,
         "valid_accuracy": curve[-1]["valid_accuracy"],

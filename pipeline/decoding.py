@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cluster.failures import UserError
 from pipeline import media, messages
 from pipeline.frames import FRAME_RATE, SampledFrames, sample_frames
 from pipeline.rejects import Rejected, RejectReason
@@ -63,6 +64,12 @@ class Deadline:
     """Seconds to open the files."""
     per_media_s: float = 5.0
     """Seconds more for each second of media in the utterance."""
+
+    def __post_init__(self):
+        if self.to_open_s <= 0 or self.per_media_s < 0:
+            raise UserError(
+                f"deadline of {self.to_open_s} s and {self.per_media_s} s a second; give more than 0 s to open"
+            )
 
     def of(self, span_s: float) -> float:
         return self.to_open_s + self.per_media_s * span_s

@@ -66,6 +66,20 @@ def read_labels(labels_uri: str, columns: list[str]) -> pa.Table:
     return table
 
 
+def drop_doubles(labels_uri: str) -> None:
+    """Takes out rows that stand in an earlier part too, as a late write of a run that was thought dead can leave them."""
+    seen: set[str] = set()
+    for uri in part_uris(labels_uri):
+        ids = storage.read_table(uri, ["utterance_id"])["utterance_id"].to_pylist()
+        new = [id not in seen for id in ids]
+        seen.update(ids)
+        if not all(new):
+            kept = storage.read_table(uri).filter(pa.array(new))
+            storage.delete(uri)
+            if len(kept):
+                write_part(labels_uri, kept)
+
+
 def pending(manifest: pa.Table, labels_uri: str) -> pa.Table:
     """The manifest's rows that are not in the set yet."""
     done = read_columns(labels_uri, ["utterance_id"])["utterance_id"]

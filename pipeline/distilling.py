@@ -58,7 +58,22 @@ def distill(run: DistillRun, address: str | None) -> dict:
     """Trains until the recipe's last epoch, going on from the last saved state. Returns checkpoint, steps, loss, curve."""
     identity = run.identity()
     utterances = usable_rows(run.labels_uri, "train")
+    require_shares(run.recipe, utterances, max(1, run.workers))
     claim(run.student_uri, identity)
+    state = _OutputFolder(run.student_uri).load()
+    if state is None or state["trainer"]["epoch"] < run.recipe.epochs:
+        _train_somewhere(run, utterances, address)
+        state = _OutputFolder(run.student_uri).load()
+    return {
+        "checkpoint": storage.join(run.student_uri, STUDENT_FILE),
+        "steps": state["trainer"]["step"],
+        "loss": state["curve"][-1]["loss"],
+        "utterances": utterances,
+        "curve": state["curve"],
+    }
+
+
+def _train_somewhere(run: DistillRun, utterances: int, address: str | None) -> None:
     with session(address):
         ray.data.DataContext.get_current().execution_options.preserve_order = True  # a resumed run sees the same order
         rows = labelled_utterances(run.labels_uri, "train", WINDOW_COLUMNS, seed=run.recipe.seed)
@@ -70,21 +85,13 @@ def distill(run: DistillRun, address: str | None) -> dict:
             _train(config, rows.iterator(), home)
         else:
             _train_on_workers(run, config, rows)
-    state = _OutputFolder(run.student_uri).load()
-    return {
-        "checkpoint": storage.join(run.student_uri, STUDENT_FILE),
-        "steps": state["trainer"]["step"],
-        "loss": state["curve"][-1]["loss"],
-        "utterances": utterances,
-        "curve": state["curve"],
-    }
 
 
 def _train_on_workers(run: DistillRun, config: dict, rows: ray.data.Dataset) -> None:
     place([Stage(name="student training", workers=run.workers, cpus=1.0, gpus=float(run.gpu))])
     filesystem, path = storage.resolve(storage.join(run.student_uri, "ray_train"))
     result = ray.train.torch.TorchTrainer(
-        lambda config: _train(config, ray.train.get_dataset_shard("train"), _RayWorker()),
+        lambda config: _train(config, ray.train.get_dataset_shard("train"), _RayWorker(run.student_uri)),
         train_loop_config=config,
         scaling_config=ScalingConfig(num_workers=run.workers, use_gpu=run.gpu),
         run_config=RunConfig(
@@ -117,7 +124,9 @@ class _OutputFolder:
 
     def load(self) -> dict | None:
         uri = storage.join(self.student_uri, STATE_FILE)
-        return torch.load(io.BytesIO(storage.read_bytes(uri)), weights_only=False) if storage.exists(uri) else None
+        if not storage.exists(uri):
+            return None
+        return torch.load(io.BytesIO(storage.read_bytes(uri)), weights_only=True, map_location="cpu")
 
     def save(self, files: dict[str, bytes], metrics: dict) -> None:
         for name, data in files.items():
@@ -127,7 +136,8 @@ class _OutputFolder:
 class _RayWorker:
     """State of a Ray Train run: a checkpoint with the same two files, reported by rank 0."""
 
-    def __init__(self):
+    def __init__(self, student_uri: str):
+        self.student_uri = student_uri
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
 
@@ -139,10 +149,10 @@ class _RayWorker:
 
     def load(self) -> dict | None:
         checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return None
+        if checkpoint is None:  # a first start, or one after a run with another number of workers
+            return _OutputFolder(self.student_uri).load()
         with checkpoint.as_directory() as folder:
-            return torch.load(Path(folder) / STATE_FILE, weights_only=False, map_location="cpu")
+            return torch.load(Path(folder) / STATE_FILE, weights_only=True, map_location="cpu")
 
     def save(self, files: dict[str, bytes], metrics: dict) -> None:
         if self.rank:
@@ -176,24 +186,30 @@ def _train(config: dict, rows: ray.data.DataIterator, home: _OutputFolder | _Ray
             home.save(_files(trainer, curve, run), metrics)
 
 
+def require_shares(recipe: StudentRecipe, utterances: int, workers: int) -> None:
+    """Raises UserError where the workers could not make equal steps of full batches."""
+    share = recipe.batch_size // workers
+    if share * workers != recipe.batch_size or share < recipe.windows_per_utterance:
+        raise UserError(
+            f"a batch of {recipe.batch_size} windows ({recipe.windows_per_utterance} an utterance) cannot be shared by "
+            f"{workers} workers; use a number that divides {recipe.batch_size // recipe.windows_per_utterance}"
+        )
+    own = utterances // workers
+    too_few = own < share // recipe.windows_per_utterance if workers > 1 else own * recipe.windows_per_utterance < 2
+    if too_few:
+        raise UserError(
+            f"{utterances} training utterances are too few for {workers} workers and batches of {recipe.batch_size}; "
+            "label more, or train with --workers 0 and a recipe that draws several windows an utterance (compact)"
+        )
+
+
 def _batches(
     rows: ray.data.DataIterator, recipe: StudentRecipe, utterances: int, world_size: int, steps_done: int
 ) -> Iterator[dict[str, torch.Tensor]]:
     """This worker's share of the batches: full ones, so that all workers make equal steps and the batch norm of no
     step sees a single window. Only a set smaller than one batch is used as it is, by one worker."""
-    share = recipe.batch_size // world_size
-    if share * world_size != recipe.batch_size or share < recipe.windows_per_utterance:
-        raise UserError(
-            f"a batch of {recipe.batch_size} windows ({recipe.windows_per_utterance} an utterance) cannot be shared by "
-            f"{world_size} workers; use a number that divides {recipe.batch_size // recipe.windows_per_utterance}"
-        )
-    own = utterances // world_size
+    share, own = recipe.batch_size // world_size, utterances // world_size
     has_full_batch = own >= share // recipe.windows_per_utterance
-    if not has_full_batch and (world_size > 1 or own * recipe.windows_per_utterance < 2):
-        raise UserError(
-            f"{utterances} training utterances are too few for {world_size} workers and batches of {recipe.batch_size}; "
-            "label more, or train with --workers 0 and a recipe that draws several windows an utterance (compact)"
-        )
     draw = WindowDraw(windows=recipe.windows_per_utterance, pooling=recipe.target_pooling, seed=recipe.seed)
     return window_batches(rows, draw, share, own, drop_last=has_full_batch, first_batch=steps_done)
 

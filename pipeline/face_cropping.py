@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from cluster.failures import UserError
 from modeling.face_input import centre_crop_fraction, square_crops
 from modeling.retinaface import Faces, load_detector
 from modeling.soft_targets import window_span
@@ -20,7 +21,7 @@ from modeling.spectrogram import WINDOW_SAMPLES
 from modeling.teacher import CropRule
 from pipeline.decoding import Deadline, DecodedUtterance, DecodeRequest, IsolatedDecoder
 from pipeline.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
-from pipeline.frames import SampledFrames
+from pipeline.frames import DECODERS, SampledFrames
 from pipeline.rejects import Rejected, RejectReason
 from pipeline.schema import DISTILLATION_SCHEMA
 from pipeline.source_files import SourceFiles
@@ -48,6 +49,14 @@ class CropOptions:
     """How long the decoder may take before the utterance becomes a `decoder_timeout`."""
     thumbnails: int = 8
     """Small pictures of the labelled face kept in each row, for people to look at (0: none)."""
+
+    def __post_init__(self):
+        if self.decoder not in DECODERS and ":" not in self.decoder:
+            raise UserError(f"decoder {self.decoder!r} is not known; use one of {', '.join(DECODERS)}")
+        if self.longest_side_px < 1 or self.thumbnails < 0:
+            raise UserError(
+                f"longest_side_px {self.longest_side_px} must be 1 or more, thumbnails {self.thumbnails} 0 or more"
+            )
 
 
 class FaceCropper:

@@ -79,7 +79,7 @@ def probe(path: str | Path) -> MediaInfo:
     """
     with media.open_container(path) as container:
         kinds = {stream.type for stream in media.playable_streams(container)}
-        duration_s = media.duration_s(container)
+        duration_s = media.duration_s(container) or media.measured_duration_s(path)
         if "video" not in kinds:
             return MediaInfo(duration_s, False, "audio" in kinds, 0, 0, "")
         video = VideoStream(container, FrameGrid(0, None))

@@ -81,6 +81,7 @@ class LabelRun:
 def label(run: LabelRun, plan: LabelPlan, address: str | None, record: RunRecord) -> dict:
     """Labels what is not labelled yet and audits the whole set. Returns rows, labelled, rejected, reasons."""
     claim(run.labels_uri, run.identity())
+    distillation_set.drop_doubles(run.labels_uri)
     todo = distillation_set.pending(run.manifest, run.labels_uri)
     if len(todo) < len(run.manifest):
         log.info("%d of %d utterances are labelled already", len(run.manifest) - len(todo), len(run.manifest))
@@ -92,6 +93,7 @@ def label(run: LabelRun, plan: LabelPlan, address: str | None, record: RunRecord
                 bar.update(summary["rows"])
                 for name in WORK_SECONDS:
                     record.counts[f"worker_{name}"] = record.counts.get(f"worker_{name}", 0.0) + summary[name]
+    distillation_set.drop_doubles(run.labels_uri)
     return distillation_set.audit(run.manifest, run.labels_uri)
 
 

@@ -114,6 +114,15 @@ def duration_s(container: InputContainer) -> float | None:
     return None if container.duration is None else container.duration / av.time_base
 
 
+def measured_duration_s(path: str | Path) -> float | None:
+    """Where the last packet ends, read without decoding; for a file whose header does not say. None without packets."""
+    with open_container(path) as container:
+        zero_s = clock_zero_s(container)
+        stamped = (packet for packet in container.demux() if packet.pts is not None)
+        ends_s = [(packet.pts + (packet.duration or 0)) * packet.time_base for packet in stamped]
+    return float(max(ends_s) - zero_s) if ends_s else None
+
+
 def packets(container: InputContainer, stream: Stream) -> Iterator[av.Packet]:
     """The stream's packets, the empty flushing one last; a file whose reading fails half way just ends there."""
     try:

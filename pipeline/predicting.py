@@ -17,6 +17,7 @@ from cluster.session import place, session, worker_cores
 from modeling.emotions import EMOTIONS
 from modeling.student import Student
 from pipeline.clips_layout import SUFFIXES as VIDEO_SUFFIXES
+from pipeline.frames import probe
 from pipeline.rejects import Rejected, RejectReason
 from pipeline.speech import SAMPLE_RATE_HZ, read_speech
 
@@ -87,16 +88,27 @@ class FilePredictor:
 
 
 def spans(path: str) -> Iterator[np.ndarray]:
-    """The speech of a file in pieces of up to 10 s, int16 at 16 kHz; a last piece under 1 s joins none and is left out
-    unless it is all there is. Raises Rejected where the file cannot be read or holds no sound."""
+    """The speech of a file in pieces of up to 10 s, int16 at 16 kHz; pieces under 1 s are left out unless there is no other.
+
+    Raises Rejected where the file cannot be read or holds no sound.
+    """
+    duration_s = probe(path).duration_s
+    short = np.zeros(0, np.int16)
+    has_sound = False
     for index in itertools.count():
         speech_T = read_speech(path, index * SPAN_S, (index + 1) * SPAN_S)
-        if index == 0 and not len(speech_T):
-            raise Rejected(RejectReason.TOO_SHORT, "the audio stream holds no samples")
-        if index == 0 or len(speech_T) >= SAMPLE_RATE_HZ:
+        if len(speech_T) >= SAMPLE_RATE_HZ:
+            has_sound = True
             yield speech_T
-        if len(speech_T) < SPAN_S * SAMPLE_RATE_HZ:
-            return
+        elif len(speech_T) > len(short):
+            short = speech_T
+        is_last = len(speech_T) < SPAN_S * SAMPLE_RATE_HZ if duration_s is None else (index + 1) * SPAN_S >= duration_s
+        if is_last:
+            break
+    if not has_sound:
+        if not len(short):
+            raise Rejected(RejectReason.TOO_SHORT, "the audio stream holds no samples")
+        yield short
 
 
 def predict(student: Student, files: list[str], with_embeddings: bool, address: str | None) -> pa.Table:

@@ -141,8 +141,14 @@ class _AudioStream:
             except av.FFmpegError as error:
                 self.decode_error = self.decode_error or error.strerror
                 continue
+            if any(_is_broken(frame) for frame in frames):
+                raise Rejected(RejectReason.DAMAGED_AUDIO, "the sound holds NaN or infinity")
             self.has_decoded = self.has_decoded or bool(frames)
             yield from frames
+
+
+def _is_broken(frame: av.AudioFrame) -> bool:
+    return frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all()
 
 
 def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> np.ndarray:

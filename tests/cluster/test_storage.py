@@ -29,6 +29,21 @@ def test_listing_finds_suffixes_in_any_case_sorted(tmp_path):
     assert [file.size for file in found] == [1, 1]
 
 
+def test_what_a_killed_write_left_is_no_content(tmp_path):
+    (tmp_path / ".part.parquet.0a1b2c3d.partial").write_bytes(b"half")
+    assert storage.list_files(str(tmp_path)) == []
+
+
+def test_a_name_that_is_no_text_is_left_out_with_a_warning(tmp_path, caplog):
+    (tmp_path / "good.mp4").write_bytes(b"x")
+    try:
+        open(bytes(tmp_path) + b"/caf\xe9.mp4", "wb").close()
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    assert [file.uri for file in storage.list_files(str(tmp_path))] == [str(tmp_path / "good.mp4")]
+    assert "not UTF-8" in caplog.text
+
+
 def test_file_scheme_and_plain_path_are_the_same(tmp_path):
     storage.write_json(f"file://{tmp_path}/a.json", {"a": 1})
     assert storage.read_json(str(tmp_path / "a.json")) == {"a": 1}

@@ -40,6 +40,42 @@ def test_wrong_usage_exits_2(arguments):
     assert done.returncode == 2 and done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("job", "arguments"),
+    [
+        ("distill", ["--labels", "l", "--out", "o", "--epochs", "-3"]),
+        ("distill", ["--labels", "l", "--out", "o", "--workers", "-1"]),
+        ("label", ["--manifest", "m", "--out", "o", "--crop-workers", "0"]),
+        ("label", ["--manifest", "m", "--out", "o", "--crops.decoder", "foo"]),
+        ("label", ["--manifest", "m", "--out", "o", "--crops.thumbnails", "-1"]),
+        ("index", ["--data", "d", "--out", "o", "--clips.utterance-s", "-4"]),
+    ],
+)
+def test_values_that_cannot_be_meant_are_wrong_usage(job, arguments, capfd):
+    with pytest.raises(SystemExit) as exit:
+        run(job, *arguments)
+    assert exit.value.code == 2
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_wrong_teacher_file_stops_before_anything_is_written(capfd, tmp_path):
+    from pipeline.manifest import write_manifest
+    from tests.pipeline.test_labelling import manifest_of
+
+    write_manifest(manifest_of({"a": "/a.mp4"}), str(tmp_path / "m.parquet"))
+    (tmp_path / "teacher.safetensors").write_bytes(b"garbage")
+    arguments = [
+        "--manifest",
+        tmp_path / "m.parquet",
+        "--out",
+        tmp_path / "labels",
+        "--teacher",
+        tmp_path / "teacher.safetensors",
+    ]
+    assert "not a compact teacher checkpoint" in problem(capfd, "label", *arguments)
+    assert not (tmp_path / "labels").exists()
+
+
 def test_a_missing_manifest_is_named_with_the_next_step(capfd, tmp_path):
     line = problem(capfd, "label", "--manifest", tmp_path / "no.parquet", "--out", tmp_path / "labels")
     assert "no.parquet" in line and "emovox index" in line
@@ -127,5 +163,5 @@ def test_labels_to_student_to_scores_to_predictions(ray_session, capfd, tmp_path
     assert predicted[["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"]].iloc[
         0
     ].sum() == pytest.approx(1, abs=1e-4)
-    assert predicted["reject_reason"].tolist() == [None, "not_a_video"] and len(predicted["embedding"][0]) > 0
+    assert predicted["reject_reason"].fillna("").tolist() == ["", "not_a_video"] and len(predicted["embedding"][0]) > 0
     assert (tmp_path / "predictions.run.json").exists()

@@ -150,6 +150,14 @@ def test_writing_a_part_again_replaces_it(written):
     assert len(distillation_set.part_uris(str(folder))) == 2
 
 
+def test_rows_that_a_late_write_doubled_are_taken_out(written):
+    folder, rows = written
+    distillation_set.write_part(str(folder), label_table(rows))  # both parts merged, as other blocks would be
+    distillation_set.drop_doubles(str(folder))
+    manifest = pa.table({"utterance_id": [row["utterance_id"] for row in rows]})
+    assert distillation_set.audit(manifest, str(folder))["rows"] == 4
+
+
 def test_the_audit_counts_all_and_notices_a_lost_or_doubled_utterance(written):
     folder, rows = written
     manifest = pa.table({"utterance_id": [row["utterance_id"] for row in rows]})
