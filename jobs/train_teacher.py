@@ -1,7 +1,6 @@
 """FER+ -> the compact face teacher."""
 
 import io
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -18,8 +17,6 @@ from cluster.run_record import RunRecord
 from modeling.ferplus import FaceSet, read_parquet
 from modeling.teacher import save_compact_teacher
 from modeling.teacher_training import TeacherRecipe, TeacherTrainer
-
-log = logging.getLogger("emovox")
 
 
 @dataclass(frozen=True, kw_only=True)

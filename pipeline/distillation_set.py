@@ -67,7 +67,13 @@ def read_labels(labels_uri: str, columns: list[str]) -> pa.Table:
 
 
 def drop_doubles(labels_uri: str) -> None:
-    """Takes out rows that stand in an earlier part too, as a late write of a run that was thought dead can leave them."""
+    """Takes out rows that stand in an earlier part too, as a late write of a run that was thought dead can leave them.
+
+    Only the ids are read unless there are such rows; what is kept of a part is written before the part goes.
+    """
+    ids = read_columns(labels_uri, ["utterance_id"])["utterance_id"]
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
     seen: set[str] = set()
     for uri in part_uris(labels_uri):
         ids = storage.read_table(uri, ["utterance_id"])["utterance_id"].to_pylist()
@@ -75,9 +81,9 @@ def drop_doubles(labels_uri: str) -> None:
         seen.update(ids)
         if not all(new):
             kept = storage.read_table(uri).filter(pa.array(new))
-            storage.delete(uri)
             if len(kept):
                 write_part(labels_uri, kept)
+            storage.delete(uri)
 
 
 def pending(manifest: pa.Table, labels_uri: str) -> pa.Table:

@@ -183,7 +183,7 @@ def _train(config: dict, rows: ray.data.DataIterator, home: _OutputFolder | _Ray
             curve.append(metrics)
             bar.set_postfix_str(f"loss {metrics['loss']:.4f}")
             bar.update(1)
-            home.save(_files(trainer, curve, run), metrics)
+            home.save(_files(trainer, curve, run) if home.rank == 0 else {}, metrics)
 
 
 def require_shares(recipe: StudentRecipe, utterances: int, workers: int) -> None:

@@ -73,6 +73,7 @@ class LabelRun:
             "manifest": manifest_fingerprint(self.manifest),
             "teacher": self.teacher.fingerprint,
             "detector": self.detector.fingerprint,
+            "teacher_crops": asdict(load_teacher(self.teacher.name, self.teacher.data).crops),
             "aggregation": "max",
             **asdict(self.crops),
         }

@@ -18,7 +18,7 @@ from modeling.student_checkpoint import load_student
 from pipeline.distillation_set import read_labels
 from pipeline.schema import SPLITS
 from pipeline.speech import SAMPLE_RATE_HZ, decode_flac
-from pipeline.training_set import read_utterances, usable
+from pipeline.training_set import USABLE, read_utterances, usable
 
 SCORED_COLUMNS = ["utterance_id", "speaker_id", "split", "emotion", "speech_flac"]
 SCORE_SCHEMA = pa.schema(
@@ -56,7 +56,7 @@ class StudentScorer:
 def score(student: Student, labels_uri: str, address: str | None) -> pa.Table:
     """The student's probabilities for every labelled utterance that has speech; a table of `SCORE_SCHEMA`."""
     table = read_labels(labels_uri, ["reject_reason", "speech_samples"])
-    usable_rows = table.filter(pc.field("reject_reason").is_null() & (pc.field("speech_samples") > 0))
+    usable_rows = table.filter(USABLE)
     if not len(usable_rows):
         raise UserError(f"{labels_uri}: no labelled utterance has speech; there is nothing to evaluate on")
     with session(address):

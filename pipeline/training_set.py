@@ -37,9 +37,7 @@ SHUFFLE_BATCHES = 8
 def usable_rows(labels_uri: str, split: str) -> int:
     """How many utterances of the split are labelled and have speech. Raises UserError if there are none."""
     table = read_labels(labels_uri, ["split", "reject_reason", "speech_samples", "teacher"])
-    rows = table.filter(
-        pc.field("reject_reason").is_null() & (pc.field("speech_samples") > 0) & (pc.field("split") == split)
-    )
+    rows = table.filter(USABLE & (pc.field("split") == split))
     teachers = pc.unique(rows["teacher"]).to_pylist()
     if not len(rows):
         have = dict(Counter(table["split"].to_pylist()))
@@ -53,8 +51,12 @@ def usable_rows(labels_uri: str, split: str) -> int:
     return len(rows)
 
 
+USABLE = pc.field("reject_reason").is_null() & (pc.field("speech_samples") > 0)
+"""Utterances that a student can learn from or be scored on: labelled, and with speech. For a pyarrow table."""
+
+
 def usable() -> Expr:
-    """Utterances that a student can learn from or be scored on: labelled, and with speech."""
+    """The same as `USABLE`, for a Ray dataset."""
     return col("reject_reason").is_null() & (col("speech_samples") > 0)
 
 
