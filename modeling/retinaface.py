@@ -15,6 +15,7 @@ from retinaface.box_utils import decode, decode_landm
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from modeling.precision import autocast
 from modeling.retinaface_network import VARIANTS, load_network, prior_boxes
 
 VARIANCES = (0.1, 0.2)
@@ -70,12 +71,17 @@ def load_detector(
     longest_side_px: int = 640,
     threshold: float = 0.7,
     nms_threshold: float = 0.4,
+    precision: str = "auto",
+    quick: bool | None = None,
 ) -> "FaceDetector":
     """name: "mobilenet0.25" or "resnet50"; weights: the bytes of its checkpoint. The thresholds are the package's.
 
+    precision: see `modeling.precision`. quick: whether a frame is first looked at in `QUICK_SIDE_PX`; left out: for the
+    small network only. Without it boxes are those of the package's `predict_jsons`, where the picture is a square of at
+    least longest_side_px (it pads others, and scales small ones up).
     Raises ValueError if the name is unknown or the weights do not fit (`modeling.retinaface_network.load_network`).
     """
-    return FaceDetector(name, weights, device, longest_side_px, threshold, nms_threshold)
+    return FaceDetector(name, weights, device, longest_side_px, threshold, nms_threshold, precision, quick)
 
 
 class FaceDetector:
@@ -89,13 +95,24 @@ class FaceDetector:
     """
 
     def __init__(
-        self, name: str, weights: bytes, device: str, longest_side_px: int, threshold: float, nms_threshold: float
+        self,
+        name: str,
+        weights: bytes,
+        device: str,
+        longest_side_px: int,
+        threshold: float,
+        nms_threshold: float,
+        precision: str,
+        quick: bool | None,
     ):
         self.network = load_network(name, weights).to(device, memory_format=torch.channels_last)
-        self.fingerprint = f"{name}@{hashlib.sha256(weights).hexdigest()[:16]}"
+        self.fingerprint = f"{name}@{hashlib.sha256(weights).hexdigest()}"
         self.longest_side_px = longest_side_px
         self.threshold = threshold
         self.nms_threshold = nms_threshold
+        self.precision = precision
+        is_quick = VARIANTS[name].quick if quick is None else quick
+        self.quick_side_px = min(QUICK_SIDE_PX, longest_side_px) if is_quick else longest_side_px
         self.device = torch.device(device)
         self._mean_C = torch.tensor(VARIANTS[name].mean, device=device)
         self._priors_of_size: dict[tuple[int, int], Tensor] = {}
@@ -103,17 +120,17 @@ class FaceDetector:
     def __call__(self, frames: Sequence[np.ndarray]) -> list[Faces]:
         """frames: H x W x 3 uint8 RGB, their sizes may differ -> one `Faces` for each, in order.
 
-        Every frame is scaled down to `QUICK_SIDE_PX`, and again to the detector's longest side if no face of
-        `QUICK_FACE_PX` shows; never up, which costs time and finds no more. Frames of one scaled size share batches,
-        unpadded, so a face does not depend on its neighbours in the batch.
+        A quick detector scales every frame down to `QUICK_SIDE_PX`, and again to its longest side if no face of
+        `QUICK_FACE_PX` shows, another at once to that; never up, which costs time and finds no more. Frames of one scaled
+        size share batches, unpadded, so a face does not depend on its neighbours in the batch.
         """
         for index, frame in enumerate(frames):
             if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
                 raise ValueError(f"frame {index} is {frame.dtype} {frame.shape}; give uint8 RGB pictures (H, W, 3)")
-        quick_side = min(QUICK_SIDE_PX, self.longest_side_px)
-        faces = self._detect_all(dict(enumerate(frames)), quick_side)
-        if quick_side < self.longest_side_px:
-            unclear = {i: f for i, f in enumerate(frames) if _needs_closer_look(faces[i], max(f.shape[:2]), quick_side)}
+        quick_px = self.quick_side_px
+        faces = self._detect_all(dict(enumerate(frames)), quick_px)
+        if quick_px < self.longest_side_px:
+            unclear = {i: f for i, f in enumerate(frames) if _needs_closer_look(faces[i], max(f.shape[:2]), quick_px)}
             faces |= self._detect_all(unclear, self.longest_side_px)
         return [faces[index] for index in range(len(frames))]
 
@@ -131,7 +148,9 @@ class FaceDetector:
     @torch.inference_mode()
     def _detect(self, frames: Sequence[np.ndarray], size: tuple[int, int]) -> Iterator[Faces]:
         scaled = np.stack([_resized(frame, size) for frame in frames])
-        offsets_BP4, logits_BP2, landmarks_BPK = self.network(self._centred(scaled))
+        with autocast(self.device, self.precision):
+            outputs = self.network(self._centred(scaled))
+        offsets_BP4, logits_BP2, landmarks_BPK = (output.float() for output in outputs)
         scores_BP = logits_BP2.softmax(dim=-1)[..., 1]
         frame_N, prior_N = torch.nonzero(scores_BP > self.threshold, as_tuple=True)
         scores_N = scores_BP[frame_N, prior_N]

@@ -106,6 +106,41 @@ def test_resnet50_equals_the_package_box_for_box(package_model):
     assert compared > 10, "too few boxes to mean anything"
 
 
+def test_the_small_network_equals_the_packages_post_processing_on_real_faces(mobilenet, portrait, data_dir):
+    """The package's predictor around the small network and its own input, on 512 x 512 frames without the quick look."""
+    predict_single = pytest.importorskip("retinaface.predict_single")
+    model = predict_single.Model(max_size=512)
+    state = torch.load(io.BytesIO(mobilenet), map_location="cpu", weights_only=True)
+    model.model = MobileNetRetinaFace()
+    model.model.load_state_dict({name.removeprefix("module."): tensor for name, tensor in state.items()})
+    model.eval()
+    model.transform = lambda image: {"image": image[:, :, ::-1].astype(np.float32) - np.float32([104, 117, 123])}
+    crowd = sampled_frames(data_dir / "video" / "multiface" / "facenet_video.mp4", 1)[0]
+    pictures = [portrait, cv2.resize(crowd, (512, 512)), np.ascontiguousarray(portrait[::-1])]
+    detector = load_detector("mobilenet0.25", mobilenet, longest_side_px=512, quick=False)
+    for faces, picture in zip(detector(pictures), pictures, strict=True):
+        theirs = [a for a in model.predict_jsons(picture) if a["bbox"]]
+        assert len(faces) == len(theirs)
+        for their in theirs:
+            ours = np.abs(faces.boxes_N4 - np.clip(their["bbox"], 0, 512)).sum(axis=1).argmin()
+            assert faces.scores_N[ours] == pytest.approx(their["score"], abs=1e-3)
+            assert truncates_to(faces.boxes_N4[ours], np.clip(their["bbox"], 0, 512))
+    assert len(detector([portrait])[0]) == 1
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_lower_precision_finds_the_same_face(mobilenet, detector, portrait, precision):
+    """As on a GPU, here in autocast on the CPU."""
+    [exact], [close] = (
+        found([portrait]) for found in (detector, load_detector("mobilenet0.25", mobilenet, precision=precision))
+    )
+    assert len(close) == len(exact) == 1
+    side_px = exact.boxes_N4[0, 3] - exact.boxes_N4[0, 1]
+    assert np.abs(exact.boxes_N4 - close.boxes_N4).max() < 0.02 * side_px
+    with pytest.raises(ValueError, match="precision 'half' is not known"):
+        load_detector("mobilenet0.25", mobilenet, precision="half")([portrait])
+
+
 def truncates_to(values: np.ndarray, integers: np.ndarray, tolerance: float = 0.02) -> bool:
     """The package cuts its coordinates to whole pixels, towards zero."""
     return bool(((np.trunc(values - tolerance) <= integers) & (integers <= np.trunc(values + tolerance))).all())
@@ -206,7 +241,7 @@ def test_landmarks_lie_in_the_face_in_their_order(detector, portrait):
 
 
 def test_fingerprint_names_the_network_and_its_weights(detector, mobilenet):
-    assert detector.fingerprint == f"mobilenet0.25@{hashlib.sha256(mobilenet).hexdigest()[:16]}"
+    assert detector.fingerprint == f"mobilenet0.25@{hashlib.sha256(mobilenet).hexdigest()}"
 
 
 def test_weights_saved_from_data_parallel_are_accepted(mobilenet, detector, portrait):

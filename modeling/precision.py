@@ -1,0 +1,21 @@
+"""The number format in which a network runs: single precision on a CPU, half on CUDA unless asked otherwise."""
+
+import contextlib
+
+import torch
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+DEFAULT_PRECISION = {"cpu": "fp32", "cuda": "fp16"}
+"""By kind of device. Half precision keeps three more bits than bfloat16: see docs/log.md for what that is worth."""
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """The context to run a network in. precision: a name of `PRECISIONS`, or "auto" for the device's default.
+
+    Raises ValueError for any other name.
+    """
+    if precision not in (*PRECISIONS, "auto"):
+        raise ValueError(f"precision {precision!r} is not known; choose auto, {', '.join(PRECISIONS)}")
+    name = DEFAULT_PRECISION[device.type] if precision == "auto" else precision
+    return contextlib.nullcontext() if name == "fp32" else torch.autocast(device.type, PRECISIONS[name])
