@@ -7,11 +7,15 @@ from tqdm import tqdm
 SECONDS_BETWEEN_LOG_LINES = 10.0
 
 
-def progress(total: int, what: str, unit: str) -> tqdm:
-    """A tqdm bar that counts `total` of `unit`, with rate and time left; one line a refresh outside a terminal."""
+def progress(total: int, what: str, unit: str, done: int = 0) -> tqdm:
+    """A tqdm bar that counts `total` of `unit`, with rate and time left; one line a refresh outside a terminal.
+
+    done: what an earlier run did, which says nothing of this one's rate.
+    """
     live = sys.stderr.isatty()
     return tqdm(
         total=total,
+        initial=done,
         desc=what,
         unit=unit,
         file=sys.stderr,

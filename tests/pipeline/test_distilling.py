@@ -35,9 +35,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_student(ray_session, labels,
     recipe = dataclasses.replace(smoke(), epochs=4, part_per_epoch=0.7)  # epochs that end within a pass
     whole = distill(DistillRun(labels_uri=labels, student_uri=str(tmp_path / "whole"), recipe=recipe), None)
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "stopped"), recipe=recipe)
-    from pipeline import distilling
+    from pipeline import training_home
 
-    save = distilling._OutputFolder.save
+    save = training_home.OutputFolder.save
 
     def save_twice(self, files, metrics):
         save(self, files, metrics)
@@ -45,7 +45,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_student(ray_session, labels,
             raise Stop
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(distilling._OutputFolder, "save", save_twice)
+        patch.setattr(training_home.OutputFolder, "save", save_twice)
         distill(run, None)
     resumed = distill(run, None)
     assert [epoch["epoch"] for epoch in resumed["curve"]] == [1, 2, 3, 4]
