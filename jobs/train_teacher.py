@@ -1,87 +1,98 @@
-"""FER+ -> the compact face teacher."""
+"""FER+ -> face teacher."""
 
-import io
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
-from cluster.identity import claim
-from cluster.progress import progress
 from cluster.run_record import RunRecord
-from modeling.ferplus import FaceSet, read_parquet
-from modeling.teacher import save_compact_teacher
-from modeling.teacher_training import TeacherRecipe, TeacherTrainer
+from modeling.teacher_recipes import RECIPES, TeacherRecipe
+from pipeline.ferplus_files import read_faces, read_split
+from pipeline.teacher_fitting import TeacherRun, fit_teacher
+from pipeline.weights import read_weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTeacher(JobOptions):
-    """Trains the compact face teacher on FER+ vote distributions, in this process; goes on from its last epoch.
+    """Trains a face teacher on FER+ vote distributions, on the rows that the paper's cleaning keeps.
 
-    The sets are parquet with a column `png` (48x48 grey) and a column of votes for each of the eight emotions, `unknown`
-    and `not_face`; rows are kept by the paper's cleaning.
+    Started again with the same options it goes on from its last saved epoch.
     """
 
-    train: str
-    """FER+ training faces (parquet path)."""
-    valid: str
-    """FER+ validation faces (parquet path)."""
+    data: str
+    """FER+: a folder with fer2013.csv and fer2013new.csv, with Microsoft's FER2013Train, FER2013Valid (pictures and
+    label.csv), or with train.parquet and valid.parquet; or a parquet file of the training faces. Path or s3:// URI."""
+    valid: str | None = None
+    """Validation faces in one of these forms, where `data` holds only the training faces."""
     out: str
-    """Folder for the weights and the training state."""
-    recipe: TeacherRecipe = field(default_factory=TeacherRecipe)
+    """Folder or s3:// prefix for the teacher and the training state, new or from the same run."""
+    recipe: Literal["compact", "paper", "smoke"] = "compact"
+    """`compact`: the network that comes with the project, for a CPU or a GPU; `paper`: the authors' fine-tuning of a
+    published network (give --init, and a GPU); `smoke`: two epochs of a tiny network, to see that all is connected."""
+    network: Literal["senet50_ferplus", "resnet50_ferplus"] = "senet50_ferplus"
+    """Network of the paper's recipe."""
+    init: str | None = None
+    """VGGFace2 weights of that network (senet50_ft_dag.pth, resnet50_ft_dag.pth of the authors' model page) to start from,
+    for the paper's recipe. Path, s3:// or http URI."""
+    epochs: int | None = None
+    """Epochs to train, over which the recipe's schedule is stretched; left out: the recipe's."""
+    seed: int = 0
+    """Seed of weights, augmentation and order."""
+    workers: int = 0
+    """DDP workers of Ray Train; 0 trains in this process."""
+    gpu: bool = False
+    """Train on a GPU (one for each worker)."""
+    compiled: bool = False
+    """Train through torch.compile, which needs a C++ compiler: 1.4 to 1.8 times as fast on two cores."""
     threads: int = os.cpu_count() or 1
-    """CPU threads."""
+    """CPU threads of a training in this process."""
+
+    def __post_init__(self):
+        for name, least in (("epochs", 1), ("workers", 0), ("threads", 1)):
+            if getattr(self, name) is not None and getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}; give {least} or more")
+        if self.init and self.recipe != "paper":
+            raise UserError(f"init is for the recipe `paper`; the recipe {self.recipe} starts from random weights")
 
 
 def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
-    out = storage.absolute(options.out)
-    train, valid = (_read_faces(path) for path in (options.train, options.valid))
-    claim(out, {"recipe": asdict(options.recipe), "train_faces": len(train), "valid_faces": len(valid)})
+    with record.stage("read"):
+        run = TeacherRun(
+            train=(read_split if options.valid else read_faces)(options.data, "train"),
+            valid=read_split(options.valid, "valid") if options.valid else read_faces(options.data, "valid"),
+            teacher_uri=storage.absolute(options.out),
+            recipe=_recipe(options),
+            init=read_weights(options.init) if options.init else None,
+            workers=options.workers,
+            gpu=options.gpu,
+            compiled=options.compiled,
+        )
+        record.inputs |= run.identity()
+        record.counts |= run.counts()
     torch.set_num_threads(options.threads)
-    trainer = TeacherTrainer(options.recipe, train, valid)
-    state_uri = storage.join(out, "training_state.pt")
-    curve = []
-    if storage.exists(state_uri):
-        state = torch.load(io.BytesIO(storage.read_bytes(state_uri)), weights_only=True)
-        trainer.load_state(state["trainer"])
-        curve = state["curve"]
-    with record.stage("train"), progress(options.recipe.epochs, "train teacher", "epochs") as bar:
-        bar.update(trainer.epoch)
-        while trainer.epoch < options.recipe.epochs:
-            curve.append(trainer.run_epoch())
-            state = io.BytesIO()
-            torch.save({"trainer": trainer.state(), "curve": curve}, state)
-            storage.write_bytes(state_uri, state.getvalue())
-            bar.set_postfix_str(f"valid accuracy {curve[-1]['valid_accuracy']:.4f}")
-            bar.update(1)
-    weights_uri = storage.join(out, "compact_teacher.safetensors")
-    meta = {
-        "recipe": asdict(options.recipe),
-        "valid_accuracy": curve[-1]["valid_accuracy"],
-        "faces": len(trainer.faces_NHW),
-    }
-    storage.write_bytes(weights_uri, save_compact_teacher(trainer.average, meta))
-    record.counts |= {"curve": curve}
-    record.write_into(out)
-    return {
-        "weights": weights_uri,
-        "valid_accuracy": curve[-1]["valid_accuracy"],
-        "seconds": round(record.seconds(), 3),
-    }
+    with record.stage("train"):
+        result = fit_teacher(run, options.address)
+    record.counts["curve"] = result.pop("curve")
+    record.write_into(run.teacher_uri)
+    kept = {f"{split}_faces": record.counts[split]["kept"] for split in ("train", "valid")}
+    return result | kept | {"seconds": round(record.seconds(), 3)}
 
 
-def _read_faces(path: str) -> FaceSet:
-    try:
-        return read_parquet(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: not found; give a FER+ parquet file") from error
-    except ValueError as error:
-        raise UserError(str(error)) from error
+def _recipe(options: TrainTeacher) -> TeacherRecipe:
+    recipe = RECIPES[options.recipe]()
+    if options.epochs:
+        recipe = recipe.lasting(options.epochs)
+    changes = {"seed": options.seed}
+    if options.recipe == "paper":
+        changes["network"] = options.network
+    return dataclasses.replace(recipe, **changes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

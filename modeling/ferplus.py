@@ -3,12 +3,10 @@
 Shape letters: N images, V = 10 vote columns (eight emotions, unknown, not a face), E = 8 emotions.
 """
 
+import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
-import pyarrow.parquet as pq
 
 from modeling.emotions import EMOTIONS
 
@@ -34,28 +32,13 @@ class FaceSet:
     def __len__(self) -> int:
         return len(self.images_NHW)
 
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the sha256 of pictures and votes."""
+        return hashlib.sha256(self.images_NHW.tobytes() + self.votes_NV.tobytes()).hexdigest()[:16]
+
     def subset(self, keep_N: np.ndarray) -> "FaceSet":
         return FaceSet(self.images_NHW[keep_N], self.votes_NV[keep_N])
-
-
-def read_parquet(path: str | Path) -> FaceSet:
-    """FER+ as parquet: column `png` (the encoded image) and one column for each of `VOTE_COLUMNS`.
-
-    Raises ValueError that names the missing columns, or the row whose image does not open.
-    """
-    names = pq.read_schema(path).names
-    missing = [c for c in ("png", *VOTE_COLUMNS) if c not in names]
-    if missing:
-        raise ValueError(f"{path}: columns {missing} are missing; a FER+ parquet has png and {list(VOTE_COLUMNS)}")
-    table = pq.read_table(path, columns=["png", *VOTE_COLUMNS])
-    images_NHW = np.empty((len(table), SIDE_PX, SIDE_PX), np.uint8)
-    for row, png in enumerate(table["png"]):
-        image = cv2.imdecode(np.frombuffer(png.as_py() or b"\0", np.uint8), cv2.IMREAD_GRAYSCALE)
-        if image is None or image.shape != (SIDE_PX, SIDE_PX):
-            raise ValueError(f"{path}: the image of row {row} is not a {SIDE_PX}x{SIDE_PX} picture; repair or drop it")
-        images_NHW[row] = image
-    votes_NV = np.stack([table[c].to_numpy() for c in VOTE_COLUMNS], axis=1).astype(np.uint8)
-    return FaceSet(images_NHW, votes_NV)
 
 
 def without_single_votes(votes_NV: np.ndarray) -> np.ndarray:
@@ -93,3 +76,11 @@ def vote_distributions(votes_NV: np.ndarray) -> np.ndarray:
             f"rows {np.flatnonzero(total == 0)[:5].tolist()} have no vote for any emotion; apply paper_rule first"
         )
     return votes_NE / total
+
+
+def class_counts(faces: FaceSet, keep_N: np.ndarray) -> dict[str, int]:
+    """Number of kept faces by dominant emotion, the first of `EMOTIONS` where several have the most votes
+    (the table of paper.md section 2). keep_N: boolean mask of `paper_rule` or `majority_rule`."""
+    dominant_N = without_single_votes(faces.votes_NV[keep_N])[:, : len(EMOTIONS)].argmax(axis=1)
+    counts_E = np.bincount(dominant_N, minlength=len(EMOTIONS))
+    return dict(zip(EMOTIONS, counts_E.tolist(), strict=True))

@@ -1,100 +1,46 @@
-"""Teachers: networks from face crops to emotion logits, loaded from bytes and named by what they are.
+"""Teachers by the file they come in: the compact one, the published networks, ONNX and TorchScript."""
 
-Shape letters: N faces, E = 8 emotions, H = W pixels.
-"""
-
-import hashlib
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import resources
-
-import numpy as np
-import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor, nn
-
-from modeling.compact_teacher import CompactTeacher, CompactTeacherConfig, normalise_faces
-from modeling.face_input import CROP_SCALE
-from modeling.ferplus import SIDE_PX
+from modeling.compact_teacher import compact_teacher, load_compact_teacher
+from modeling.described_teacher import described_teacher, is_torchscript, read_description
+from modeling.published_teachers import PUBLISHED, published_teacher
+from modeling.teacher_base import Teacher
 
 DEFAULT_TEACHER = "compact"
 
+TEACHERS = (DEFAULT_TEACHER, *PUBLISHED)
+"""Names that need no file: the packaged weights, and the authors' at their URL."""
 
-@dataclass(frozen=True)
-class CropRule:
-    """The crops a teacher wants: a square of `scale` times the face box, resized to side_px, grey or RGB."""
-
-    side_px: int
-    grey: bool
-    scale: float
+CHECKPOINT_STARTS = (b"PK\x03\x04", b"\x80")
+"""First bytes of torch.save's files: a zip archive, or a pickle of torch before 1.6."""
 
 
-class Teacher:
-    """Face crops -> raw logits, with the identity that every label carries.
+def needs_description(name: str, weights: bytes) -> bool:
+    """Whether the file says only how to compute, not what it wants to see: ONNX and TorchScript."""
+    return name.lower().endswith(".onnx") or is_torchscript(weights)
 
-    fingerprint: name@first 16 hex digits of the sha256 of the weights file.
+
+def load_teacher(
+    name: str, weights: bytes, description: bytes = b"", device: str = "cpu", precision: str = "auto"
+) -> Teacher:
+    """A teacher from the bytes of its weights file, whose kind shows in them.
+
+    name: what its labels are signed with; under a published name the file must hold that network.
+    description: JSON text for ONNX and TorchScript (`modeling.described_teacher.TeacherDescription`).
+    Raises ValueError that says what is wrong with the file and what to do.
     """
-
-    def __init__(
-        self, name: str, weights: bytes, network: nn.Module, prepare: Callable[[Tensor], Tensor], crops: CropRule
-    ):
-        self.fingerprint = f"{name}@{hashlib.sha256(weights).hexdigest()[:16]}"
-        self.network = network.eval()
-        self.prepare = prepare
-        self.crops = crops
-
-    def to(self, device: str) -> "Teacher":
-        self.network = self.network.to(device)
-        return self
-
-    @torch.inference_mode()
-    def __call__(self, crops: np.ndarray, batch_size: int = 128) -> np.ndarray:
-        """uint8 crops (N, H, W) grey or (N, H, W, 3) RGB -> float32 logits (N, E), mean over a crop and its mirror image."""
-        device = next(self.network.parameters()).device
-        parts = [np.empty((0, 8), np.float32)]
-        for start in range(0, len(crops), batch_size):
-            x = self.prepare(torch.from_numpy(crops[start : start + batch_size]).to(device))
-            parts.append(((self.network(x) + self.network(x.flip(-1))) / 2).float().cpu().numpy())
-        return np.concatenate(parts)
-
-
-def save_compact_teacher(network: CompactTeacher, meta: dict) -> bytes:
-    """The weights as half-precision safetensors; configuration and `meta` are kept inside as JSON."""
-    tensors = {name: t.half() if t.dtype.is_floating_point else t for name, t in network.state_dict().items()}
-    config = {
-        "widths": list(network.config.widths),
-        "blocks": network.config.blocks,
-        "embedding": network.config.embedding,
-    }
-    header = {"format": "emovox.compact_teacher", "config": json.dumps(config), "meta": json.dumps(meta)}
-    return safetensors.torch.save({name: t.contiguous() for name, t in tensors.items()}, header)
-
-
-def load_compact_teacher(weights: bytes) -> CompactTeacher:
-    """Raises ValueError if the bytes are not a compact teacher that this version can read."""
-    try:
-        tensors = safetensors.torch.load(weights)
-        header_size = int.from_bytes(weights[:8], "little")
-        header = json.loads(weights[8 : 8 + header_size])["__metadata__"]
-        config = json.loads(header["config"])
-        network = CompactTeacher(CompactTeacherConfig(**{**config, "widths": tuple(config["widths"])}))
-        network.load_state_dict({name: t.float() if t.dtype.is_floating_point else t for name, t in tensors.items()})
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    if description or is_torchscript(weights):
+        parts = described_teacher(weights, read_description(description, f"{name}.json beside the file"), device)
+    elif _is_safetensors(weights):
+        parts = compact_teacher(load_compact_teacher(weights))
+    elif not weights.startswith(CHECKPOINT_STARTS):
         raise ValueError(
-            f"not a compact teacher checkpoint ({reason}); train one with `emovox train-teacher`"
-        ) from error
-    return network
+            f"neither a compact teacher (safetensors) nor a PyTorch checkpoint; the file begins with {weights[:16]!r}"
+        )
+    else:
+        _, parts = published_teacher(weights, name if name in PUBLISHED else None)
+    return Teacher(name, weights, parts, device, precision)
 
 
-def packaged_weights() -> bytes:
-    """The weights of the teacher that comes with the project (see `modeling/weights/README.md`)."""
-    return resources.files("modeling").joinpath("weights/compact_teacher.safetensors").read_bytes()
-
-
-def load_teacher(name: str, weights: bytes) -> Teacher:
-    """A teacher from the bytes of its weights file; `name` is only what its labels are signed with."""
-    network = load_compact_teacher(weights).to(memory_format=torch.channels_last)
-    return Teacher(name, weights, network, normalise_faces, CropRule(side_px=SIDE_PX, grey=True, scale=CROP_SCALE))
+def _is_safetensors(weights: bytes) -> bool:
+    """Eight bytes of header size, then a JSON object."""
+    return weights[8:9] == b"{"

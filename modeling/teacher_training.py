@@ -1,162 +1,211 @@
-"""Trains the compact teacher on FER+ vote distributions; plain torch, one process.
+"""Trains a face teacher on FER+ vote distributions; plain torch, one process of possibly several.
 
 Shape letters: N images, H = W pixels, E = 8 emotions.
 """
 
 import copy
-import math
-from dataclasses import dataclass, field
+import io
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modeling.compact_teacher import CompactTeacher, CompactTeacherConfig, normalise_faces
-from modeling.ferplus import SIDE_PX, FaceSet, paper_rule, vote_distributions
+from modeling.compact_teacher import CompactTeacher, compact_teacher, save_compact_teacher
+from modeling.face_augmentation import jittered
+from modeling.ferplus import FaceSet, paper_rule, vote_distributions
+from modeling.paper_augmentation import paper_augment
+from modeling.published_teachers import (
+    PUBLISHED,
+    FerPlusNetwork,
+    initialised_from,
+    published_parts,
+)
+from modeling.teacher_base import Teacher, TeacherNetwork
+from modeling.teacher_recipes import TeacherRecipe
 
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherRecipe:
-    """How the compact teacher is trained.
-
-    small_epochs: epochs at small_side_px before the rest run at 48 px (progressive resizing saves half of their time)
-    peak_lr, weight_decay: SGD with Nesterov momentum 0.9; one epoch of warm-up, then cosine to zero
-    rotation_deg, zoom, shift: range of the random affine map (degrees; factor; part of the width), plus a flip
-    mixup_alpha: Beta parameter of mixup; cutout_part: side of the erased square, part of the width
-    ema_decay: per step, of the weights that are evaluated and saved
-    """
-
-    network: CompactTeacherConfig = field(default_factory=CompactTeacherConfig)
-    epochs: int = 32
-    small_epochs: int = 22
-    small_side_px: int = 36
-    batch_size: int = 128
-    peak_lr: float = 0.1
-    weight_decay: float = 5e-4
-    rotation_deg: float = 15.0
-    zoom: float = 1.2
-    shift: float = 0.08
-    mixup_alpha: float = 0.2
-    cutout_part: float = 0.3
-    ema_decay: float = 0.998
-    seed: int = 0
-
-
-def augment(faces_NHW: Tensor, recipe: TeacherRecipe, side_px: int, rng: torch.Generator) -> Tensor:
-    """uint8 (N, 48, 48) -> float (N, 1, side, side): flip, rotation, zoom, shift, contrast, then cutout."""
-    n = len(faces_NHW)
-
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(n, generator=rng) * (high - low) + low
-
-    angle = uniform(-1, 1) * math.radians(recipe.rotation_deg)
-    scale = torch.exp(uniform(-1, 1) * math.log(recipe.zoom))
-    flip = torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0)
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    row_x = torch.stack([cos * flip, -sin, uniform(-2, 2) * recipe.shift], 1)
-    row_y = torch.stack([sin * flip, cos, uniform(-2, 2) * recipe.shift], 1)
-    grid = F.affine_grid(torch.stack([row_x, row_y], 1), (n, 1, side_px, side_px), align_corners=False)
-    faces = F.grid_sample(faces_NHW.float().unsqueeze(1), grid, padding_mode="border", align_corners=False)
-    gamma = torch.exp(uniform(-0.35, 0.35)).view(-1, 1, 1, 1)
-    x = normalise_faces(((faces / 255).clamp(0, 1) ** gamma * 255).squeeze(1))
-    hole, middle = recipe.cutout_part / 2 * side_px, torch.arange(side_px) + 0.5
-    far_x = (middle[None] - uniform(0, side_px)[:, None]).abs() > hole
-    far_y = (middle[None] - uniform(0, side_px)[:, None]).abs() > hole
-    return x * (far_y[:, None, :, None] | far_x[:, None, None, :])
-
-
-def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
-    """Linear warm-up to the peak, then half a cosine to zero."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-@torch.no_grad()
-def flipped_logits(network: nn.Module, faces_NHW: Tensor, batch_size: int = 256) -> Tensor:
-    """uint8 (N, 48, 48) -> logits (N, E), the mean over the face and its mirror image."""
-    network.eval()
-    parts = []
-    for faces in faces_NHW.split(batch_size):
-        x = normalise_faces(faces)
-        parts.append((network(x) + network(x.flip(3))) / 2)
-    return torch.cat(parts)
+TEACHER_FILES = {"compact": "teacher.safetensors"} | dict.fromkeys(PUBLISHED, "teacher.pth")
+"""The name of a network's file: safetensors of ours, the published form of the others."""
 
 
 class TeacherTrainer:
-    """Holds everything that `state()` saves, so that a resumed run equals an uninterrupted one."""
+    """Holds everything that `state()` saves, so that a resumed run equals an uninterrupted one.
 
-    def __init__(self, recipe: TeacherRecipe, train: FaceSet, valid: FaceSet):
-        torch.manual_seed(recipe.seed)
-        self.recipe = recipe
+    Rows are kept by the paper's cleaning, targets are vote distributions. wrap: puts data parallelism around the network
+    (for example ray.train.torch.prepare_model); each of world_size processes takes its share of every batch. Random
+    numbers are drawn from (seed, epoch, rank) alone. init: weights of a VGGFace2 network for a published one. compiled:
+    train through torch.compile.
+    """
+
+    def __init__(
+        self,
+        recipe: TeacherRecipe,
+        train: FaceSet,
+        valid: FaceSet,
+        init: bytes | None = None,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world_size: int = 1,
+        wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+        compiled: bool = False,
+    ):
+        self.recipe, self.device, self.rank, self.world_size = recipe, torch.device(device), rank, world_size
         train, valid = (faces.subset(paper_rule(faces.votes_NV)) for faces in (train, valid))
         self.faces_NHW = torch.from_numpy(train.images_NHW)
         self.targets_NE = torch.from_numpy(vote_distributions(train.votes_NV))
-        self.valid_NHW = torch.from_numpy(valid.images_NHW)
-        self.valid_N = torch.from_numpy(vote_distributions(valid.votes_NV).argmax(1))
-        self.network = CompactTeacher(recipe.network).to(memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.network)
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(), lr=recipe.peak_lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
-        )
-        self.epoch = 0
+        self.valid_NHW = valid.images_NHW
+        self.valid_N = vote_distributions(valid.votes_NV).argmax(1)
+        self.network = new_network(recipe, init).to(self.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network) if recipe.ema_decay else None
+        self.wrapped = wrap(torch.compile(self.network) if compiled else self.network)
+        self.optimizer = self._optimizer()
+        self.epoch = 0  # epochs done
         self.steps_per_epoch = len(self.faces_NHW) // recipe.batch_size
+        if not self.steps_per_epoch or not len(valid):
+            raise ValueError(
+                f"the paper's cleaning keeps {len(train)} training and {len(valid)} validation faces; at least a batch of "
+                f"{recipe.batch_size} and one are needed"
+            )
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network to evaluate and to save: the moving average where the recipe keeps one."""
+        return self.average or self.network
 
     def state(self) -> dict:
+        """What `load_state` needs, at the end of an epoch; the tensors are live, so save it before the next one."""
         return {
             "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
         }
 
     def load_state(self, state: dict) -> None:
-        for name in ("network", "average", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
+        self.network.load_state_dict(state["network"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
 
     def run_epoch(self) -> dict:
-        """One pass over the training faces. Returns epoch, loss, lr and the validation accuracy of the average."""
-        recipe = self.recipe
-        torch.manual_seed(recipe.seed + 1000 * (self.epoch + 1))  # dropout
-        rng = torch.Generator().manual_seed(recipe.seed + 1000 * (self.epoch + 1))
-        mix = np.random.default_rng((recipe.seed, self.epoch))
-        side_px = recipe.small_side_px if self.epoch < recipe.small_epochs else SIDE_PX
-        order = torch.randperm(len(self.faces_NHW), generator=rng)
-        total_loss = 0.0
-        self.network.train()
-        for index in range(self.steps_per_epoch):
-            step = self.epoch * self.steps_per_epoch + index
-            lr = learning_rate(step, recipe.epochs * self.steps_per_epoch, self.steps_per_epoch, recipe.peak_lr)
-            self.optimizer.param_groups[0]["lr"] = lr
-            rows = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
-            x, targets = augment(self.faces_NHW[rows], recipe, side_px, rng), self.targets_NE[rows]
-            part = float(mix.beta(recipe.mixup_alpha, recipe.mixup_alpha))
-            x, targets = part * x + (1 - part) * x.flip(0), part * targets + (1 - part) * targets.flip(0)
-            loss = F.cross_entropy(self.network(x), targets)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss is {loss.item()} at step {step}; lower peak_lr ({recipe.peak_lr})")
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            self._update_average(step)
-            total_loss += loss.item()
-        self.epoch += 1
-        return {
-            "epoch": self.epoch,
-            "loss": total_loss / self.steps_per_epoch,
-            "lr": lr,
-            "valid_accuracy": self.accuracy(),
-        }
+        """One pass over the training faces. Returns epoch, loss, lr and validation accuracy (the paper's cleaning).
 
+        A loss that is not finite raises FloatingPointError before the weights move.
+        """
+        recipe, share = self.recipe, self.recipe.batch_size // self.world_size
+        order = torch.randperm(len(self.faces_NHW), generator=torch.Generator().manual_seed(self._seed(0)))
+        rng = torch.Generator().manual_seed(self._seed(1 + self.rank))
+        mix = np.random.default_rng(self._seed(1 + self.rank))
+        losses = []
+        self.wrapped.train()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self._seed(1 + self.rank))  # dropout
+            for index in range(self.steps_per_epoch):
+                step = self.epoch * self.steps_per_epoch + index
+                first = index * recipe.batch_size + self.rank * share
+                losses.append(self._train_on(order[first : first + share], step, rng, mix))
+        self.epoch += 1
+        metrics = {"epoch": self.epoch, "loss": self._mean_over_processes(float(np.mean(losses)))}
+        lr = recipe.learning_rate(self.epoch * self.steps_per_epoch - 1, self.steps_per_epoch)
+        return metrics | {"lr": lr, "valid_accuracy": self.accuracy()}
+
+    def accuracy(self) -> float:
+        """Top-1 accuracy on the validation faces under the paper's cleaning."""
+        training = self.trained.training
+        hits_N = Teacher("", b"", self._parts(), str(self.device)).faces(self.valid_NHW).argmax(1) == self.valid_N
+        self.trained.requires_grad_(True).train(training)
+        return float(hits_N.mean())
+
+    def file(self, meta: dict) -> bytes:
+        """The trained network as `modeling.teacher.load_teacher` reads it."""
+        if isinstance(self.trained, CompactTeacher):
+            return save_compact_teacher(self.trained, meta)
+        buffer = io.BytesIO()
+        torch.save({name: tensor.cpu() for name, tensor in self.trained.state_dict().items()}, buffer)
+        return buffer.getvalue()
+
+    def _train_on(self, rows_N: Tensor, step: int, rng: torch.Generator, mix: np.random.Generator) -> float:
+        lr = self.recipe.learning_rate(step, self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["factor"]
+        x, targets_NE = self._batch(rows_N, rng, mix)
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits_NE = self.wrapped(x)
+        loss = F.cross_entropy(logits_NE.float(), targets_NE)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        value = loss.item()
+        # The sum of the averaged gradients: where one process fails, all see it, and none waits for the others.
+        if not torch.isfinite(sum(p.grad.sum() for p in self.network.parameters())):
+            raise FloatingPointError(
+                f"loss {value} or its gradient is not finite at step {step}; lower peak_lr ({self.recipe.peak_lr}); the last "
+                "checkpoint is good"
+            )
+        self.optimizer.step()
+        self._update_average(step)
+        return value
+
+    def _batch(self, rows_N: Tensor, rng: torch.Generator, mix: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Augmented faces and vote distributions, mixed with those of the batch in reverse where the recipe says so."""
+        recipe, faces, targets = self.recipe, self.faces_NHW[rows_N], self.targets_NE[rows_N]
+        if recipe.network == "compact":
+            x = jittered(faces, recipe.jitter, recipe.side_px(self.epoch), rng)
+        else:
+            x = paper_augment(faces, rng)
+        if recipe.mixup_alpha:
+            part = mix.beta(recipe.mixup_alpha, recipe.mixup_alpha)
+            x, targets = part * x + (1 - part) * x.flip(0), part * targets + (1 - part) * targets.flip(0)
+        x = x.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        return x, targets.to(self.device, non_blocking=True)
+
+    @torch.no_grad()
     def _update_average(self, step: int) -> None:
+        if not self.average:
+            return
         decay = min(self.recipe.ema_decay, (1 + step) / (10 + step))
         for ours, theirs in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
             if ours.dtype.is_floating_point:
                 ours.lerp_(theirs, 1 - decay)
 
-    def accuracy(self) -> float:
-        """Top-1 accuracy of the averaged weights on the validation faces under the paper's cleaning."""
-        logits = flipped_logits(self.average, self.valid_NHW)
-        return (logits.argmax(1) == self.valid_N).float().mean().item()
+    def _optimizer(self) -> torch.optim.Optimizer:
+        classifier = list(self.network.classifier.parameters())
+        body = [p for name, p in self.network.named_parameters() if not name.startswith("classifier.")]
+        groups = [{"params": body, "factor": self.recipe.body_lr_factor}, {"params": classifier, "factor": 1.0}]
+        nesterov = self.recipe.network == "compact"
+        return torch.optim.SGD(
+            groups, lr=self.recipe.peak_lr, momentum=0.9, nesterov=nesterov, weight_decay=self.recipe.weight_decay
+        )
+
+    def _parts(self) -> TeacherNetwork:
+        return compact_teacher(self.trained) if self.recipe.network == "compact" else published_parts(self.trained)
+
+    def _seed(self, stream: int) -> int:
+        return (self.recipe.seed * 1009 + self.epoch + 1) * 1013 + stream
+
+    def _mean_over_processes(self, value: float) -> float:
+        if self.world_size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(total)
+        return total.item() / self.world_size
+
+
+def new_network(recipe: TeacherRecipe, init: bytes | None) -> nn.Module:
+    """The network before its first step; weights that are drawn depend on the seed alone.
+
+    Raises ValueError if `init` does not hold the weights of the recipe's network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        if recipe.network == "compact":
+            if init is not None:
+                raise ValueError(
+                    "the compact network starts from random weights; leave init out or choose a published one"
+                )
+            return CompactTeacher(recipe.compact)
+        gated = PUBLISHED[recipe.network].gated
+        if init is not None:
+            return initialised_from(init, gated, recipe.seed, recipe.dropout)
+        return FerPlusNetwork(gated, dropout=recipe.dropout)

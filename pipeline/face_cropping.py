@@ -18,7 +18,7 @@ from modeling.face_input import centre_crop_fraction, square_crops
 from modeling.retinaface import Faces, load_detector
 from modeling.soft_targets import window_span
 from modeling.spectrogram import WINDOW_SAMPLES
-from modeling.teacher import CropRule
+from modeling.teacher_base import CropRule
 from pipeline.decoding import Deadline, DecodedUtterance, DecodeRequest, IsolatedDecoder
 from pipeline.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
 from pipeline.frames import DECODERS, SampledFrames

@@ -20,6 +20,7 @@ from cluster.progress import progress
 from cluster.run_record import RunRecord
 from cluster.session import place, session, worker_cores
 from modeling.teacher import load_teacher
+from modeling.teacher_base import CropRule
 from pipeline import distillation_set
 from pipeline.face_cropping import CropOptions, FaceCropper
 from pipeline.manifest import manifest_fingerprint
@@ -73,10 +74,14 @@ class LabelRun:
             "manifest": manifest_fingerprint(self.manifest),
             "teacher": self.teacher.fingerprint,
             "detector": self.detector.fingerprint,
-            "teacher_crops": asdict(load_teacher(self.teacher.name, self.teacher.data).crops),
+            "teacher_crops": asdict(self.teacher_crops()),
+            "teacher_description": self.teacher.description.decode() or None,
             "aggregation": "max",
             **asdict(self.crops),
         }
+
+    def teacher_crops(self) -> CropRule:
+        return load_teacher(self.teacher.name, self.teacher.data, self.teacher.description).crops
 
 
 def label(run: LabelRun, plan: LabelPlan, address: str | None, record: RunRecord) -> dict:
@@ -101,14 +106,13 @@ def label(run: LabelRun, plan: LabelPlan, address: str | None, record: RunRecord
 def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table) -> Iterator[dict]:
     """The plan itself; yields the summary of each part when it is on storage."""
     cropping, labelling = stages
-    teacher = load_teacher(run.teacher.name, run.teacher.data)
     summaries = (
         ray.data.from_arrow(list(blocks(todo, cropping.workers)))
         .map_batches(
             FaceCropper,
             fn_constructor_kwargs={
                 "options": run.crops,
-                "crops": teacher.crops,
+                "crops": run.teacher_crops(),
                 "detector": ray.put(run.detector),
                 "device": _device(cropping),
             },

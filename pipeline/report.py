@@ -69,7 +69,7 @@ def demo_report(
     cards = [utterance_card(row, student_timelines.get(row["utterance_id"])) for row in drawn]
     _keep_within_page(cards)
     summary = _summary([rows[k] for k in labelled], rows)
-    return _page(
+    return render_page(
         "report.html.j2",
         facts,
         summary=summary,
@@ -89,12 +89,13 @@ def demo_report(
 
 def evaluation_report(evaluations: dict[str, dict], facts: ReportFacts) -> str:
     """The page for an evaluation alone."""
-    return _page(
+    return render_page(
         "evaluation.html.j2", facts, evaluations=auc_tables(evaluations), limits=evaluation_limits(evaluations)
     )
 
 
-def _page(template: str, facts: ReportFacts, **context) -> str:
+def render_page(template: str, facts: ReportFacts, **context) -> str:
+    """One of `templates/`, with the facts (None where absent) and what every page shares beside its own context."""
     environment = Environment(
         loader=PackageLoader("pipeline"),
         autoescape=True,

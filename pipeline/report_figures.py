@@ -37,7 +37,7 @@ def data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _new_figure(width_in: float, height_in: float):
+def new_figure(width_in: float, height_in: float):
     """A figure without pyplot's global state, and its only axes."""
     from matplotlib.figure import Figure
 
@@ -45,8 +45,8 @@ def _new_figure(width_in: float, height_in: float):
     return figure, figure.add_subplot()
 
 
-def _svg(figure, stretch: bool) -> str:
-    """`stretch`: a picture without text, which fills the width and the height that the page gives it."""
+def svg_uri(figure, stretch: bool) -> str:
+    """SVG as a data URI. `stretch`: a picture without text, which fills the width and the height that the page gives it."""
     sink = io.BytesIO()
     figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = sink.getvalue()
@@ -66,14 +66,14 @@ def stacked_probabilities(edges_s: np.ndarray, probabilities_NE: np.ndarray, dur
     tops_NE = np.cumsum(probabilities_NE, axis=1)
     bottoms_NE = tops_NE - probabilities_NE
     with matplotlib.rc_context(STYLE):
-        figure, axes = _new_figure(8, 1)
+        figure, axes = new_figure(8, 1)
         axes.set_position((0, 0, 1, 1))
         axes.set(xlim=(0, duration_s), ylim=(0, 1))
         axes.axis("off")
         line = {"fill": True, "edgecolor": "white", "linewidth": 0.5}
         for column, colour in enumerate(COLOURS.values()):
             axes.stairs(tops_NE[:, column], edges_s, baseline=bottoms_NE[:, column], facecolor=colour, **line)
-        return _svg(figure, stretch=True)
+        return svg_uri(figure, stretch=True)
 
 
 def spectrogram_levels(speech_N: np.ndarray, rate_hz: int) -> np.ndarray:
@@ -102,7 +102,7 @@ def training_curve(epochs: list[int], values: list[float], label: str) -> str:
     from matplotlib.ticker import MaxNLocator
 
     with matplotlib.rc_context(STYLE):
-        figure, axes = _new_figure(4.4, 2.5)
+        figure, axes = new_figure(4.4, 2.5)
         axes.plot(
             epochs, values, color="#0072b2", linewidth=1.6, marker="o" if len(epochs) <= 40 else None, markersize=3
         )
@@ -111,4 +111,4 @@ def training_curve(epochs: list[int], values: list[float], label: str) -> str:
         axes.grid(axis="y", color="#e5e5e5", linewidth=0.8)
         axes.set_axisbelow(True)
         figure.set_layout_engine("constrained")
-        return _svg(figure, stretch=False)
+        return svg_uri(figure, stretch=False)

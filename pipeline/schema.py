@@ -72,6 +72,9 @@ DISTILLATION_SCHEMA = pa.schema(
         pa.field("speech_flac", pa.binary()),  # 16 kHz mono 16-bit FLAC of the span
         pa.field("speech_samples", pa.int32()),
         pa.field("teacher", pa.string()),  # name@sha256 of the weights
+        pa.field(
+            "teacher_masks", pa.list_(pa.string())
+        ),  # emotions that the teacher does not know; their logits are -100
         pa.field("detector", pa.string()),
         pa.field("decode_s", pa.float32()),  # seconds of work, for the run's summary; not a label
         pa.field("detect_s", pa.float32()),

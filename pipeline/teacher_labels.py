@@ -22,7 +22,7 @@ class TeacherLabeller:
 
     def __init__(self, teacher: ray.ObjectRef, device: str):
         weights: Weights = ray.get(teacher)
-        self.teacher = load_teacher(weights.name, weights.data).to(device)
+        self.teacher = load_teacher(weights.name, weights.data, weights.description, device)
 
     def __call__(self, cropped: pa.Table) -> pa.Table:
         rows = cropped.to_pylist()
@@ -49,6 +49,7 @@ class TeacherLabeller:
             "logits": logits_E,
             "emotion": EMOTIONS[int(logits_E.argmax())],
             "teacher": self.teacher.fingerprint,
+            "teacher_masks": list(self.teacher.masked),
         }
 
 

@@ -72,7 +72,7 @@ def test_a_wrong_teacher_file_stops_before_anything_is_written(capfd, tmp_path):
         "--teacher",
         tmp_path / "teacher.safetensors",
     ]
-    assert "not a compact teacher checkpoint" in problem(capfd, "label", *arguments)
+    assert "neither a compact teacher (safetensors) nor a PyTorch checkpoint" in problem(capfd, "label", *arguments)
     assert not (tmp_path / "labels").exists()
 
 

@@ -3,10 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from modeling.face_input import centre_crop_fraction, square_crops
+from modeling.published_teachers import prepare
 
 
 def picture(height: int = 60, width: int = 90, seed: int = 0) -> np.ndarray:
@@ -55,6 +58,19 @@ def test_grey_has_the_weights_of_rgb2gray():
 def test_no_box_gives_no_crop(grey, shape):
     crops = square_crops(picture(), np.empty((0, 4), np.float32), 1.0, 48, grey)
     assert crops.shape == shape and crops.dtype == np.uint8
+
+
+@pytest.mark.parametrize("side_px", [256, 160, 480])
+def test_a_voxceleb_picture_becomes_the_input_of_the_published_networks(side_px):
+    """1.6 x context -> centre crop 1/1.6 -> 224 bilinear -> bytes -> grey -> minus the means, by Pillow and numpy."""
+    coarse = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    image = cv2.resize(coarse, (side_px, side_px), interpolation=cv2.INTER_CUBIC)
+    margin = round(side_px * (1 - 1 / 1.6) / 2)
+    inner = Image.fromarray(image).crop((margin, margin, side_px - margin, side_px - margin))
+    resized = np.asarray(inner.resize((224, 224), Image.Resampling.BILINEAR), float)
+    expected = (resized @ [0.2989, 0.5870, 0.1140])[None] - np.array([131.0912, 103.8827, 91.4953])[:, None, None]
+    crops = square_crops(image, centre_crop_fraction(image, 1.6), 1.0, 224, grey=True)
+    assert np.abs(prepare(torch.from_numpy(crops))[0].numpy() - expected).max() < (1.6 if side_px < 350 else 8)
 
 
 def test_a_voxceleb_picture_holds_its_face_in_the_centre():

@@ -1,13 +1,18 @@
 """The labelling plan on a real embedded Ray: every utterance of the manifest ends as exactly one row."""
 
+import dataclasses
+import json
+
 import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
+from modeling.emotions import EMOTIONS
 from pipeline import distillation_set
 from pipeline.face_cropping import CropOptions
 from pipeline.labelling import MAX_BLOCK_ROWS, LabelPlan, LabelRun, blocks, label
@@ -115,6 +120,31 @@ def test_a_second_run_labels_only_what_is_missing_and_another_teacher_is_refused
     )
     with pytest.raises(UserError, match="thumbnails was 8, now 3"):
         labelled_by(run_of(run.manifest, tmp_path / "labels", thumbnails=3))
+
+
+@pytest.mark.slow
+def test_a_teacher_from_elsewhere_labels_and_says_what_it_does_not_know(ray_session, data_dir, tmp_path):
+    """Seven classes in another order as TorchScript: known rows of a linear network, contempt at -100 and named."""
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(16 * 16, 7)
+    torch.jit.script(torch.nn.Sequential(torch.nn.Flatten(), linear)).save(str(tmp_path / "seven.pt"))
+    classes = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+    description = {"side_px": 16, "colour": "grey", "scale": 1 / 255, "classes": classes, "crop_scale": 0.9}
+    (tmp_path / "seven.json").write_text(json.dumps(description))
+    clip = str(data_dir / "video/labelled/MEAD_W036_level_3_happy_007.mp4")
+    run = dataclasses.replace(
+        run_of(manifest_of({"a": clip}), tmp_path / "labels"), teacher=teacher_weights(str(tmp_path / "seven.pt"))
+    )
+    assert labelled_by(run)["labelled"] == 1
+    [row] = read_rows(run)
+    logits_NE = np.array(row["frame_logits"])
+    assert row["teacher_masks"] == ["contempt"] and row["teacher"] == run.teacher.fingerprint
+    assert (logits_NE[:, EMOTIONS.index("contempt")] == -100).all() and row["emotion"] != "contempt"
+    assert np.abs(logits_NE[:, :7]).max() < 10
+    changed = {**description, "crop_scale": 1.0}  # the same weights, other crops: other labels
+    (tmp_path / "seven.json").write_text(json.dumps(changed))
+    with pytest.raises(UserError, match="teacher_crops was"):
+        labelled_by(dataclasses.replace(run, teacher=teacher_weights(str(tmp_path / "seven.pt"))))
 
 
 def read_rows(run: LabelRun) -> list[dict]:

@@ -1,0 +1,99 @@
+"""Face teacher + FER+ -> accuracy, recall and calibration, as JSON and as an HTML report."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cluster import storage
+from cluster.command import JobOptions, run_job
+from cluster.failures import UserError
+from cluster.progress import progress
+from cluster.run_record import RunRecord, installed_versions
+from modeling.ferplus import FaceSet
+from modeling.teacher import DEFAULT_TEACHER, load_teacher
+from modeling.teacher_base import BATCH_FACES, Teacher
+from modeling.teacher_metrics import examine
+from pipeline.devices import local_device
+from pipeline.ferplus_files import read_faces
+from pipeline.teacher_report import mistakes, teacher_report
+from pipeline.weights import teacher_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateTeacher(JobOptions):
+    """Examines a face teacher on faces that people have judged: accuracy by the paper's cleaning, by FER+'s majority rule
+    and as argmax of eight, recall and confusion of the emotions, calibration. Runs in this process, without Ray.
+    """
+
+    data: str
+    """FER+: a parquet file (column `png` and the ten vote counts), a folder in one of its published forms, or
+    fer2013.csv beside fer2013new.csv. Path or s3:// URI."""
+    teacher: str = DEFAULT_TEACHER
+    """Face-emotion network, by name or file, as in `emovox label`. Path, s3:// or http URI."""
+    teacher_sha256: str | None = None
+    """sha256 that the teacher's file must have."""
+    split: Literal["train", "valid", "test"] | None = None
+    """Faces of one split; left out: all of the data."""
+    gpu: bool = False
+    """Look at the faces on a GPU."""
+    out: str | None = None
+    """Folder or s3:// prefix for teacher_evaluation.json, report.html and run.json; left out: only the line on stdout."""
+
+
+def evaluate_teacher(options: EvaluateTeacher, record: RunRecord) -> dict:
+    with record.stage("read"):
+        weights = teacher_weights(options.teacher, options.teacher_sha256)
+        teacher = load_teacher(weights.name, weights.data, weights.description, local_device(options.gpu))
+        faces = read_faces(options.data, options.split)
+    record.inputs |= {"teacher": teacher.fingerprint, "faces": faces.fingerprint}
+    with record.stage("look"):
+        logits_NE = face_logits(teacher, faces.images_NHW)
+    with record.stage("measure"):
+        try:
+            result = {"teacher": teacher.fingerprint, **examine(logits_NE, faces.votes_NV, teacher.masked)}
+        except ValueError as error:
+            raise UserError(f"--teacher {options.teacher}: {error}") from error
+    record.counts |= {"faces": len(faces)}
+    if options.out is not None:
+        result |= {"report": _write(storage.absolute(options.out), result, faces, logits_NE, options, record)}
+    return result | {"seconds": round(record.seconds(), 3)}
+
+
+def face_logits(teacher: Teacher, images_NHW: np.ndarray) -> np.ndarray:
+    """Logits (N, E) of grey faces (uint8), one batch of the teacher's device at a time, with progress on stderr."""
+    size = BATCH_FACES[teacher.device.type]
+    parts = []
+    with progress(len(images_NHW), "teacher", "faces") as bar:
+        for start in range(0, len(images_NHW), size):
+            parts.append(teacher.faces(images_NHW[start : start + size]))
+            bar.update(len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def _write(
+    out_uri: str, result: dict, faces: FaceSet, logits_NE: np.ndarray, options: EvaluateTeacher, record: RunRecord
+) -> str:
+    """The three files; returns the URI of the report."""
+    figures_uri, report_uri = (storage.join(out_uri, name) for name in ("teacher_evaluation.json", "report.html"))
+    facts = {
+        "title": "Examination of the face teacher",
+        "teacher": result["teacher"],
+        "files": {"faces": options.data, "teacher": options.teacher, "figures": figures_uri},
+        "configuration": {"split": options.split or "everything in the data"},
+        "versions": installed_versions(),
+    }
+    storage.write_json(figures_uri, result)
+    storage.write_bytes(report_uri, teacher_report(result, mistakes(faces, logits_NE), facts).encode())
+    record.write_into(out_uri)
+    return report_uri
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_job(EvaluateTeacher, evaluate_teacher, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What every face-emotion teacher is, whatever network it holds: uint8 face crops in, raw logits of eight emotions out.
+
+Shape letters: N faces, E = 8 emotions, H = W pixels.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modeling.emotions import EMOTIONS
+from modeling.precision import autocast
+
+MASKED_LOGIT = -100.0
+"""Logit of an emotion that a teacher does not know: finite, and no probability at any temperature in use (e**-50 at 2)."""
+
+BATCH_FACES = {"cpu": 128, "cuda": 512}
+"""Faces of one forward pass by kind of device; a fourth of it for pictures above 112 pixels (memory)."""
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """The crops a teacher wants: a square of `scale` times the face box, resized to side_px, grey or RGB."""
+
+    side_px: int
+    grey: bool
+    scale: float
+
+
+@dataclass(frozen=True)
+class TeacherNetwork:
+    """What a kind of teacher supplies.
+
+    network: float (N, C, H, W) -> logits (N, E); prepare: its crops, uint8 (N, H, W) grey or (N, H, W, 3) RGB -> its
+    input; masked: emotions it does not know, whose logits it gives as `MASKED_LOGIT`; mirrored: whether logits are the
+    mean over a face and its mirror image; follows_device: False for a network that runs where its own runtime puts it.
+    """
+
+    network: nn.Module
+    prepare: Callable[[Tensor], Tensor]
+    crops: CropRule
+    masked: tuple[str, ...] = ()
+    mirrored: bool = False
+    follows_device: bool = True
+
+
+class Teacher:
+    """Face crops -> raw logits, with the identity that every label carries.
+
+    fingerprint: name@sha256 of the weights file. precision: see `modeling.precision`.
+    """
+
+    def __init__(self, name: str, weights: bytes, parts: TeacherNetwork, device: str = "cpu", precision: str = "auto"):
+        self.fingerprint = f"{name}@{hashlib.sha256(weights).hexdigest()}"
+        self.crops, self.masked = parts.crops, parts.masked
+        self.parts = parts
+        self.device = torch.device(device if parts.follows_device else "cpu")
+        self.precision = precision
+        self.network = parts.network.eval().requires_grad_(False)
+        if parts.follows_device:
+            self.network = self.network.to(self.device, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def __call__(self, crops: np.ndarray, batch_size: int | None = None) -> np.ndarray:
+        """uint8 crops as `crops` asks for, (N, H, W) grey or (N, H, W, 3) RGB -> float32 logits (N, E)."""
+        size = batch_size or BATCH_FACES[self.device.type] // (1 if self.crops.side_px <= 112 else 4)
+        parts = [np.empty((0, len(EMOTIONS)), np.float32)]
+        for start in range(0, len(crops), size):
+            x = self.parts.prepare(torch.from_numpy(crops[start : start + size]).to(self.device))
+            parts.append(self._logits(x).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def faces(self, images_NHW: np.ndarray, batch_size: int = 1024) -> np.ndarray:
+        """Grey face pictures of any one size that show just the face, as FER+'s (uint8, N, H, W) -> logits (N, E)."""
+        parts = [np.empty((0, len(EMOTIONS)), np.float32)]
+        for start in range(0, len(images_NHW), batch_size):
+            parts.append(self(fit(images_NHW[start : start + batch_size], self.crops)))
+        return np.concatenate(parts)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        with autocast(self.device, self.precision):
+            logits = self.network(x)
+            return (logits + self.network(x.flip(-1))) / 2 if self.parts.mirrored else logits
+
+
+def fit(images_NHW: np.ndarray, crops: CropRule) -> np.ndarray:
+    """Grey faces (N, H, W) uint8 -> crops of the rule's size, (N, S, S) or (N, S, S, 3) uint8.
+
+    Bilinear when enlarged (paper: 48 -> 224), averaged over areas when shrunk.
+    """
+    side_px = crops.side_px
+    shrinks = images_NHW.shape[1] > side_px
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    if images_NHW.shape[1:] == (side_px, side_px):
+        fitted = images_NHW
+    else:
+        resized = [cv2.resize(image, (side_px, side_px), interpolation=interpolation) for image in images_NHW]
+        fitted = np.stack(resized) if resized else np.empty((0, side_px, side_px), np.uint8)
+    return fitted if crops.grey else np.repeat(fitted[..., None], 3, axis=3)
