@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from modeling.distillation import distillation_loss
+from modeling.processes import mean_over_processes
 from modeling.recipes import StudentRecipe
 from modeling.student import Student, build_student
 
@@ -133,7 +134,7 @@ class StudentTrainer:
                 f"epoch {epoch} got no batch; there is less training data than one batch of {self.recipe.batch_size}"
             )
         self.epoch = epoch + 1
-        loss = self._mean_over_processes(sum(losses) / len(losses))
+        loss = mean_over_processes(sum(losses) / len(losses), self.world_size, self.device)
         compute_s = time.perf_counter() - began - data_wait_s
         seconds = {"data_wait_s": data_wait_s, "compute_s": compute_s}
         return {"epoch": self.epoch, "step": self.step, "loss": loss, "lr": lr, "windows": windows, **seconds}
@@ -177,10 +178,3 @@ class StudentTrainer:
         matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim == 1]
         groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=recipe.lr_start)
-
-    def _mean_over_processes(self, value: float) -> float:
-        if self.world_size == 1:
-            return value
-        total = torch.tensor(value, dtype=torch.float64, device=self.device)
-        torch.distributed.all_reduce(total)
-        return total.item() / self.world_size

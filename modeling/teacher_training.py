@@ -16,6 +16,7 @@ from modeling.compact_teacher import CompactTeacher, compact_teacher, save_compa
 from modeling.face_augmentation import jittered
 from modeling.ferplus import FaceSet, paper_rule, vote_distributions
 from modeling.paper_augmentation import paper_augment
+from modeling.processes import mean_over_processes
 from modeling.published_teachers import (
     PUBLISHED,
     FerPlusNetwork,
@@ -107,7 +108,10 @@ class TeacherTrainer:
                 first = index * recipe.batch_size + self.rank * share
                 losses.append(self._train_on(order[first : first + share], step, rng, mix))
         self.epoch += 1
-        metrics = {"epoch": self.epoch, "loss": self._mean_over_processes(float(np.mean(losses)))}
+        metrics = {
+            "epoch": self.epoch,
+            "loss": mean_over_processes(float(np.mean(losses)), self.world_size, self.device),
+        }
         lr = recipe.learning_rate(self.epoch * self.steps_per_epoch - 1, self.steps_per_epoch)
         return metrics | {"lr": lr, "valid_accuracy": self.accuracy()}
 
@@ -183,13 +187,6 @@ class TeacherTrainer:
 
     def _seed(self, stream: int) -> int:
         return (self.recipe.seed * 1009 + self.epoch + 1) * 1013 + stream
-
-    def _mean_over_processes(self, value: float) -> float:
-        if self.world_size == 1:
-            return value
-        total = torch.tensor(value, dtype=torch.float64, device=self.device)
-        torch.distributed.all_reduce(total)
-        return total.item() / self.world_size
 
 
 def new_network(recipe: TeacherRecipe, init: bytes | None) -> nn.Module:
