@@ -10,14 +10,13 @@ import numpy as np
 from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
-from cluster.progress import progress
 from cluster.run_record import RunRecord, installed_versions
 from modeling.ferplus import FaceSet
 from modeling.teacher import DEFAULT_TEACHER, load_teacher
-from modeling.teacher_base import BATCH_FACES, Teacher
 from modeling.teacher_metrics import examine
 from pipeline.devices import local_device
 from pipeline.ferplus_files import read_faces
+from pipeline.teacher_answers import face_logits
 from pipeline.teacher_report import mistakes, teacher_report
 from pipeline.weights import teacher_weights
 
@@ -60,17 +59,6 @@ def evaluate_teacher(options: EvaluateTeacher, record: RunRecord) -> dict:
     if options.out is not None:
         result |= {"report": _write(storage.absolute(options.out), result, faces, logits_NE, options, record)}
     return result | {"seconds": round(record.seconds(), 3)}
-
-
-def face_logits(teacher: Teacher, images_NHW: np.ndarray) -> np.ndarray:
-    """Logits (N, E) of grey faces (uint8), one batch of the teacher's device at a time, with progress on stderr."""
-    size = BATCH_FACES[teacher.device.type]
-    parts = []
-    with progress(len(images_NHW), "teacher", "faces") as bar:
-        for start in range(0, len(images_NHW), size):
-            parts.append(teacher.faces(images_NHW[start : start + size]))
-            bar.update(len(parts[-1]))
-    return np.concatenate(parts)
 
 
 def _write(

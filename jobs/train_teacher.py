@@ -4,7 +4,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -16,7 +16,7 @@ from cluster.run_record import RunRecord
 from modeling.teacher_recipes import RECIPES, TeacherRecipe
 from pipeline.ferplus_files import read_faces, read_split
 from pipeline.teacher_fitting import TeacherRun, fit_teacher
-from pipeline.weights import read_weights
+from pipeline.weights import read_weights, teacher_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +33,18 @@ class TrainTeacher(JobOptions):
     """Validation faces in one of these forms, where `data` holds only the training faces."""
     out: str
     """Folder or s3:// prefix for the teacher and the training state, new or from the same run."""
-    recipe: Literal["compact", "paper", "smoke"] = "compact"
-    """`compact`: the network that comes with the project, for a CPU or a GPU; `paper`: the authors' fine-tuning of a
-    published network (give --init, and a GPU); `smoke`: two epochs of a tiny network, to see that all is connected."""
+    recipe: Literal["compact", "again", "paper", "smoke"] = "compact"
+    """`compact`: the network that comes with the project, for a CPU or a GPU; `again`: a second, shorter round of it, from
+    --init; `paper`: the authors' fine-tuning of a published network (give --init, and a GPU); `smoke`: two epochs of a tiny
+    network, to see that all is connected."""
     network: Literal["senet50_ferplus", "resnet50_ferplus"] = "senet50_ferplus"
     """Network of the paper's recipe."""
     init: str | None = None
-    """VGGFace2 weights of that network (senet50_ft_dag.pth, resnet50_ft_dag.pth of the authors' model page) to start from,
-    for the paper's recipe. Path, s3:// or http URI."""
+    """Weights to start from. For `paper`: VGGFace2 weights of that network (senet50_ft_dag.pth, resnet50_ft_dag.pth of the
+    authors' model page). For the others: a compact teacher, by name (`compact`) or file. Path, s3:// or http URI."""
+    soft_labels_from: list[str] = field(default_factory=list)
+    """Trained teachers (as for `emovox label --teacher`) whose mean probabilities become half of each target, beside the
+    votes: a larger network distilled into a smaller one, or one into its successor."""
     epochs: int | None = None
     """Epochs to train, over which the recipe's schedule is stretched; left out: the recipe's."""
     seed: int = 0
@@ -58,8 +62,8 @@ class TrainTeacher(JobOptions):
         for name, least in (("epochs", 1), ("workers", 0), ("threads", 1)):
             if getattr(self, name) is not None and getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; give {least} or more")
-        if self.init and self.recipe != "paper":
-            raise UserError(f"init is for the recipe `paper`; the recipe {self.recipe} starts from random weights")
+        if self.recipe == "again" and not self.init:
+            raise UserError("the recipe `again` goes on from trained weights; give --init, for example --init compact")
 
 
 def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
@@ -69,7 +73,8 @@ def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
             valid=read_split(options.valid, "valid") if options.valid else read_faces(options.data, "valid"),
             teacher_uri=storage.absolute(options.out),
             recipe=_recipe(options),
-            init=read_weights(options.init) if options.init else None,
+            init=_init(options),
+            soft_teachers=tuple(teacher_weights(name) for name in options.soft_labels_from),
             workers=options.workers,
             gpu=options.gpu,
             compiled=options.compiled,
@@ -83,6 +88,12 @@ def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
     record.write_into(run.teacher_uri)
     kept = {f"{split}_faces": record.counts[split]["kept"] for split in ("train", "valid")}
     return result | kept | {"seconds": round(record.seconds(), 3)}
+
+
+def _init(options: TrainTeacher) -> bytes | None:
+    if options.init is None:
+        return None
+    return read_weights(options.init) if options.recipe == "paper" else teacher_weights(options.init).data
 
 
 def _recipe(options: TrainTeacher) -> TeacherRecipe:

@@ -24,6 +24,7 @@ class TeacherRecipe:
     jitter: of the compact network; the published ones get the paper's augmentation
     mixup_alpha: Beta parameter of mixup, 0 for none; ema_decay: per step, of the weights that are saved, or None
     keep_best: save the epoch with the best validation accuracy (the paper) and not the last one
+    soft_part: how much of each target comes from other teachers' probabilities, where there are any; the rest are votes
     """
 
     network: str = "compact"
@@ -43,6 +44,7 @@ class TeacherRecipe:
     mixup_alpha: float = 0.0
     ema_decay: float | None = 0.998
     keep_best: bool = False
+    soft_part: float = 0.5
     seed: int = 0
 
     def __post_init__(self):
@@ -51,6 +53,8 @@ class TeacherRecipe:
         for name in ("epochs", "batch_size", "peak_lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: it must be above 0")
+        if not 0 <= self.soft_part <= 1:
+            raise ValueError(f"soft_part = {self.soft_part}: it must be between 0 and 1")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay = {self.ema_decay}: it must be between 0 and 1, or None")
 
@@ -87,6 +91,11 @@ def compact() -> TeacherRecipe:
     return TeacherRecipe()
 
 
+def again() -> TeacherRecipe:
+    """A second round from trained weights: the rate rises to 0.06 once more and falls to zero over all epochs."""
+    return TeacherRecipe(epochs=24, peak_lr=0.06, decay_epochs=23, small_epochs=8)
+
+
 def paper(network: str = "senet50_ferplus") -> TeacherRecipe:
     """The authors' fine-tuning (mcnCrossModalEmotions teacher/ferplus_baselines.m, ferPlusZoo.m), best epoch by validation.
 
@@ -113,4 +122,4 @@ def smoke() -> TeacherRecipe:
     return TeacherRecipe(compact=tiny, epochs=2, decay_epochs=1, small_epochs=1, ema_decay=0.9)
 
 
-RECIPES = {"compact": compact, "paper": paper, "smoke": smoke}
+RECIPES = {"compact": compact, "again": again, "paper": paper, "smoke": smoke}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modeling.compact_teacher import CompactTeacher, compact_teacher, save_compact_teacher
+from modeling.compact_teacher import CompactTeacher, compact_teacher, load_compact_teacher, save_compact_teacher
 from modeling.face_augmentation import jittered
 from modeling.ferplus import FaceSet, paper_rule, vote_distributions
 from modeling.paper_augmentation import paper_augment
@@ -35,8 +35,11 @@ class TeacherTrainer:
 
     Rows are kept by the paper's cleaning, targets are vote distributions. wrap: puts data parallelism around the network
     (for example ray.train.torch.prepare_model); each of world_size processes takes its share of every batch. Random
-    numbers are drawn from (seed, epoch, rank) alone. init: weights of a VGGFace2 network for a published one. compiled:
-    train through torch.compile.
+    numbers are drawn from (seed, epoch, rank) alone.
+
+    init: weights to start from, VGGFace2's for a published network, a compact teacher's for the compact one
+    soft_labels_NE: probabilities that other teachers give to all rows of `train`; they become `recipe.soft_part` of the
+    targets. compiled: train through torch.compile.
     """
 
     def __init__(
@@ -50,11 +53,15 @@ class TeacherTrainer:
         world_size: int = 1,
         wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
         compiled: bool = False,
+        soft_labels_NE: np.ndarray | None = None,
     ):
         self.recipe, self.device, self.rank, self.world_size = recipe, torch.device(device), rank, world_size
-        train, valid = (faces.subset(paper_rule(faces.votes_NV)) for faces in (train, valid))
+        kept_N = paper_rule(train.votes_NV)
+        train, valid = train.subset(kept_N), valid.subset(paper_rule(valid.votes_NV))
         self.faces_NHW = torch.from_numpy(train.images_NHW)
         self.targets_NE = torch.from_numpy(vote_distributions(train.votes_NV))
+        if soft_labels_NE is not None:
+            self.targets_NE.lerp_(torch.from_numpy(soft_labels_NE[kept_N]), recipe.soft_part)
         self.valid_NHW = valid.images_NHW
         self.valid_N = vote_distributions(valid.votes_NV).argmax(1)
         self.network = new_network(recipe, init).to(self.device, memory_format=torch.channels_last)
@@ -197,12 +204,15 @@ def new_network(recipe: TeacherRecipe, init: bytes | None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         if recipe.network == "compact":
-            if init is not None:
-                raise ValueError(
-                    "the compact network starts from random weights; leave init out or choose a published one"
-                )
-            return CompactTeacher(recipe.compact)
+            return CompactTeacher(recipe.compact) if init is None else _warm_start(recipe, init)
         gated = PUBLISHED[recipe.network].gated
         if init is not None:
             return initialised_from(init, gated, recipe.seed, recipe.dropout)
         return FerPlusNetwork(gated, dropout=recipe.dropout)
+
+
+def _warm_start(recipe: TeacherRecipe, init: bytes) -> CompactTeacher:
+    network = load_compact_teacher(init)
+    if network.config != recipe.compact:
+        raise ValueError(f"it holds a network of {network.config}, the recipe asks for {recipe.compact}")
+    return network

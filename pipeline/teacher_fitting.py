@@ -6,6 +6,7 @@ The loop is `modeling.teacher_training`; here it is given the faces and told whe
 import io
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import ray
 import torch
 
@@ -18,18 +19,24 @@ from modeling.ferplus import FaceSet, class_counts, paper_rule
 from modeling.teacher_recipes import TeacherRecipe
 from modeling.teacher_training import TEACHER_FILES, TeacherTrainer, new_network
 from pipeline.devices import local_device
+from pipeline.teacher_answers import mean_probabilities
 from pipeline.training_home import STATE_FILE, OutputFolder, RayWorker, Workers, train_on_workers
+from pipeline.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherRun:
-    """One training: faces in, teacher out. init: weights that a published network is fine-tuned from."""
+    """One training: faces in, teacher out.
+
+    init: weights that the network starts from. soft_teachers: trained teachers whose probabilities are part of the targets.
+    """
 
     train: FaceSet
     valid: FaceSet
     teacher_uri: str
     recipe: TeacherRecipe
     init: bytes | None = None
+    soft_teachers: tuple[Weights, ...] = ()
     workers: int = 0
     gpu: bool = False
     compiled: bool = False
@@ -39,6 +46,7 @@ class TeacherRun:
         return {
             "recipe": asdict(self.recipe),
             "init": self.init and storage.sha256(self.init),
+            "soft_teachers": [teacher.fingerprint for teacher in self.soft_teachers],
             "train": self.train.fingerprint,
             "valid": self.valid.fingerprint,
         }
@@ -60,10 +68,12 @@ def fit_teacher(run: TeacherRun, address: str | None) -> dict:
     home = OutputFolder(run.teacher_uri)
     state = home.load()
     if state is None or state["trainer"]["epoch"] < run.recipe.epochs:
+        device = local_device(run.gpu and run.workers == 0)
+        soft_labels_NE = mean_probabilities(run.soft_teachers, run.train.images_NHW, device)
         if run.workers == 0:
-            _train_here(run, home)
+            _train_here(run, soft_labels_NE, home)
         else:
-            _train_with_ray(run, address)
+            _train_with_ray(run, soft_labels_NE, address)
         state = home.load()
     return {
         "weights": storage.join(run.teacher_uri, TEACHER_FILES[run.recipe.network]),
@@ -90,21 +100,21 @@ def _require_trainable(run: TeacherRun) -> None:
         local_device(run.gpu)
 
 
-def _train_here(run: TeacherRun, home: OutputFolder) -> None:
+def _train_here(run: TeacherRun, soft_labels_NE: np.ndarray | None, home: OutputFolder) -> None:
     try:
-        _train(run, home)
+        _train(run, soft_labels_NE, home)
     except FloatingPointError as error:
         raise UserError(str(error)) from error
 
 
-def _train_with_ray(run: TeacherRun, address: str | None) -> None:
+def _train_with_ray(run: TeacherRun, soft_labels_NE: np.ndarray | None, address: str | None) -> None:
     with session(address):
-        shared = ray.put(run)  # the faces go to each node once
+        shared = ray.put((run, soft_labels_NE))  # the faces go to each node once
         workers = Workers(number=run.workers, gpu=run.gpu)
-        train_on_workers("teacher training", lambda worker: _train(ray.get(shared), worker), run.teacher_uri, workers)
+        train_on_workers("teacher training", lambda worker: _train(*ray.get(shared), worker), run.teacher_uri, workers)
 
 
-def _train(run: TeacherRun, home: OutputFolder | RayWorker) -> None:
+def _train(run: TeacherRun, soft_labels_NE: np.ndarray | None, home: OutputFolder | RayWorker) -> None:
     """One worker's part: its share of each batch, and after every epoch the state goes home."""
     trainer = TeacherTrainer(
         run.recipe,
@@ -116,6 +126,7 @@ def _train(run: TeacherRun, home: OutputFolder | RayWorker) -> None:
         world_size=home.world_size,
         wrap=home.wrap,
         compiled=run.compiled,
+        soft_labels_NE=soft_labels_NE,
     )
     curve: list[dict] = []
     best = torch.empty(0, dtype=torch.uint8)

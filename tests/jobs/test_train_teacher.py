@@ -69,7 +69,9 @@ def test_it_trains_counts_and_writes_a_teacher_that_loads(ferplus, tmp_path, cap
         (["--data", "nowhere"], "nowhere"),
         (["--epochs", "0"], "epochs is 0"),
         (["--workers", "-1"], "workers is -1"),
-        (["--init", "x.pth"], "init is for the recipe"),
+        (["--init", "x.pth"], "x.pth: neither a known teacher"),
+        (["--soft-labels-from", "y.onnx"], "y.onnx: neither a known teacher"),
+        (["--recipe", "again"], "--init compact"),
     ],
 )
 def test_what_cannot_be_meant_is_named(ferplus, tmp_path, capfd, options, named):
@@ -77,7 +79,7 @@ def test_what_cannot_be_meant_is_named(ferplus, tmp_path, capfd, options, named)
     if options[0] == "--data":
         arguments = arguments[2:]
     try:
-        code = main([*options, *arguments])
+        code = main([*arguments, *options])
     except SystemExit as exit:
         code = exit.code
     err = capfd.readouterr().err
@@ -153,3 +155,14 @@ def test_two_workers_train_the_same_teacher_to_the_end(ray_session, ferplus, tmp
     assert trained["epochs"] == 2 and 0 <= trained["valid_accuracy"] <= 1
     assert load(tmp_path / "out")
     assert main(command(ferplus, tmp_path / "out", "--workers", "0", "--epochs", "2")) == 0  # goes on in this process
+
+
+def test_a_second_round_goes_on_from_a_teacher_and_learns_from_it(ferplus, tmp_path, capfd):
+    assert main(command(ferplus, tmp_path / "first")) == 0
+    first = str(tmp_path / "first")
+    second = command(ferplus, tmp_path / "second", "--init", first, "--soft-labels-from", first, "compact")
+    assert main(second) == 0
+    identity = json.loads((tmp_path / "second" / "identity.json").read_text())
+    assert [name.split("@")[0] for name in identity["soft_teachers"]] == ["first", "compact"]
+    assert main(command(ferplus, tmp_path / "second", "--init", first)) == 1  # other targets: another run
+    assert "different run" in capfd.readouterr().err

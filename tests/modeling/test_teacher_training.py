@@ -13,7 +13,7 @@ from modeling.face_augmentation import FaceJitter, jittered
 from modeling.ferplus import SIDE_PX, FaceSet
 from modeling.published_teachers import FerPlusNetwork
 from modeling.teacher import load_teacher
-from modeling.teacher_recipes import TeacherRecipe, compact, paper, smoke
+from modeling.teacher_recipes import TeacherRecipe, again, compact, paper, smoke
 from modeling.teacher_training import TeacherTrainer
 
 TINY = CompactTeacherConfig(stem=4, widths=(4, 8), blocks=(1, 1), embedding=8)
@@ -100,8 +100,8 @@ def test_the_papers_rates_and_where_they_apply():
     assert recipe.epochs == 180 and recipe.body_lr_factor == 0.1 and recipe.dropout == 0.5 and recipe.keep_best
 
 
-def test_the_compact_recipe_warms_up_and_ends_at_zero():
-    recipe = compact()
+@pytest.mark.parametrize("recipe", [compact(), again()])
+def test_the_compact_recipes_warm_up_and_end_at_zero(recipe):
     rates = [recipe.learning_rate(step, 10) for step in range(recipe.epochs * 10)]
     assert rates[0] < rates[9] == max(rates) == recipe.peak_lr and 0 < rates[-1] < 0.01 * recipe.peak_lr
     assert all(later <= earlier + 1e-12 for earlier, later in zip(rates[9:], rates[10:], strict=False))
@@ -117,8 +117,29 @@ def test_unknown_networks_and_impossible_values_are_refused():
     for change, named in ({"network": "vgg"}, "vgg"), ({"epochs": 0}, "epochs"), ({"ema_decay": 1.5}, "ema_decay"):
         with pytest.raises(ValueError, match=named):
             TeacherRecipe(**change)
-    with pytest.raises(ValueError, match="random weights"):
+    with pytest.raises(ValueError, match="not a compact teacher"):
         TeacherTrainer(smoke(), some_faces(256), some_faces(16), init=b"x")
+
+
+def test_a_second_round_starts_from_the_weights_of_the_first():
+    first = TeacherTrainer(RECIPE, some_faces(48), some_faces(16))
+    first.run_epoch()
+    second = TeacherTrainer(dataclasses.replace(RECIPE, seed=5), some_faces(48), some_faces(16), init=first.file({}))
+    for ours, theirs in zip(second.network.parameters(), first.trained.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-3)  # the file holds half precision
+    wider = dataclasses.replace(RECIPE, compact=dataclasses.replace(TINY, embedding=16))
+    with pytest.raises(ValueError, match="embedding=8.*embedding=16"):
+        TeacherTrainer(wider, some_faces(48), some_faces(16), init=first.file({}))
+
+
+def test_soft_labels_are_mixed_into_the_votes_of_the_same_faces():
+    faces = some_faces(64)
+    faces.votes_NV[::3] = [0] * 8 + [10, 0]  # unknown: the paper's cleaning drops these rows
+    kept = np.arange(64) % 3 > 0
+    soft = np.random.default_rng(1).dirichlet(np.ones(8), 64).astype(np.float32)
+    trainer = TeacherTrainer(dataclasses.replace(RECIPE, soft_part=0.25), faces, some_faces(16), soft_labels_NE=soft)
+    expected = 0.75 * faces.votes_NV[kept, :8] / 10 + 0.25 * soft[kept]
+    assert np.allclose(trainer.targets_NE.numpy(), expected, atol=1e-6)
 
 
 def test_without_any_change_augmentation_gives_the_picture_itself():
