@@ -12,7 +12,9 @@ from typing import Any
 
 from cluster import storage
 
-RECORDED_PACKAGES = ("emovox", "ray", "torch", "torchaudio", "pyarrow", "av", "decord", "retinaface-pytorch", "numpy")
+RECORDED_PACKAGES = tuple(
+    "emovox ray torch torchaudio pyarrow av decord retinaface-pytorch numpy scikit-learn opensmile onnxruntime".split()
+)
 
 
 def installed_versions() -> dict[str, str]:

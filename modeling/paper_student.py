@@ -44,8 +44,11 @@ class PaperStudent(Student):
         he_init(self)
 
     def spectrogram(self, wave_BT: Tensor) -> Tensor:
-        """(B, 512, L). The dither is left off: at 1e-6 of the signal it changes nothing but digital silence."""
-        return paper_spectrogram(wave_BT)
+        """(B, 512, L), with the dither of the original while training, from torch's global generator.
+
+        At test it is off, so that a clip has one answer. In speech of RAVDESS it moved a bin by 0.0002 deviations at most.
+        """
+        return paper_spectrogram(wave_BT, dithered=self.training)
 
     def outputs(self, spectrogram_BFL: Tensor) -> tuple[Tensor, Tensor]:
         x = self.mpool1(self.conv1(spectrogram_BFL.unsqueeze(1)))
@@ -56,3 +59,7 @@ class PaperStudent(Student):
 
     def clip_frames(self, frames: int) -> int:
         return max(MIN_FRAMES, min(MAX_FRAMES, frames // BUCKET_FRAMES * BUCKET_FRAMES))
+
+    def clip_start(self, frames: int) -> int:
+        """max(1, round(spare / 2)) counted from 1 and rounded half up, as in compute_audio_feats.m test_getinput."""
+        return max(0, (frames - self.clip_frames(frames) + 1) // 2 - 1)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from modeling.distillation import PAPER_TEMPERATURE
+from modeling.soft_targets import PADDINGS, POOLINGS
 from modeling.student_base import StudentConfig
 
 
@@ -15,9 +16,11 @@ class StudentRecipe:
     after warmup_epochs of linear rise for adamw (constant within an epoch, so it depends on no count of batches)
     part_per_epoch: part of the training utterances that one epoch visits (the paper's "mini-epoch")
     windows_per_utterance: windows drawn from an utterance when it is visited
-    target_pooling: "max" or "mean" of the teacher's frame logits in a window
+    target_pooling: "max", "mean" or "attention" of the teacher's frame logits in a window (`soft_targets.pool_logits`)
+    padding: of utterances shorter than a window, "zeros" or "repeat" (`soft_targets.window_of`)
     batch_size: over all workers together
     grad_clip: largest norm of the gradient, or None; ema_decay: per step, of the weights that are saved, or None
+    autocast: bfloat16 products on a GPU that has them; a CPU computes in float32
     spec_augment: masks that hide up to a fifth of the bands and of the frames of each training window
     """
 
@@ -27,6 +30,7 @@ class StudentRecipe:
     part_per_epoch: float = 1.0
     windows_per_utterance: int = 1
     target_pooling: str = "max"
+    padding: str = "zeros"
     batch_size: int = 64
     lr_start: float = 1e-3
     lr_end: float = 1e-5
@@ -37,13 +41,20 @@ class StudentRecipe:
     grad_clip: float | None = None
     ema_decay: float | None = None
     spec_augment: bool = False
+    autocast: bool = True
     seed: int = 0
 
     def __post_init__(self):
         if self.optimiser not in ("sgd", "adamw"):
             raise ValueError(f"optimiser = {self.optimiser!r}: choose 'sgd' or 'adamw'")
-        if self.target_pooling not in ("max", "mean"):
-            raise ValueError(f"target_pooling = {self.target_pooling!r}: choose 'max' or 'mean'")
+        if self.target_pooling not in POOLINGS:
+            raise ValueError(f"target_pooling = {self.target_pooling!r}: choose one of {', '.join(POOLINGS)}")
+        if self.spec_augment and self.student.kind == "ssl":
+            raise ValueError(
+                "spec_augment hides bands of a spectrogram, which an ssl student does not have; leave it off"
+            )
+        if self.padding not in PADDINGS:
+            raise ValueError(f"padding = {self.padding!r}: choose one of {', '.join(PADDINGS)}")
         for name in (
             "epochs",
             "windows_per_utterance",
@@ -81,19 +92,35 @@ def paper() -> StudentRecipe:
         part_per_epoch=0.05,
         lr_start=1e-4,
         lr_end=1e-5,
+        autocast=False,
     )
 
 
 def compact() -> StudentRecipe:
-    """The compact student on a CPU or one small GPU."""
+    """The compact student on a CPU or one small GPU, chosen on the transfer benchmark (docs/log.md)."""
     return StudentRecipe(
-        epochs=40,
-        windows_per_utterance=2,
+        epochs=45,
+        batch_size=32,
+        target_pooling="mean",
+        padding="repeat",
         warmup_epochs=2,
         weight_decay=0.02,
         grad_clip=5.0,
         ema_decay=0.998,
         spec_augment=True,
+    )
+
+
+def ssl(bundle: str = "WAVLM_BASE_PLUS") -> StudentRecipe:
+    """A head on a frozen self-supervised network; its weights come from a file, and training wants a GPU."""
+    return StudentRecipe(
+        student=StudentConfig(kind="ssl", bundle=bundle),
+        epochs=20,
+        target_pooling="mean",
+        padding="repeat",
+        weight_decay=0.01,
+        grad_clip=5.0,
+        ema_decay=0.998,
     )
 
 
@@ -109,4 +136,4 @@ def smoke() -> StudentRecipe:
     )
 
 
-RECIPES = {"paper": paper, "compact": compact, "smoke": smoke}
+RECIPES = {"paper": paper, "compact": compact, "ssl": ssl, "smoke": smoke}

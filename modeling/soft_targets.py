@@ -7,11 +7,15 @@ start of the utterance. Shape letters: N labelled frames, E = 8 emotions.
 import math
 
 import numpy as np
+from scipy.special import softmax
 
 from modeling.spectrogram import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 FRAMES_PER_SECOND = 25  # mcnCrossModalEmotions getBatchEmoVoxCeleb.m, time2idx
 FRAME_STRIDE = 6
+PADDINGS = ("zeros", "repeat")
+POOLINGS = ("max", "mean", "attention")
+MASKED_BELOW = -99.0  # logits of emotions that the teacher does not know are -100
 REDRAWS = 20
 ROUNDING = 1e-9  # of a grid step: 0.28 s times 25 must not fall below 7
 
@@ -45,15 +49,22 @@ def pool_logits(
 ) -> np.ndarray | None:
     """Logits (E,) of the frames with first <= k <= last, or None when none of them is labelled.
 
-    how: "max", element-wise, each class on its own (the paper), or "mean".
+    how: "max", element-wise, each class on its own (the paper), "mean", or "attention": the mean weighted by how far each
+    frame's highest logit stands out from its mean logit, softmax over the frames (a clear expression counts for more).
     """
-    if how not in ("max", "mean"):
-        raise ValueError(f"{how = }: frame logits are pooled by 'max' or 'mean'")
+    if how not in POOLINGS:
+        raise ValueError(f"{how = }: frame logits are pooled by one of {', '.join(POOLINGS)}")
     frame_indices_N = np.asarray(frame_indices_N)
     inside_NE = np.asarray(frame_logits_NE)[(frame_indices_N >= first) & (frame_indices_N <= last)]
     if len(inside_NE) == 0:
         return None
-    return inside_NE.max(axis=0) if how == "max" else inside_NE.mean(axis=0)
+    if how == "max":
+        return inside_NE.max(axis=0)
+    if how == "mean":
+        return inside_NE.mean(axis=0)
+    known_NE = np.where(inside_NE > MASKED_BELOW, inside_NE, np.nan)
+    weights_N = softmax(np.nanmax(known_NE, axis=1) - np.nanmean(known_NE, axis=1))
+    return weights_N @ inside_NE
 
 
 def draw_window(rng: np.random.Generator, samples: int, frame_indices: np.ndarray) -> int:
@@ -80,12 +91,18 @@ def draw_window(rng: np.random.Generator, samples: int, frame_indices: np.ndarra
     return min(free, max(0, round(seconds * SAMPLE_RATE_HZ) - WINDOW_SAMPLES // 2))
 
 
-def window_of(speech_T: np.ndarray, start: int) -> np.ndarray:
-    """int16 (64384,) from `start`, padded with zeros at the end where the speech is shorter (as in the paper)."""
+def window_of(speech_T: np.ndarray, start: int, padding: str = "zeros") -> np.ndarray:
+    """int16 (64384,) from `start`. Speech shorter than that is padded at its end: with "zeros" (the paper), or it is said
+    over again, "repeat". Students that normalise a clip as a whole should not learn from silence that no test clip has.
+    """
     if speech_T.dtype != np.int16 or speech_T.ndim != 1:
         raise ValueError(f"speech has type {speech_T.dtype} and shape {speech_T.shape}; it must be int16 samples (T,)")
     if not 0 <= start < max(1, len(speech_T)):
         raise ValueError(f"{start = } is outside the {len(speech_T)} samples of speech")
+    if padding not in PADDINGS:
+        raise ValueError(f"{padding = }: short speech is padded by one of {', '.join(PADDINGS)}")
+    if padding == "repeat":
+        return np.resize(speech_T[start:], WINDOW_SAMPLES)
     window_T = np.zeros(WINDOW_SAMPLES, np.int16)
     part_T = speech_T[start : start + WINDOW_SAMPLES]
     window_T[: len(part_T)] = part_T

@@ -12,27 +12,41 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.functional import resample
 
+from modeling.front_end import FRONT_ENDS
 from modeling.spectrogram import FRAME_SAMPLES, FRAMES_PER_SECOND, HOP_SAMPLES, SAMPLE_RATE_HZ
 
 MIN_FRAMES = FRAMES_PER_SECOND  # the smallest bucket of the paper, 1 s
 MAX_FRAMES = 10 * FRAMES_PER_SECOND  # the largest, 10 s
 MIN_SAMPLES = FRAME_SAMPLES + (MIN_FRAMES - 1) * HOP_SAMPLES  # 16,240: what 100 frames need
+MAX_SAMPLES = MAX_FRAMES * HOP_SAMPLES  # 160,000: what a student that hears the waveform takes of a long clip
+
+STUDENT_KINDS = ("paper", "compact", "ssl")
+TIME_POOLINGS = ("attention", "mean", "max")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentConfig:
-    """kind: "paper" (VGG-M of VGGVox, 16.6 M weights) or "compact" (log-mel, 0.5 M; two CPU cores can train it).
+    """kind: "paper" (VGG-M of VGGVox, 16.6 M weights), "compact" (log-mel, 0.5 M; two CPU cores can train it) or "ssl"
+    (a head of 0.3 M on a frozen self-supervised network).
 
-    widths: channels of the three stages; embedding: D. Both concern the compact student only; the paper's are fixed.
+    widths: channels of the compact student's three stages; pooling: over time, and embedding: D, of the compact student
+    and the ssl one; bundle: torchaudio's name of the network under an ssl student (`front_end.FRONT_ENDS`). The paper's
+    student is fixed.
     """
 
     kind: str = "compact"
     widths: tuple[int, ...] = (32, 64, 128)
+    pooling: str = "attention"
     embedding: int = 256
+    bundle: str = "WAVLM_BASE_PLUS"
 
     def __post_init__(self):
-        if self.kind not in ("paper", "compact"):
-            raise ValueError(f"kind = {self.kind!r}: the students are 'paper' and 'compact'")
+        if self.kind not in STUDENT_KINDS:
+            raise ValueError(f"kind = {self.kind!r}: the students are {', '.join(map(repr, STUDENT_KINDS))}")
+        if self.pooling not in TIME_POOLINGS:
+            raise ValueError(f"pooling = {self.pooling!r}: choose one of {', '.join(TIME_POOLINGS)}")
+        if self.kind == "ssl" and self.bundle not in FRONT_ENDS:
+            raise ValueError(f"bundle = {self.bundle!r}: choose one of {', '.join(FRONT_ENDS)}")
         object.__setattr__(self, "widths", tuple(self.widths))  # a list when read from JSON
 
 
@@ -44,7 +58,10 @@ class Student(nn.Module):
 
     @abstractmethod
     def spectrogram(self, wave_BT: Tensor) -> Tensor:
-        """int16 or float in [-1, 1] at 16 kHz, (B, T) -> (B, F, L)."""
+        """int16 or float in [-1, 1] at 16 kHz, (B, T) -> (B, F, L), what the network reads.
+
+        An ssl student reads the waveform: there F is 1 and L is T.
+        """
 
     @abstractmethod
     def outputs(self, spectrogram_BFL: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,7 +69,11 @@ class Student(nn.Module):
 
     @abstractmethod
     def clip_frames(self, frames: int) -> int:
-        """How many of a clip's frames (at least 100) are used at test time; they are cut from its centre."""
+        """How many of the L frames of a clip of at least 1.015 s are used at test time; they are cut from its centre."""
+
+    def clip_start(self, frames: int) -> int:
+        """The first of the frames that are used at test time."""
+        return (frames - self.clip_frames(frames)) // 2
 
     def forward(self, wave_BT: Tensor) -> tuple[Tensor, Tensor]:
         """int16 or float in [-1, 1] at 16 kHz, (B, T) of at least 1.015 s -> logits (B, E), embedding (B, D)."""
@@ -63,7 +84,7 @@ class Student(nn.Module):
         """A whole clip at 16 kHz -> logits (E,), embedding (D,), as the authors test (compute_audio_feats.m).
 
         Normalised over the whole clip, then cut to the centre: the largest whole second up to 10 s for the paper's
-        student, at most 10 s for the compact one. A clip below 1.015 s (100 frames) is padded with zeros at its end.
+        student, at most 10 s for the others. A clip below 1.015 s (100 frames) is padded with zeros at its end.
         Always in evaluation mode. Raises ValueError for an empty clip.
         """
         if wave_T.ndim != 1 or len(wave_T) == 0:
@@ -72,9 +93,8 @@ class Student(nn.Module):
         self.eval()
         spectrogram = self.spectrogram(F.pad(wave_T, (0, max(0, MIN_SAMPLES - len(wave_T))))[None])
         frames = spectrogram.shape[2]
-        used = self.clip_frames(frames)
-        start = (frames - used) // 2
-        logits_BE, embedding_BD = self.outputs(spectrogram[:, :, start : start + used])
+        start = self.clip_start(frames)
+        logits_BE, embedding_BD = self.outputs(spectrogram[:, :, start : start + self.clip_frames(frames)])
         self.train(was_training)
         return logits_BE[0], embedding_BD[0]
 
@@ -91,7 +111,10 @@ class Student(nn.Module):
         return self.outputs_of_clip(self._mono_16k(wave, sample_rate))[0].softmax(0).cpu()
 
     def _mono_16k(self, wave: Tensor | np.ndarray, sample_rate: int) -> Tensor:
-        """Mean of the channels at 16 kHz. The shorter axis is the channels: torchaudio and soundfile differ."""
+        """Mean of the channels at 16 kHz. The shorter axis is the channels: torchaudio and soundfile differ.
+
+        The authors take the left channel and the rate as it is (compute_audio_feats.m); VoxCeleb is mono at 16 kHz.
+        """
         wave = torch.as_tensor(np.ascontiguousarray(wave) if isinstance(wave, np.ndarray) else wave)
         if wave.ndim not in (1, 2) or wave.numel() == 0:
             raise ValueError(f"the sound has shape {tuple(wave.shape)}; give (samples,) or (channels, samples)")
@@ -108,7 +131,7 @@ class Student(nn.Module):
 
 
 def he_init(network: nn.Module) -> None:
-    """Every weight normal with deviation sqrt(2 / fan_in), biases zero (MatConvNet dag.initParams, as in the paper)."""
+    """Every weight normal with deviation sqrt(2 / fan_in), biases zero (MatConvNet dagnn.Conv initParams, as in the paper)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -1,4 +1,7 @@
-"""A trained student in one safetensors file: weights, and its config and history as JSON in the file's metadata."""
+"""A trained student in one safetensors file: weights, and its config and history as JSON in the file's metadata.
+
+The file of an ssl student holds its front end too (378 MB for WAVLM_BASE_PLUS), so that nothing else is needed.
+"""
 
 import json
 from dataclasses import asdict
@@ -9,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from modeling.emotions import EMOTIONS
-from modeling.student import Student, StudentConfig, build_student
+from modeling.student import STUDENTS, Student, StudentConfig
 
 FORMAT = "emovox.student.1"
 _REMEDY = "give the student file that training wrote, or copy it again"
@@ -47,7 +50,8 @@ def load_student(source: bytes | str | Path) -> Student:
     if header.get("format") != FORMAT or header.get("emotions") != ",".join(EMOTIONS):
         raise ValueError(f"{name}: a safetensors file, but not a student of format {FORMAT}; {_REMEDY}")
     try:
-        student = build_student(StudentConfig(**json.loads(header["config"])))
+        config = StudentConfig(**json.loads(header["config"]))
+        student = STUDENTS[config.kind](config)
         student.load_state_dict(tensors)
         student.meta = json.loads(header["meta"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

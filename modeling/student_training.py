@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from modeling.distillation import distillation_loss
+from modeling.precision import autocast
 from modeling.processes import mean_over_processes
 from modeling.recipes import StudentRecipe
 from modeling.student import Student, build_student
@@ -47,26 +48,41 @@ def spec_augment(spectrogram_BFL: Tensor) -> Tensor:
     return spectrogram_BFL.masked_fill(hidden, 0)
 
 
-class TrainedNetwork(nn.Module):
-    """What a data-parallel wrapper goes around: waveforms to logits, with augmentation while training."""
+def training_precision(recipe: StudentRecipe, device: torch.device) -> str:
+    """ "bf16" where the recipe allows it and the GPU has it in hardware, else "fp32"; see `modeling.precision`."""
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if recipe.autocast and has_bf16 else "fp32"
 
-    def __init__(self, student: Student, augmented: bool):
+
+class TrainedNetwork(nn.Module):
+    """What a data-parallel wrapper goes around: waveforms to logits, with augmentation while training.
+
+    precision: of the network alone; the spectrogram is in float32, for bfloat16 would round its level to 0.4 %.
+    """
+
+    def __init__(self, student: Student, augmented: bool, precision: str):
         super().__init__()
         self.student = student
         self.augmented = augmented
+        self.precision = precision
 
     def forward(self, speech_BT: Tensor) -> Tensor:
         spectrogram_BFL = self.student.spectrogram(speech_BT)
-        if self.augmented and self.training:
+        if self.augmented and self.training and spectrogram_BFL.shape[1] > 1:  # an ssl student's is the waveform
             spectrogram_BFL = spec_augment(spectrogram_BFL)
-        return self.student.outputs(spectrogram_BFL)[0]
+        with autocast(speech_BT.device, self.precision):
+            return self.student.outputs(spectrogram_BFL)[0]
 
 
 class StudentTrainer:
     """Holds everything that `state()` saves, so that a resumed run equals an uninterrupted one.
 
     wrap: puts data parallelism around the network (for example ray.train.torch.prepare_model); every one of world_size
-    processes must then be given the same number of batches. Random numbers are drawn from (seed, epoch) alone.
+    processes must then be given the same number of batches. weight: windows of this process in a batch, as a multiple
+    of the mean over the processes; with it, unequal parts give the gradient of the whole batch. front_end: as
+    `build_student` wants it for an ssl student; frozen weights are neither trained nor part of the state. Random numbers
+    are drawn from (seed, epoch) alone. On a GPU that has bfloat16 the network runs in it where the recipe allows
+    (`autocast`); spectrogram, loss, gradients and weights are float32.
     """
 
     def __init__(
@@ -75,12 +91,16 @@ class StudentTrainer:
         device: torch.device | str,
         world_size: int = 1,
         wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+        weight: float = 1.0,
+        front_end: bytes | None = None,
     ):
-        self.recipe, self.device, self.world_size = recipe, torch.device(device), world_size
+        self.recipe, self.device, self.world_size, self.weight = recipe, torch.device(device), world_size, weight
         with seeded(self.device, recipe.seed, 0):
-            self.network = build_student(recipe.student).to(self.device)
+            self.network = build_student(recipe.student, front_end).to(self.device)
+        self.frozen = {name for name, p in self.network.named_parameters() if not p.requires_grad}
         self.average = copy.deepcopy(self.network).eval() if recipe.ema_decay else None
-        self.wrapped = wrap(TrainedNetwork(self.network, recipe.spec_augment))
+        precision = training_precision(recipe, self.device)
+        self.wrapped = wrap(TrainedNetwork(self.network, recipe.spec_augment, precision))
         self.optimizer = self._optimizer()
         self.epoch = 0  # epochs done
         self.step = 0  # optimiser steps done
@@ -93,17 +113,17 @@ class StudentTrainer:
     def state(self) -> dict:
         """What `load_state` needs, at the end of an epoch; the tensors are live, so save it before the next one."""
         return {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
+            "network": self._trained(self.network),
+            "average": self._trained(self.average) if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
         }
 
     def load_state(self, state: dict) -> None:
-        self.network.load_state_dict(state["network"])
+        self.network.load_state_dict(self.network.state_dict() | state["network"])
         if self.average:
-            self.average.load_state_dict(state["average"])
+            self.average.load_state_dict(self.average.state_dict() | state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step = state["epoch"], state["step"]
 
@@ -142,7 +162,7 @@ class StudentTrainer:
     def _train_on(self, batch: dict[str, Tensor]) -> float:
         speech_BT = batch["speech"].to(self.device, non_blocking=True)
         target_BE = batch["target"].to(self.device, non_blocking=True)
-        loss = distillation_loss(self.wrapped(speech_BT), target_BE, self.recipe.temperature)
+        loss = self.weight * distillation_loss(self.wrapped(speech_BT), target_BE, self.recipe.temperature)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.grad_clip or math.inf)
@@ -163,14 +183,18 @@ class StudentTrainer:
         if not self.average:
             return
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        for ours, theirs in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+        averaged, trained = self._trained(self.average), self._trained(self.network)
+        for ours, theirs in zip(averaged.values(), trained.values(), strict=True):
             if ours.dtype.is_floating_point:
                 ours.lerp_(theirs, 1 - decay)
             else:
                 ours.copy_(theirs)
 
+    def _trained(self, student: Student) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in student.state_dict().items() if name not in self.frozen}
+
     def _optimizer(self) -> torch.optim.Optimizer:
-        recipe, parameters = self.recipe, list(self.network.parameters())
+        recipe, parameters = self.recipe, [p for p in self.network.parameters() if p.requires_grad]
         if recipe.optimiser == "sgd":
             return torch.optim.SGD(
                 parameters, lr=recipe.lr_start, momentum=recipe.momentum, weight_decay=recipe.weight_decay

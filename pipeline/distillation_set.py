@@ -39,23 +39,31 @@ def part_uris(labels_uri: str) -> list[str]:
     return [file.uri for file in storage.list_files(folder, (".parquet",))] if storage.exists(folder) else []
 
 
-def read_columns(labels_uri: str, columns: list[str]) -> pa.Table:
-    """Some columns of all parts, read without the others. Raises UserError if there is no set or of another version."""
+def read_parts(labels_uri: str, columns: list[str]) -> list[tuple[str, pa.Table]]:
+    """Some columns of each part and its URI, read without the others. Raises UserError for a set of another version."""
 
-    def read(uri: str) -> pa.Table:
-        fs, path = storage.resolve(uri)
-        with fs.open_input_file(path) as source:
-            part = pq.ParquetFile(source)
-            version = (part.schema_arrow.metadata or {}).get(b"emovox.schema_version", b"none").decode()
-            if version != SCHEMA_VERSION:
-                raise UserError(f"{uri}: schema version {version}, this program reads {SCHEMA_VERSION}; label again")
-            return part.read(columns=columns)
+    def read(uri: str) -> tuple[str, pa.Table]:
+        return uri, read_part(uri, columns)
 
-    uris = part_uris(labels_uri)
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        tables = list(pool.map(read, uris))
+        return list(pool.map(read, part_uris(labels_uri)))
+
+
+def read_part(uri: str, columns: list[str]) -> pa.Table:
+    """Some columns of one part. Raises UserError if it is of another version."""
+    fs, path = storage.resolve(uri)
+    with fs.open_input_file(path) as source:
+        part = pq.ParquetFile(source)
+        version = (part.schema_arrow.metadata or {}).get(b"emovox.schema_version", b"none").decode()
+        if version != SCHEMA_VERSION:
+            raise UserError(f"{uri}: schema version {version}, this program reads {SCHEMA_VERSION}; label again")
+        return part.read(columns=columns)
+
+
+def read_columns(labels_uri: str, columns: list[str]) -> pa.Table:
+    """Some columns of all parts together; an empty table for a set that has none yet."""
     fields = pa.schema([DISTILLATION_SCHEMA.field(name) for name in columns])
-    return pa.concat_tables(tables) if tables else fields.empty_table()
+    return pa.concat_tables([table for _, table in read_parts(labels_uri, columns)] or [fields.empty_table()])
 
 
 def read_labels(labels_uri: str, columns: list[str]) -> pa.Table:

@@ -1,5 +1,7 @@
 """References: scipy.signal.lfilter and numpy.fft in float64, written from the paper's description."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -27,8 +29,11 @@ def speechlike(samples: int, seed: int = 0) -> np.ndarray:
     return (800 * noise * envelope + 500).clip(-32768, 32767).astype(np.int16)
 
 
-def reference(wave_T: np.ndarray) -> np.ndarray:
+def reference(wave_T: np.ndarray, noise_T: np.ndarray | None = None) -> np.ndarray:
+    """mfccspec.m and rm_dc_n_dither.m of VGGVox, then mean and std of getBatchEmoVoxCeleb.m; noise_T: rand + rand - 1."""
     x = scipy.signal.lfilter([1, -1], [1, -0.99], wave_T.astype(np.float64))
+    if noise_T is not None:
+        x = x + 1e-6 * np.std(x, ddof=1) * noise_T
     x = scipy.signal.lfilter([1, -0.97], [1], x)
     n = np.arange(400)
     window = 0.54 - 0.46 * np.cos(2 * np.pi * n / 399)
@@ -41,7 +46,7 @@ def test_equals_the_vggvox_chain_in_numpy():
     waves = np.stack([speechlike(WINDOW_SAMPLES, seed) for seed in (0, 1)])
     ours = paper_spectrogram(torch.from_numpy(waves)).numpy()
     assert ours.shape == (2, 512, 400) and WINDOW_FRAMES == 400
-    np.testing.assert_allclose(ours, np.stack([reference(wave) for wave in waves]), atol=2e-3)
+    np.testing.assert_allclose(ours, np.stack([reference(wave) for wave in waves]), atol=5e-5)
 
 
 def test_upper_bins_mirror_the_lower():
@@ -65,11 +70,26 @@ def test_a_wave_of_another_type_is_refused():
         paper_spectrogram(torch.zeros(1, 20_000, dtype=torch.int32))
 
 
-def test_dither_is_below_hearing_and_repeats_with_its_generator():
+def test_dither_equals_the_vggvox_chain_where_it_is_all_there_is():
+    """A burst behind the last frame sets the deviation, and every frame holds digital silence and its dither."""
+    wave = np.zeros(2159, np.int16)  # eleven frames end at sample 2000
+    wave[2000:] = np.where(np.arange(159) % 2, 32767, -32768)
+    torch.manual_seed(4)
+    ours = paper_spectrogram(torch.from_numpy(wave)[None], dithered=True)[0].numpy()
+    torch.manual_seed(4)
+    noise = (torch.rand(1, 2159) + torch.rand(1, 2159) - 1)[0].numpy()
+    assert not paper_spectrogram(torch.from_numpy(wave)[None]).any()
+    np.testing.assert_allclose(ours, reference(wave, noise), atol=1e-3)
+
+
+def test_dither_repeats_with_its_seed_and_is_far_below_what_a_network_sees():
     wave = torch.from_numpy(speechlike(20_000))[None]
-    first, second = (paper_spectrogram(wave, torch.Generator().manual_seed(5)) for _ in range(2))
-    assert torch.equal(first, second)
-    assert 0 < (first - paper_spectrogram(wave)).abs().max() < 0.05
+    dithered = []
+    for seed in (5, 5, 6):
+        torch.manual_seed(seed)
+        dithered.append(paper_spectrogram(wave, dithered=True))
+    assert torch.equal(dithered[0], dithered[1]) and not torch.equal(dithered[0], dithered[2])
+    assert 0 < (dithered[0] - paper_spectrogram(wave)).abs().max() < 5e-5
 
 
 @settings(max_examples=25, deadline=None)
@@ -80,7 +100,7 @@ def test_the_dc_filter_equals_scipy_at_any_length(samples, seed):
     np.testing.assert_allclose(ours, scipy.signal.lfilter([1, -1], [1, -0.99], wave.astype(np.float64)), atol=0.05)
 
 
-@pytest.mark.parametrize("transform", [paper_spectrogram, log_mel])
+@pytest.mark.parametrize("transform", [paper_spectrogram, partial(paper_spectrogram, dithered=True), log_mel])
 @pytest.mark.parametrize("samples", [1, 399, 400, 401, 560, 16_000])
 def test_silence_constants_and_very_short_sounds_stay_finite(transform, samples):
     step = torch.zeros(samples, dtype=torch.int16)

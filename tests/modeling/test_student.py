@@ -1,9 +1,11 @@
 import math
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 import pytest
 import torch
 from scipy.signal import resample_poly
+from torch.nn import functional as F
 
 from modeling.emotions import EMOTIONS
 from modeling.paper_student import PaperStudent
@@ -87,8 +89,15 @@ def test_pool6_has_the_papers_width_for_each_clip_length(paper_student, seconds,
     assert x.shape == (1, 1, 1, width)
 
 
+def published_start(frames: int, used: int) -> int:
+    """compute_audio_feats.m: rstart = round((size(nSPEC, 2) - rsize) / 2) ; if rstart == 0, rstart = 1 (from 1)."""
+    rstart = int(Decimal((frames - used) / 2).quantize(Decimal(1), ROUND_HALF_UP))
+    return max(1, rstart) - 1
+
+
 @pytest.mark.parametrize(
-    ("samples", "frames"), [(16_240, 100), (32_239, 100), (32_240, 200), (WINDOW_SAMPLES, 400), (200_000, 1000)]
+    ("samples", "frames"),
+    [(16_240, 100), (16_560, 100), (32_239, 100), (32_240, 200), (WINDOW_SAMPLES, 400), (200_000, 1000)],
 )
 def test_a_clip_is_normalised_whole_then_cut_to_its_bucket(paper_student, monkeypatch, samples, frames):
     seen = []
@@ -98,8 +107,44 @@ def test_a_clip_is_normalised_whole_then_cut_to_its_bucket(paper_student, monkey
     clip = wave(samples)
     paper_student.logits_of_clip(clip)
     whole = paper_spectrogram(clip[None])
-    start = (whole.shape[2] - frames) // 2
+    start = published_start(whole.shape[2], frames)
     assert torch.equal(seen[0], whole[:, :, start : start + frames])
+
+
+def test_the_paper_students_layers_in_plain_functions(paper_student):
+    """VGGVox as in Derpimort/VGGVox-PyTorch vggm.py, written again; batch statistics are drawn so that they count."""
+    weights = paper_student.state_dict()
+    generator = torch.Generator().manual_seed(3)
+    for name, tensor in weights.items():
+        if name.endswith(("running_mean", "running_var", ".1.weight", ".1.bias")) and "fc7" not in name:
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    student = build_student(StudentConfig(kind="paper")).eval()
+    student.load_state_dict(weights)
+
+    def block(x, name, stride=1, padding=0):
+        x = F.conv2d(x, weights[f"{name}.0.weight"], weights[f"{name}.0.bias"], stride, padding)
+        mean, variance = (weights[f"{name}.1.running_{of}"][:, None, None] for of in ("mean", "var"))
+        gain, shift = (weights[f"{name}.1.{of}"][:, None, None] for of in ("weight", "bias"))
+        return F.relu((x - mean) / torch.sqrt(variance + 1e-5) * gain + shift)
+
+    x = paper_spectrogram(wave(16_240)[None])[:, None]
+    x = F.max_pool2d(block(x, "conv1", 2, 1), 3, 2)
+    x = F.max_pool2d(block(x, "conv2", 2, 1), 3, 2)
+    x = block(block(block(x, "conv3", 1, 1), "conv4", 1, 1), "conv5", 1, 1)
+    x = block(F.max_pool2d(x, (5, 3), (3, 2)), "fc6")
+    assert x.shape == (1, 4096, 1, 2)  # pool6 of a clip of one second averages two
+    embedding = F.relu(F.linear(x.mean((2, 3)), weights["fc7.1.weight"], weights["fc7.1.bias"]))
+    logits = F.linear(embedding, weights["fc8.weight"], weights["fc8.bias"])
+    ours = student.outputs_of_clip(wave(16_240))
+    torch.testing.assert_close(ours[0], logits[0], atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(ours[1], embedding[0], atol=1e-3, rtol=1e-4)
+
+
+def test_the_paper_student_dithers_while_it_trains_and_answers_without():
+    student = build_student(StudentConfig(kind="paper"))
+    clip = wave(20_000)[None]
+    assert not torch.equal(student.train().spectrogram(clip), student.spectrogram(clip))
+    assert torch.equal(student.eval().spectrogram(clip), paper_spectrogram(clip))
 
 
 @pytest.mark.parametrize("samples", [1, 1000, 16_000])
@@ -172,6 +217,9 @@ def test_real_speech_gives_finite_answers(compact_student, data_dir):
     assert compact_student.predict(speech, rate).sum().item() == pytest.approx(1, abs=1e-5)
 
 
-def test_an_unknown_kind_is_named():
-    with pytest.raises(ValueError, match="'large'"):
-        StudentConfig(kind="large")
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "large"}, {"pooling": "median"}, {"kind": "ssl", "bundle": "WHISPER"}], ids=str
+)
+def test_an_unknown_choice_is_named(wrong):
+    with pytest.raises(ValueError, match=list(wrong.values())[-1]):
+        StudentConfig(**wrong)

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import io
 import math
 import time
@@ -13,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from modeling.recipes import RECIPES, StudentRecipe, compact, paper, smoke
 from modeling.soft_targets import WINDOW_SAMPLES
 from modeling.student import StudentConfig
-from modeling.student_training import StudentTrainer, spec_augment
+from modeling.student_training import StudentTrainer, spec_augment, training_precision
 
 TINY = StudentConfig(widths=(8, 8, 16), embedding=16)
 RECIPE = StudentRecipe(student=TINY, epochs=4, batch_size=4, ema_decay=0.9, spec_augment=True, grad_clip=1.0)
@@ -146,6 +147,27 @@ def test_the_wrapper_carries_the_gradient():
     assert_same(trainer.state(), plain.state())
 
 
+def test_the_gradient_of_a_larger_part_weighs_more():
+    plain, weighted = StudentTrainer(RECIPE, "cpu"), StudentTrainer(RECIPE, "cpu", weight=1.5)
+    plain.recipe = weighted.recipe = dataclasses.replace(RECIPE, grad_clip=None)
+    losses = [trainer.run_epoch(batches(1), 0)["loss"] for trainer in (plain, weighted)]
+    assert losses[1] == pytest.approx(1.5 * losses[0])
+    for one, other in zip(plain.network.parameters(), weighted.network.parameters(), strict=True):
+        torch.testing.assert_close(1.5 * one.grad, other.grad, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="bfloat16 is used on a GPU")
+def test_a_gpu_computes_in_bfloat16_close_to_single_precision():
+    single = dataclasses.replace(RECIPE, autocast=False)
+    assert training_precision(single, torch.device("cuda")) == "fp32"
+    losses = [StudentTrainer(recipe, "cuda").run_epoch(batches(8), 0)["loss"] for recipe in (RECIPE, single)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_a_cpu_computes_in_single_precision():
+    assert RECIPE.autocast and training_precision(RECIPE, torch.device("cpu")) == "fp32"
+
+
 def test_the_saved_student_is_the_moving_average():
     trainer = StudentTrainer(RECIPE, "cpu")
     start = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
@@ -209,7 +231,7 @@ def test_the_smoke_recipe_trains_on_real_windows():
     trainer = StudentTrainer(recipe, "cpu")
     for epoch in range(recipe.epochs):
         assert math.isfinite(trainer.run_epoch(batches(1, epoch, 2, WINDOW_SAMPLES), epoch)["loss"])
-    assert set(RECIPES) == {"paper", "compact", "smoke"}
+    assert set(RECIPES) == {"paper", "compact", "ssl", "smoke"}
 
 
 def train_in_two_processes(rank: int, folder: str) -> None:

@@ -1,12 +1,18 @@
-"""Windows and their targets are drawn together, and a draw depends on nothing but seed, pass and utterance."""
+"""Windows and their targets are drawn together, and a draw depends on nothing but seed, pass and utterance. The order
+of a pass depends on nothing but seed and pass, and workers share it without gap or double."""
+
+from itertools import islice
 
 import numpy as np
 import pytest
 
+from cluster.failures import UserError
 from modeling.emotions import EMOTIONS
 from modeling.spectrogram import WINDOW_SAMPLES
-from pipeline.training_set import DrawWindows, WindowDraw
-from tests.pipeline.label_rows import label_table, labelled_row
+from pipeline import training_set
+from pipeline.distillation_set import write_part
+from pipeline.training_set import DrawWindows, LabelIndex, Places, Share, WindowDraw, pass_blocks, window_batches
+from tests.pipeline.label_rows import label_table, labelled_row, reject_row
 
 DRAW = WindowDraw(windows=4, pooling="max", seed=7)
 
@@ -51,3 +57,100 @@ def test_another_pass_draws_other_windows():
 def test_a_batch_has_one_size_for_utterances_of_any_length(seconds):
     drawn = DrawWindows(DRAW, 0)(label_table([labelled_row("s1/a", seconds=seconds)]))
     assert drawn["speech"].shape == (4, WINDOW_SAMPLES) and drawn["target"].shape == (4, 8)
+
+
+UTTERANCES = 23
+ONE_WINDOW = WindowDraw(windows=1, pooling="max", seed=3)
+
+
+@pytest.fixture
+def places(tmp_path) -> Places:
+    """23 usable training utterances in five parts, among rows that are not; utterance n has logit n for neutral."""
+    rows = []
+    for number in range(UTTERANCES):
+        row = labelled_row(f"s/{number}", seconds=1.2)
+        rows.append(row | {"frame_logits": [[number, *logits[1:]] for logits in row["frame_logits"]]})
+    rows[3:3] = [reject_row("s/rejected", "silent"), labelled_row("s/heard", split="heard", seconds=1.2)]
+    for start in range(0, len(rows), 5):
+        write_part(str(tmp_path), label_table(rows[start : start + 5]))
+    index = LabelIndex(str(tmp_path))
+    return index.places(index.training())
+
+
+@pytest.fixture(params=["in memory", "streamed"])
+def small_or_large(request, monkeypatch):
+    """The same set as one block, and as one that is read again in each pass."""
+    if request.param == "streamed":
+        monkeypatch.setattr(training_set, "BLOCK_UTTERANCES", 6)
+
+
+def utterances(batch: dict) -> list[int]:
+    return batch["target"][:, 0].int().tolist()
+
+
+def visited(
+    places: Places, share: Share, batches: int, first: int = 0, draw: WindowDraw = ONE_WINDOW
+) -> list[list[int]]:
+    stream = window_batches(places, draw, share, first)
+    return [utterances(batch) for batch in islice(stream, batches)]
+
+
+def test_a_pass_visits_each_utterance_once_and_the_next_in_another_order(places, small_or_large):
+    passes = visited(places, Share(batch=UTTERANCES), 3)
+    assert all(sorted(order) == list(range(UTTERANCES)) for order in passes)
+    assert passes[0] != passes[1] != passes[2] != passes[0]
+
+
+def test_the_order_is_the_same_for_the_same_seed_and_pass_and_another_for_another_seed(places, small_or_large):
+    share = Share(batch=4)
+    assert visited(places, share, 12) == visited(places, share, 12)
+    other = WindowDraw(windows=1, pooling="max", seed=4)
+    assert visited(places, share, 5) != visited(places, share, 5, draw=other)
+
+
+@pytest.mark.parametrize("first", [1, 5, 7])
+def test_a_stream_that_goes_on_equals_one_that_never_stopped(places, small_or_large, first):
+    share = Share(batch=4)  # five full batches in a pass
+    whole = list(islice(window_batches(places, ONE_WINDOW, share), 12))
+    resumed = list(islice(window_batches(places, ONE_WINDOW, share, first), 12 - first))
+    for one, other in zip(whole[first:], resumed, strict=True):
+        assert (one["speech"] == other["speech"]).all() and (one["target"] == other["target"]).all()
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_share_a_pass_without_gap_or_double_in_equal_steps(places, small_or_large, workers):
+    streams = [visited(places, Share(batch=7, rank=rank, world_size=workers), 6) for rank in range(workers)]
+    steps = [sum((stream[step] for stream in streams), []) for step in range(6)]
+    assert [len(step) for step in steps] == [7] * 6  # the global batch does not depend on the number of workers
+    first_pass, second_pass = (sum(part, []) for part in (steps[:3], steps[3:]))
+    assert len(set(first_pass)) == len(first_pass) == 21 and len(set(second_pass)) == 21
+    assert first_pass != second_pass
+
+
+def test_unequal_shares_weigh_every_utterance_the_same():
+    shares = [Share(batch=7, rank=rank, world_size=3) for rank in range(3)]
+    assert [share.rows for share in shares] == [3, 2, 2]
+    assert [share.weight / share.rows for share in shares] == pytest.approx([3 / 7] * 3)
+
+
+def test_a_worker_reads_only_the_parts_of_its_stretch(places, monkeypatch):
+    monkeypatch.setattr(training_set, "BLOCK_UTTERANCES", 5)
+    read, read_part = [], training_set.read_part
+    monkeypatch.setattr(training_set, "read_part", lambda uri, columns: read.append(uri) or read_part(uri, columns))
+    visited(places, Share(batch=4, rank=1, world_size=4), 1)
+    assert 0 < len(set(read[:2])) < len(places.parts) - 1
+
+
+def test_blocks_are_of_whole_parts_and_mixed_within(monkeypatch):
+    monkeypatch.setattr(training_set, "BLOCK_UTTERANCES", 40)
+    part_N = np.repeat(np.arange(10), 20)
+    blocks = pass_blocks(part_N, 0, 0)
+    assert [len(block) for block in blocks] == [40] * 5
+    assert all(len(set(part_N[block])) == 2 for block in blocks)
+    assert all((np.diff(part_N[block]) != 0).sum() > 2 for block in blocks)
+
+
+def test_labels_of_two_teachers_are_not_mixed(tmp_path):
+    write_part(str(tmp_path), label_table([labelled_row("s/a"), labelled_row("s/b", teacher="other@1")]))
+    with pytest.raises(UserError, match="several teachers"):
+        LabelIndex(str(tmp_path)).training()

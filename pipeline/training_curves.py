@@ -1,0 +1,89 @@
+"""How a training goes, for people: curves for TensorBoard, and early words about the time it will take."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from cluster import storage
+
+EVENTS_FILE = "tensorboard/events.out.tfevents.0.emovox"
+
+EARLY_STEPS = 20
+"""Steps after which the time to the end is told, the first of the process left out: it also waits for files to open."""
+
+LARGEST_WAIT = 0.2
+"""Part of a step's time spent waiting for data from which on the user is told what to do about it."""
+
+log = logging.getLogger("emovox")
+Batch = TypeVar("Batch")
+
+
+def write_curves(output_uri: str, curve: list[dict]) -> None:
+    """Writes every number of every epoch, by optimiser step, to OUT/tensorboard: `tensorboard --logdir OUT`.
+
+    curve: one dict an epoch with `step`, `time` (seconds since 1970), and numbers or dicts of numbers; None is no point.
+    The file is made anew from the whole curve, so a resumed run has no point twice and storage needs no appending; as
+    its bytes only grow, a TensorBoard that is open reads on.
+    """
+    from torch.utils.tensorboard import SummaryWriter  # takes a second to import
+
+    with tempfile.TemporaryDirectory(prefix="emovox-") as folder:
+        with SummaryWriter(folder) as writer:
+            for metrics in curve:
+                for tag, value in _scalars(metrics):
+                    writer.add_scalar(tag, value, metrics["step"], walltime=metrics["time"])
+        (file,) = Path(folder).iterdir()
+        storage.write_bytes(storage.join(output_uri, EVENTS_FILE), file.read_bytes())
+
+
+def _scalars(metrics: dict) -> Iterator[tuple[str, float]]:
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}/{key}", inner) for key, inner in value.items() if inner is not None)
+        elif value is not None and name not in ("step", "time"):
+            yield name, value
+
+
+class Pace:
+    """Watches how long steps take and how much of it is waiting for data; says so once, early."""
+
+    def __init__(self, steps_left: int, after_step: Callable[[], None] = lambda: None):
+        self.steps_left = steps_left
+        self.after_step = after_step
+        self.steps = 0
+        self.wait_s = self.step_s = 0.0
+
+    def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches. The time until the next one is asked for counts as their step's."""
+        source = iter(batches)
+        while True:
+            asked = time.perf_counter()
+            batch = next(source, None)
+            waited = time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+            self._count(waited, time.perf_counter() - asked)
+
+    def _count(self, wait_s: float, step_s: float) -> None:
+        self.steps += 1
+        if self.steps > 1:
+            self.wait_s += wait_s
+            self.step_s += step_s
+        self.after_step()
+        if self.steps == EARLY_STEPS:
+            log.info("%s", self.words())
+
+    def words(self) -> str:
+        each_s, part = self.step_s / (self.steps - 1), self.wait_s / self.step_s
+        left_min = each_s * (self.steps_left - self.steps) / 60
+        words = f"{each_s:.3g} s a step, {part:.0%} of it waiting for data; about {left_min:.1f} minutes to the end"
+        if part > LARGEST_WAIT:
+            words += (
+                ". The data come too slowly: keep the labels on faster or nearer storage, give each worker more CPU "
+                "cores for decoding, or train with more workers"
+            )
+        return words
