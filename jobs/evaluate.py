@@ -1,25 +1,35 @@
-"""Student + distillation set -> ROC-AUC for each emotion, as JSON and as an HTML report."""
+"""One or several students + distillation set -> how well they agree with the teacher, as JSON and as an HTML report."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import pyarrow as pa
+
 from cluster import storage
 from cluster.command import JobOptions, run_job
+from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
-from pipeline.report import evaluation_report
-from pipeline.scoring import evaluate_scores, read_student, score
+from pipeline.comparison import differences, origin, student_names
+from pipeline.evaluation_report import evaluation_report
+from pipeline.scores import rows_of_split
+from pipeline.scoring import evaluate_scores, read_student, scorable, score_students
+from pipeline.student_card import student_card
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(JobOptions):
     """Scores a student by the paper's protocol: how well its softmax on the whole utterance ranks the utterances whose
-    dominant emotion, by the teacher, is a given one. One-vs-rest ROC-AUC with positives and a bootstrap interval.
+    dominant emotion, by the teacher, is a given one. One-vs-rest ROC-AUC with positives and a bootstrap interval that
+    resamples speakers. Beside it: KL divergence from the teacher, rank correlation of each emotion, confusion.
+
+    With several students, all are scored on the same utterances and compared in one table, with paired differences to the
+    first: `--student runs/a runs/b`.
     """
 
-    student: str
-    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
+    student: tuple[str, ...]
+    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI. Several are compared with the first."""
     labels: str
     """Folder or s3:// prefix of the distillation set."""
     out: str
@@ -27,32 +37,65 @@ class Evaluate(JobOptions):
     split: Literal["held-out", "train", "val", "heard", "unheard", "all"] = "held-out"
     """Utterances to score; held-out is heard and unheard together. The report shows every split on its own too."""
 
+    def __post_init__(self):
+        if isinstance(self.student, str):  # one student, from Python
+            object.__setattr__(self, "student", (self.student,))
+        if not self.student:
+            raise UserError("--student names no student; give the folder that `emovox distill` wrote")
+
 
 def evaluate(options: Evaluate, record: RunRecord) -> dict:
     labels_uri, out_uri = storage.absolute(options.labels), storage.absolute(options.out)
-    student = read_student(storage.absolute(options.student))
+    students = {
+        name: read_student(storage.absolute(path))
+        for name, path in zip(student_names(options.student), options.student, strict=True)
+    }
+    rows = scorable(labels_uri)
+    rows_of_split(rows, options.split)
+    origins = {
+        name: origin(name, student, labels_uri, rows["teacher"][0].as_py()) for name, student in students.items()
+    }
     with record.stage("score"):
-        scores = score(student, labels_uri, options.address)
+        scores = score_students(students, labels_uri, options.address)
     with record.stage("measure"):
-        result = evaluate_scores(scores, options.split)
-        present = sorted(set(scores["split"].to_pylist()))
-        result["splits"] = {split: evaluate_scores(scores, split) for split in present}
-    facts = {
-        "title": "Evaluation of the speech student",
+        results = {name: _measure(table, options.split) | origins[name] for name, table in scores.items()}
+        compared = differences(scores, options.split)
+    first = next(iter(results.values()))
+    shared = {key: first[key] for key in ("split", "utterances", "speakers")}
+    result = shared | {"students": results, "differences": compared} if len(results) > 1 else first
+    report_uri = storage.join(out_uri, "report.html")
+    storage.write_table(storage.join(out_uri, "scores.parquet"), pa.concat_tables(scores.values()))
+    storage.write_json(storage.join(out_uri, "evaluation.json"), result)
+    page = evaluation_report(results, compared, scores, _facts(options, first["teacher"], out_uri))
+    storage.write_bytes(report_uri, page.encode())
+    run_uri = storage.join(storage.absolute(options.student[0]), "run.json")
+    if len(results) == 1 and storage.exists(run_uri):
+        card = student_card(storage.read_json(run_uri), result)
+        storage.write_bytes(storage.join(out_uri, "student_card.md"), card.encode())
+    record.inputs |= {"teacher": first["teacher"]}
+    record.counts |= {"students": len(results), "utterances": first["utterances"], "speakers": first["speakers"]}
+    record.write_into(out_uri)
+    return result | {"report": report_uri, "seconds": round(record.seconds(), 3)}
+
+
+def _measure(scores: pa.Table, split: str) -> dict:
+    present = sorted(set(scores["split"].to_pylist()))
+    return evaluate_scores(scores, split) | {"splits": {name: evaluate_scores(scores, name) for name in present}}
+
+
+def _facts(options: Evaluate, teacher: str, out_uri: str) -> dict:
+    students = {f"student {n}": path for n, path in enumerate(options.student, 1)}
+    return {
+        "title": "Evaluation of the speech student" + ("s" if len(students) > 1 else ""),
+        "teacher": teacher,
         "files": {
-            "student": options.student,
+            **(students if len(students) > 1 else {"student": options.student[0]}),
             "labels": options.labels,
             "figures": storage.join(out_uri, "evaluation.json"),
+            "answers": storage.join(out_uri, "scores.parquet"),
         },
         "versions": installed_versions(),
     }
-    shown = {options.split: result, **result["splits"]}
-    storage.write_table(storage.join(out_uri, "scores.parquet"), scores)
-    storage.write_json(storage.join(out_uri, "evaluation.json"), result)
-    storage.write_bytes(storage.join(out_uri, "report.html"), evaluation_report(shown, facts).encode())
-    record.counts |= {"utterances": result["utterances"], "speakers": result["speakers"]}
-    record.write_into(out_uri)
-    return result | {"report": storage.join(out_uri, "report.html"), "seconds": round(record.seconds(), 3)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -87,13 +87,6 @@ def demo_report(
     )
 
 
-def evaluation_report(evaluations: dict[str, dict], facts: ReportFacts) -> str:
-    """The page for an evaluation alone."""
-    return render_page(
-        "evaluation.html.j2", facts, evaluations=auc_tables(evaluations), limits=evaluation_limits(evaluations)
-    )
-
-
 def render_page(template: str, facts: ReportFacts, **context) -> str:
     """One of `templates/`, with the facts (None where absent) and what every page shares beside its own context."""
     environment = Environment(

@@ -1,6 +1,7 @@
 """What the evaluation says, as tables and as plain sentences with the numbers in them."""
 
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
+from modeling.metrics import MIN_POSITIVES
 from pipeline.schema import SPLITS
 
 PAPER_UTTERANCES = 153_516
@@ -33,10 +34,35 @@ def auc_tables(evaluations: dict[str, dict]) -> list[dict]:
             "split": split,
             "meaning": SPLIT_MEANINGS.get(split, ""),
             "evaluation": evaluations[split],
-            "rows": [{"emotion": emotion, **evaluations[split]["auc"][emotion]} for emotion in EMOTIONS],
+            "rows": [
+                {"emotion": emotion, "why": _why_not(evaluations[split], emotion), **evaluations[split]["auc"][emotion]}
+                for emotion in EMOTIONS
+            ],
             "mean_of": ", ".join(evaluations[split].get("mean_auc_emotions") or FREQUENT_EMOTIONS),
         }
         for split in sorted(evaluations, key=split_order)
+    ]
+
+
+def _why_not(evaluation: dict, emotion: str) -> str:
+    """What an AUC without a value lacks."""
+    positives = evaluation["auc"][emotion]["positives"]
+    others = evaluation["utterances"] - positives
+    lacking = (
+        counted(positives, "positive") if positives < MIN_POSITIVES else counted(others, "utterance") + " without it"
+    )
+    return f"not estimable: {lacking}, at least {MIN_POSITIVES} are needed"
+
+
+def confusion_cells(confusion: list[list[int]]) -> list[dict]:
+    """Rows by true emotion; a cell's share is of its row, None where the row is empty."""
+    return [
+        {
+            "emotion": emotion,
+            "n": sum(counts),
+            "cells": [{"n": n, "share": n / sum(counts) if sum(counts) else None} for n in counts],
+        }
+        for emotion, counts in zip(EMOTIONS, confusion, strict=True)
     ]
 
 

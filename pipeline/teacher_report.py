@@ -15,7 +15,7 @@ from modeling.ferplus import VOTE_COLUMNS, FaceSet
 from modeling.teacher_metrics import surest_mistakes, truth_under
 from pipeline.report import ReportFacts, render_page
 from pipeline.report_figures import COLOURS, STYLE, data_uri, new_figure, svg_uri
-from pipeline.report_findings import counted
+from pipeline.report_findings import confusion_cells, counted
 
 MOST_MISTAKES = 24
 FEW_FACES = 50
@@ -60,7 +60,7 @@ def teacher_report(result: dict, examples: Sequence[Mistake], facts: ReportFacts
         result=result,
         rules=[{"name": name, "meaning": RULE_MEANINGS[name], **result["accuracy"][name]} for name in RULE_MEANINGS],
         most_faces=max(result["support"].values()),
-        confusion=_confusion_cells(result["confusion"]),
+        confusion=confusion_cells(result["confusion"]),
         reliability=_reliability_diagram(result["reliability"]),
         mistakes=[_drawn(example) for example in examples],
         limits=teacher_limits(result),
@@ -83,18 +83,6 @@ def _drawn(mistake: Mistake) -> dict:
         "vote_shares": {emotion: counts[emotion] / total for emotion in EMOTIONS},
         "probabilities": dict(zip(EMOTIONS, mistake.probabilities_E.tolist(), strict=True)),
     }
-
-
-def _confusion_cells(confusion: list[list[int]]) -> list[dict]:
-    """Rows by true emotion; a cell's share is of its row, None where the row is empty."""
-    return [
-        {
-            "emotion": emotion,
-            "n": sum(counts),
-            "cells": [{"n": n, "share": n / sum(counts) if sum(counts) else None} for n in counts],
-        }
-        for emotion, counts in zip(EMOTIONS, confusion, strict=True)
-    ]
 
 
 def _reliability_diagram(bins: list[dict]) -> dict | None:

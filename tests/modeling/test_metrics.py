@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from modeling.emotions import EMOTIONS
-from modeling.metrics import _weighted_auc, emotion_auc, mean_auc
+from modeling.metrics import Resamples, _weighted_auc, emotion_auc, mean_auc, mean_auc_difference
 
 
 def noisy_scores(n: int, speakers: int, seed: int = 0, classes: int = 5):
@@ -105,3 +105,37 @@ def test_wrong_input_is_named():
     scores[3, 2] = np.nan
     with pytest.raises(ValueError, match="1 of 50 rows"):
         mean_auc(scores, dominant, speakers)
+
+
+def test_a_difference_is_paired_over_the_same_resamples():
+    scores, dominant, speakers = noisy_scores(400, 20)
+    better = scores.copy()
+    better[np.arange(400), dominant] += 0.01  # a little better on every utterance
+    found = mean_auc_difference(better, scores, dominant, speakers)
+    values = [mean_auc(s, dominant, speakers) for s in (better, scores)]
+    assert found["value"] == pytest.approx(values[0]["value"] - values[1]["value"])
+    assert 0 < found["low"] < found["value"] < found["high"]
+    assert values[0]["low"] < values[1]["high"]  # which the intervals of each on its own do not show
+    assert found["high"] - found["low"] < (values[0]["high"] - values[0]["low"]) / 2
+    same = mean_auc_difference(scores, scores, dominant, speakers)
+    assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
+
+
+def test_a_difference_equals_two_loops_over_the_same_drawn_speakers():
+    scores, dominant, speakers = noisy_scores(200, 8)
+    other, _, _ = noisy_scores(200, 8, seed=1)
+    drawn = Resamples.draw(speakers, resamples=50, seed=4)
+    names, expected = np.unique(speakers), []
+    for counts in drawn.counts_RG.astype(int):
+        rows = np.concatenate([np.tile(np.flatnonzero(speakers == s), n) for s, n in zip(names, counts, strict=True)])
+        rows = rows.astype(int)
+        aucs = [[roc_auc_score(dominant[rows] == k, s[rows, k]) for k in range(5)] for s in (scores, other)]
+        expected.append(np.mean(aucs[0]) - np.mean(aucs[1]))
+    found = mean_auc_difference(scores, other, dominant, speakers, resamples=50, seed=4)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.percentile(expected, [2.5, 97.5])))
+
+
+def test_a_difference_of_nothing_estimable_is_none():
+    scores, _, speakers = noisy_scores(50, 9)
+    found = mean_auc_difference(scores, scores, np.zeros(50, int), speakers)
+    assert (found["value"], found["low"], found["high"], found["emotions"]) == (None, None, None, [])
