@@ -7,7 +7,7 @@ noise anew, so after a seek these bands differ from a whole decode; so they do i
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from pipeline.rejects import Rejected, RejectReason
 
 SAMPLE_RATE_HZ = 16_000  # the student's input (paper.md section 0.3)
 SILENCE_DB = -60.0  # mean level below which a clip holds no speech
+STUDIO_SILENCE_DB = -80.0
+"""The same for recordings known to be speech: seven quiet ones of RAVDESS, all calm, sad or afraid, are at -60 to -64 dB."""
 DIGITAL_SILENCE_DB = -91.0  # what ffmpeg's volumedetect gives for nothing but zeros
 LEAST_SPEECH_S = 1.0  # shorter is not supported by the method (paper.md section 4.3)
 
@@ -53,6 +55,44 @@ def read_speech(path: str | Path, start_s: float, end_s: float | None) -> np.nda
     for first, samples in pieces:
         speech[first - start : first - start + len(samples)] = samples[: max(0, stop - first)]
     return speech
+
+
+def stream_speech(path: str | Path) -> Iterator[np.ndarray]:
+    """The whole file as `read_speech(path, 0, None)` gives it, in int16 pieces; decoded once from start to end, so that
+    an hour takes the memory of a second and no file's index is asked for a place.
+
+    Where time stamps jump back, the sound goes on without a gap. Raises Rejected as `read_speech` does.
+    """
+    held, position = np.zeros(0, np.int16), 0
+    with media.open_container(path) as container:
+        audio = _AudioStream(container)
+        run_end = None
+        for first, samples in audio.runs(0, None):
+            gap = first - position if first != run_end else 0
+            for silence in _zeros(gap):
+                position += len(silence)
+                held = yield from _all_but_a_second(held, silence)
+            position += len(samples)
+            run_end = first + len(samples)
+            held = yield from _all_but_a_second(held, samples)
+        if not audio.has_decoded and (audio.decode_error or audio.is_declared_at(0)):
+            raise Rejected(RejectReason.DAMAGED_AUDIO, audio.decode_error or "the audio stream holds no samples")
+        yield held[: len(held) - audio.padding(position)]
+
+
+def _zeros(samples: int) -> Iterator[np.ndarray]:
+    """As many zeros, a second at a time; none below 1."""
+    for start in range(0, samples, SAMPLE_RATE_HZ):
+        yield np.zeros(min(SAMPLE_RATE_HZ, samples - start), np.int16)
+
+
+def _all_but_a_second(held: np.ndarray, samples: np.ndarray) -> Generator[np.ndarray, None, np.ndarray]:
+    """Passes on what lies more than a second back; returns the rest, whose end may prove to be padding."""
+    held = np.concatenate([held, samples])
+    if len(held) < 2 * SAMPLE_RATE_HZ:
+        return held
+    yield held[:-SAMPLE_RATE_HZ]
+    return held[-SAMPLE_RATE_HZ:]
 
 
 def _clipped(run: Run, start: int, end: int | None) -> Run:
@@ -175,14 +215,14 @@ def mean_level_db(samples: np.ndarray) -> float:
     return max(DIGITAL_SILENCE_DB, 10 * math.log10(power)) if power else DIGITAL_SILENCE_DB
 
 
-def require_speech(samples: np.ndarray) -> None:
-    """Raises Rejected TOO_SHORT below one second, SILENT below a mean level of -60 dB."""
+def require_speech(samples: np.ndarray, silence_db: float = SILENCE_DB) -> None:
+    """Raises Rejected TOO_SHORT below one second, SILENT below a mean level."""
     seconds = len(samples) / SAMPLE_RATE_HZ
     if seconds < LEAST_SPEECH_S:
         raise Rejected(RejectReason.TOO_SHORT, f"{seconds:.3f} s of sound; the least is {LEAST_SPEECH_S:g} s")
     level_db = mean_level_db(samples)
-    if level_db < SILENCE_DB:
-        raise Rejected(RejectReason.SILENT, f"mean level {level_db:.1f} dB; silence is below {SILENCE_DB:g} dB")
+    if level_db < silence_db:
+        raise Rejected(RejectReason.SILENT, f"mean level {level_db:.1f} dB; silence is below {silence_db:g} dB")
 
 
 def encode_flac(samples: np.ndarray) -> bytes:

@@ -1,0 +1,123 @@
+"""Student + labelled speech corpus -> how well its outputs tell the emotions apart, beside other features."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster import storage
+from cluster.command import JobOptions, run_job
+from cluster.failures import UserError
+from cluster.run_record import RunRecord, installed_versions
+from pipeline.corpora import corpus_name, read_corpus, require_emotions
+from pipeline.devices import local_device
+from pipeline.probe_features import ProbeFeatures, probe_features
+from pipeline.probe_report import probe_report
+from pipeline.probing import (
+    CEILING,
+    CEILING_STEPS,
+    Examination,
+    add_ceiling,
+    ceiling_recipe,
+    confusion_of,
+    examine_honest,
+    examine_paper,
+    labels_of,
+    predictions_table,
+    result_of,
+)
+from pipeline.scoring import read_student
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(JobOptions):
+    """Asks how much emotion a frozen student's outputs hold: a linear classifier is fitted to them on a labelled corpus
+    and scored on clips it has not seen. Two protocols side by side. "paper": the 8 logits, regression without penalty,
+    ten random folds of clips, so that a speaker is in training and test alike. "honest": no speaker is in both, logits
+    and embedding, the penalty chosen inside the training folds. On the same folds: random numbers, eGeMAPS, mean log-mel,
+    and the same student trained with the true labels, as a ceiling. Runs in this process, without Ray.
+
+    UAR is the mean recall of the emotions (chance: one over their number), WAR the accuracy; intervals of 95 %.
+    """
+
+    student: str
+    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
+    corpus: str
+    """rml, enterface, ravdess, emodb or crema-d, by whose way of naming clips are read; or csv: a table with the columns
+    file (relative to it), speaker and emotion."""
+    data: str
+    """Folder of the corpus, or the CSV file; a path or s3:// URI."""
+    out: str | None = None
+    """Folder or s3:// prefix for probe.json, predictions.parquet, report.html and run.json; left out: only the line on
+    stdout."""
+    ceiling: bool = True
+    """Train the student's architecture with the true labels in each honest fold, by far the longest part."""
+    ceiling_steps: int = CEILING_STEPS
+    """Optimiser steps of each of these trainings."""
+    as_published: bool = False
+    """Give the student sound at the file's own rate as if it were 16 kHz, as the released code of the paper does."""
+    gpu: bool = False
+    """Run the student and the ceiling on a GPU."""
+    seed: int = 0
+    """Of folds, random features, intervals and the ceiling's weights."""
+
+
+def probe(options: Probe, record: RunRecord) -> dict:
+    if options.ceiling_steps < 1:
+        raise UserError(f"--ceiling-steps {options.ceiling_steps}: give at least 1, or --no-ceiling")
+    device = local_device(options.gpu)
+    corpus = corpus_name(options.corpus)
+    student = read_student(storage.absolute(options.student))
+    clips = read_corpus(corpus, storage.absolute(options.data))
+    with record.stage("features"):
+        read = probe_features(student, clips, device, options.as_published, options.ceiling, options.seed)
+    require_emotions(read.clips, options.data)
+    classes, labels_N, speakers_N = labels_of(read.used)
+    with record.stage("paper"):
+        paper = examine_paper(read.features, labels_N, speakers_N, options.seed)
+    with record.stage("honest"):
+        honest = examine_honest(read.features, labels_N, speakers_N, options.seed)
+    left_out = None
+    if options.ceiling and honest.folds_N is not None:
+        recipe = ceiling_recipe(student.config, options.seed)
+        with record.stage("ceiling"):
+            left_out = add_ceiling(honest, recipe, read.speech, labels_N, speakers_N, options.ceiling_steps, device)
+    result = {"corpus": corpus, "as_published": options.as_published} | result_of(read, paper, honest)
+    if left_out:
+        result["left_out"][CEILING] = left_out
+    result["confusion"] = confusion_of(honest, labels_N, len(classes))
+    record.counts |= {name: result[name] for name in ("n", "speakers", "rejected", "reasons")}
+    if options.out is not None:
+        result["report"] = _write(storage.absolute(options.out), result, read, paper, honest, options, record)
+    return result | {"seconds": round(record.seconds(), 3)}
+
+
+def _write(
+    out_uri: str,
+    result: dict,
+    read: ProbeFeatures,
+    paper: Examination,
+    honest: Examination,
+    options: Probe,
+    record: RunRecord,
+) -> str:
+    """The four files; returns the URI of the report."""
+    figures_uri, report_uri = (storage.join(out_uri, name) for name in ("probe.json", "report.html"))
+    facts = {
+        "title": f"Probe of the student on {result['corpus']}",
+        "files": {"student": options.student, "corpus": options.data, "figures": figures_uri},
+        "configuration": {"seed": options.seed, "resampled to 16 kHz": not options.as_published},
+        "versions": installed_versions(),
+    }
+    storage.write_json(figures_uri, result)
+    storage.write_table(storage.join(out_uri, "predictions.parquet"), predictions_table(read, paper, honest))
+    storage.write_bytes(report_uri, probe_report(result, read.clips, facts).encode())
+    record.write_into(out_uri)
+    return report_uri
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_job(Probe, probe, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
