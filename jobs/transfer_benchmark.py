@@ -1,0 +1,132 @@
+"""Emotional speech + faces -> how much of the emotion in the voice a student learns from the faces."""
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cluster import storage
+from cluster.command import JobOptions, run_job
+from cluster.failures import UserError
+from cluster.run_record import RunRecord, installed_versions
+from modeling.recipes import RECIPES
+from modeling.teacher import DEFAULT_TEACHER
+from pipeline.ferplus_files import read_faces
+from pipeline.transfer_benchmark import run_benchmark
+from pipeline.transfer_report import control_sentence, transfer_report
+from pipeline.transfer_runs import TransferBenchmark
+from pipeline.transfer_speech import read_clips, read_manifest
+from pipeline.weights import teacher_weights
+
+log = logging.getLogger("emovox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferBenchmarkOptions(JobOptions):
+    """Measures transfer from face to voice where the truth is known. Clips of acted speech are paired with faces of the
+    same emotion with probability rho, and of a random one otherwise; the teacher labels the faces, a student learns its
+    labels from the voice alone, and is asked for the true emotion of speakers it never heard.
+
+    At rho 0 it must not be better than chance (0.5): the negative control. Beside it stands the ceiling: the same student
+    trained with the true emotions. Started again with the same options it goes on; finished students are kept.
+    """
+
+    speech: str
+    """CSV with columns file (relative to the CSV), speaker, emotion, ferplus_class: one of the eight FER+ emotions, or empty
+    to leave a clip out. Path or s3:// URI."""
+    faces: str
+    """Faces in a FER+ form, such as a parquet file, that the teacher was not trained on: FER+'s valid or test faces for
+    the packaged teacher. Path or s3:// URI."""
+    out: str
+    """Folder or s3:// prefix for sets, students, transfer_benchmark.json and report.html; new, or of the same benchmark."""
+    rho: tuple[str, ...] = ("0", "0.5", "1")
+    """Probabilities that the face shows the voice's emotion, 0 to 1; they are the keys of the result as you write them."""
+    seeds: int = 3
+    """Students for each rho; each seed holds out other speakers."""
+    recipe: Literal["paper", "compact", "smoke"] = "compact"
+    """How the students are trained, as in `emovox distill`."""
+    epochs: int | None = None
+    """Epochs of each student; left out: the recipe's."""
+    teacher: str = DEFAULT_TEACHER
+    """Face-emotion network, by name or file, as in `emovox label`. Path, s3:// or http URI."""
+    teacher_sha256: str | None = None
+    """sha256 that the teacher's file must have."""
+    faces_per_clip: int = 4
+    """Different faces that one clip is shown with, one after another."""
+    gpu: bool = False
+    """Label and train on a GPU."""
+
+    def __post_init__(self):
+        if self.seeds < 1:
+            raise UserError(f"seeds is {self.seeds}; give 1 or more")
+        if self.epochs is not None and self.epochs < 1:
+            raise UserError(f"epochs is {self.epochs}; give 1 or more")
+        if self.faces_per_clip < 1:
+            raise UserError(f"faces-per-clip is {self.faces_per_clip}; give 1 or more")
+        values = [_probability(rho) for rho in self.rho]
+        if len(set(values)) != len(values) or not values:
+            raise UserError(f"rho is {' '.join(self.rho) or 'empty'}; give each probability once, such as 0 0.5 1")
+
+
+def _probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UserError(f"rho is {text!r}; it is a probability, give a number from 0 to 1")
+    return value
+
+
+def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> dict:
+    changes = {"epochs": options.epochs} if options.epochs else {}
+    speech_uri, out_uri = storage.absolute(options.speech), storage.absolute(options.out)
+    with record.stage("read"):
+        weights = teacher_weights(options.teacher, options.teacher_sha256)
+        files, left_out = read_manifest(speech_uri)
+        faces = read_faces(options.faces)
+        clips = read_clips(files)
+    if left_out:
+        log.info("%d clips have no ferplus_class and are left out: %s", sum(left_out.values()), left_out)
+    for clip in (clip for clip in clips if clip.reject_reason):
+        log.warning("%s is rejected: %s, %s", clip.file.audio_uri, clip.reject_reason, clip.reject_detail)
+    benchmark = TransferBenchmark(
+        clips=clips,
+        faces=faces,
+        faces_uri=storage.absolute(options.faces),
+        teacher=weights,
+        recipe=dataclasses.replace(RECIPES[options.recipe](), **changes),
+        rhos=options.rho,
+        seeds=options.seeds,
+        out_uri=out_uri,
+        faces_per_clip=options.faces_per_clip,
+        gpu=options.gpu,
+    )
+    record.inputs |= benchmark.identity()
+    with record.stage("benchmark"):
+        result = run_benchmark(benchmark, options.address) | {"left_out": left_out}
+    record.counts |= {name: result[name] for name in ("clips", "rejected", "left_out", "n", "speakers", "faces")}
+    log.info(control_sentence(result))
+    report_uri = storage.join(out_uri, "report.html")
+    result |= {"seconds": round(record.seconds(), 3), "report": report_uri}
+    facts = {
+        "title": "Transfer from face to voice",
+        "teacher": result["teacher"],
+        "files": {"speech": options.speech, "faces": options.faces, "everything written": out_uri},
+        "configuration": {**dataclasses.asdict(options), "recipe": dataclasses.asdict(benchmark.recipe)},
+        "versions": installed_versions(),
+    }
+    storage.write_json(storage.join(out_uri, "transfer_benchmark.json"), result)
+    storage.write_bytes(report_uri, transfer_report(result, options.rho, facts).encode())
+    record.write_into(out_uri)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_job(TransferBenchmarkOptions, transfer_benchmark, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
