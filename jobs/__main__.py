@@ -8,6 +8,10 @@ JOBS = {
     "label": "manifest -> distillation set: faces, teacher logits and speech of every utterance",
     "distill": "distillation set -> a speech student",
     "evaluate": "student + distillation set -> ROC-AUC for each emotion, as JSON and HTML",
+    "probe": "student + labelled speech corpus -> how well its outputs tell emotions apart, beside other features",
+    "transfer-benchmark": "emotional speech + faces -> how much of a voice's emotion is learned from faces, against the truth",
+    "fit-head": "student + your own labelled recordings -> a classifier of your classes on its embedding",
+    "export": "student -> one ONNX file, checked against the original",
     "predict": "audio or video files + student -> emotion probabilities and embeddings",
     "demo": "all of the above in order on sample videos or your own clips, with a report",
     "train-teacher": "FER+ -> face teacher",
@@ -17,7 +21,7 @@ JOBS = {
 
 
 def usage() -> str:
-    lines = [f"  {name:<14} {what}" for name, what in JOBS.items()]
+    lines = [f"  {name:<18} {what}" for name, what in JOBS.items()]
     return "\n".join(
         ["usage: emovox JOB [options]", "", "Emotion in speech, learned from faces.", "", "jobs:", *lines, ""]
         + ["`emovox JOB --help` explains every option of a job."]

@@ -1,27 +1,46 @@
-"""Audio or video files -> emotion probabilities, and embeddings if wanted."""
+"""Audio or video files -> emotion probabilities, of whole files and of short windows, and embeddings if wanted."""
 
+import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 import tyro
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
+from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from modeling.emotions import EMOTIONS
-from pipeline.predicting import media_files
+from modeling.emotion_head import EmotionHead, load_head
+from pipeline.predicting import MUCH_CLIPPED, Question, media_files
 from pipeline.predicting import predict as predict_files
-from pipeline.scoring import read_student
+from pipeline.prediction_tables import file_table, require_table_name, timeline_table, write_table
+from pipeline.scoring import read_student, student_meta
+from pipeline.student_files import student_fingerprint
+from pipeline.timelines import HOP_S, WINDOW_S, TimelineOptions
+
+log = logging.getLogger("emovox")
+
+RAW_AND_CORRECTED = (
+    "raw answers are 'neutral' most of the time, because the talking-face videos that the student learned from are mostly "
+    "neutral; the columns NAME_corrected and emotion_corrected have that prior taken out: they ask what the voice adds to it"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(JobOptions):
     """Writes the student's emotion probabilities for each file, of any length, sample rate and number of channels.
 
-    A file longer than 10 s is scored in spans of 10 s and their probabilities are averaged. A file that cannot be read
-    is a row with its reason.
+    Each answer is there twice. Raw (columns neutral, happiness, ...; emotion): neutral most of the time, because the
+    talking-face videos that the student learned from are mostly neutral. Corrected (neutral_corrected, ...;
+    emotion_corrected): with that prior taken out, which asks what the voice adds to it; empty where the student's file
+    holds no prior. Use the raw ones to know how often, the corrected ones to know when and in which file more than usual.
+
+    A file longer than 10 s is scored in spans of 10 s and their probabilities are averaged; --timeline adds a row for each
+    short window, in the memory of one window whatever the length. A file that cannot be read, or is silent (below -60 dB),
+    is a row with its reason; so silent stretches of 10 s do not count, and a silent window has no numbers.
     """
 
     paths: tyro.conf.Positional[list[str]]
@@ -29,26 +48,89 @@ class Predict(JobOptions):
     student: str
     """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
     out: str
-    """Table to write (parquet), one row a file."""
+    """Table to write, .parquet or .csv, one row a file."""
+    timeline: str | None = None
+    """Second table to write, .parquet or .csv, one row a window: file, start_s, end_s and the same answers."""
+    window_s: float = WINDOW_S
+    """Length of a window of the timeline, 1 to 10 seconds."""
+    hop_s: float = HOP_S
+    """Seconds from one window to the next; 1 gives a line a second."""
+    head: str | None = None
+    """File of `emovox fit-head`: adds the probabilities of your own classes (head_NAME, head_emotion)."""
     embeddings: bool = False
     """Add the student's embedding of the file."""
 
+    def __post_init__(self):
+        TimelineOptions(window_s=self.window_s, hop_s=self.hop_s)  # refuses lengths that cannot be
+        if self.timeline is not None and storage.absolute(self.timeline) == storage.absolute(self.out):
+            raise UserError(f"--out and --timeline both name {self.out}; give two files")
+
 
 def predict(options: Predict, record: RunRecord) -> dict:
-    storage.require_file_name(options.out)
+    tables = {"--out": options.out} | ({"--timeline": options.timeline} if options.timeline else {})
+    for option, uri in tables.items():
+        require_table_name(uri, option)
     files = media_files(options.paths)
-    student = read_student(storage.absolute(options.student))
+    student_uri, out_uri = storage.absolute(options.student), storage.absolute(options.out)
+    student = read_student(student_uri)
+    fingerprint = student_fingerprint(student_uri)
+    head = read_head(options.head, fingerprint) if options.head else None
+    windows = TimelineOptions(window_s=options.window_s, hop_s=options.hop_s) if options.timeline else None
+    question = Question(embeddings=options.embeddings, timeline=windows, head=head)
     with record.stage("predict"):
-        table = predict_files(student, files, options.embeddings, options.address)
-    storage.write_table(storage.absolute(options.out), table)
+        rows = predict_files(student, files, question, options.address)
+    answers = (student_meta(student), head.classes if head else ())
+    table = file_table(rows, *answers)
+    write_table(out_uri, table)
     reasons = Counter(reason for reason in table["reject_reason"].to_pylist() if reason)
-    counts = {"files": len(table), "rejected": sum(reasons.values()), "reasons": dict(reasons)}
+    counts = {"files": len(table), "rejected": reasons.total(), "reasons": dict(reasons)}
+    result = {"out": out_uri}
+    if options.timeline:
+        moments = timeline_table(rows, *answers)
+        result["timeline"] = storage.absolute(options.timeline)
+        write_table(result["timeline"], moments)
+        counts["windows"] = len(moments)
+    record.inputs |= {"student": fingerprint} | ({"head": options.head} if options.head else {})
     record.counts |= counts
-    record.write_beside(storage.absolute(options.out))
-    for row in table.select(["file", "reject_reason", "emotion", *EMOTIONS]).to_pylist():
-        verdict = row["reject_reason"] or f"{row['emotion']} ({row[row['emotion']]:.2f})"
-        print(f"{row['file']}: {verdict}", file=sys.stderr)
-    return counts | {"out": storage.absolute(options.out), "seconds": round(record.seconds(), 3)}
+    record.write_beside(out_uri)
+    _tell(table, has_prior=answers[0].get("prior") is not None)
+    return counts | result | {"seconds": round(record.seconds(), 3)}
+
+
+def read_head(uri: str, student_sha256: str) -> EmotionHead:
+    """Raises UserError if the file is no head, or was fitted to another student."""
+    uri = storage.absolute(uri)
+    try:
+        head = load_head(storage.read_bytes(uri))
+    except ValueError as error:
+        raise UserError(f"{uri}: {error}") from error
+    if head.student_sha256 != student_sha256:
+        raise UserError(
+            f"{uri}: fitted to the student with sha256 {head.student_sha256[:12]}..., and --student is "
+            f"{student_sha256[:12]}...; give that student, or fit the head again with `emovox fit-head`"
+        )
+    return head
+
+
+def _tell(table: pa.Table, has_prior: bool) -> None:
+    """A line for each file on stderr, and what raw and corrected mean."""
+    for row in table.drop_columns(["embedding"]).to_pylist():
+        said = row["reject_reason"] or _verdict(row, "", "emotion")
+        if row["emotion_corrected"]:
+            said += f"; corrected: {_verdict(row, '_corrected', 'emotion_corrected')}"
+        if row.get("head_emotion"):
+            said += f"; head: {row['head_emotion']} ({row['head_' + row['head_emotion']]:.2f})"
+        if (row["clipped"] or 0) > MUCH_CLIPPED:
+            said += f"; {row['clipped']:.0%} of its samples are clipped, so take this with care"
+        print(f"{row['file']}: {said}", file=sys.stderr)
+    if has_prior:
+        log.info("%s", RAW_AND_CORRECTED)
+    else:
+        log.info("raw answers only: this student's file holds no prior to correct by; distil it again to have one")
+
+
+def _verdict(row: dict, ending: str, best: str) -> str:
+    return f"{row[best]} ({row[row[best].removesuffix(ending) + ending]:.2f})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,72 @@
+"""Student -> ONNX file, compared with the student itself."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster import storage
+from cluster.command import JobOptions, run_job
+from cluster.failures import UserError
+from cluster.run_record import RunRecord
+from modeling.student_export import PARITY_S, TOLERANCE, export_student, parity, student_metadata
+from pipeline.scoring import read_student
+from pipeline.student_files import student_file, student_fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(JobOptions):
+    """Writes a student as one ONNX file for any runtime: `waveform`, float32 (1, samples) at 16 kHz in [-1, 1] and of any
+    length, to `logits` (1, 8), `probabilities` (1, 8) and `embedding` (1, D), the same as `load_student(...).predict`.
+
+    Input transform, padding of short clips and the cut to the centre of long ones are in the graph; resampling and the mean
+    of channels are not. The order of emotions, the sample rate, the student's sha256 and its prior are in the metadata.
+    The file is run in onnxruntime on clips of 0.3 to 12 s before it is written, and is not written if it differs.
+
+    Needs the package onnx: pip install 'emovox[export]'.
+    """
+
+    student: str
+    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
+    out: str
+    """File to write, such as student.onnx."""
+
+
+def export(options: Export, record: RunRecord) -> dict:
+    storage.require_file_name(options.out)
+    student_uri = student_file(storage.absolute(options.student))
+    student = read_student(student_uri)
+    fingerprint = student_fingerprint(student_uri)
+    with record.stage("export"):
+        try:
+            content = export_student(student, fingerprint)
+        except ValueError as error:
+            raise UserError(f"{student_uri}: {error}") from error
+    with record.stage("parity"):
+        differences = parity(student, content)
+    if not max(differences.values()) <= TOLERANCE:
+        raise UserError(
+            f"{student_uri}: in onnxruntime its answers differ by {differences}, more than {TOLERANCE:g}; nothing is "
+            "written; use the versions of torch, onnx and onnxruntime that the project pins"
+        )
+    out_uri = storage.absolute(options.out)
+    storage.write_bytes(out_uri, content)
+    result = {
+        "out": out_uri,
+        "bytes": len(content),
+        "parity": differences,
+        "tolerance": TOLERANCE,
+        "parity_clips_s": list(PARITY_S),
+        "metadata": student_metadata(student, fingerprint),
+    }
+    record.inputs |= {"student": fingerprint}
+    record.counts |= {name: result[name] for name in ("bytes", "parity", "tolerance")}
+    record.write_beside(out_uri)
+    return result | {"seconds": round(record.seconds(), 3)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_job(Export, export, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

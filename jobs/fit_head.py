@@ -1,0 +1,128 @@
+"""Student + one's own labelled clips -> a head that tells one's own classes apart, the student left as it is."""
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from cluster import storage
+from cluster.command import JobOptions, run_job
+from cluster.failures import UserError
+from cluster.run_record import RunRecord
+from modeling.emotion_head import EmotionHead, fit_head
+from modeling.probing import STRENGTH_WITHOUT_CHOICE, recalls, regularised_predictions, speaker_folds
+from pipeline.corpora import corpus_name, read_corpus, require_emotions
+from pipeline.corpus_clip import CorpusClip
+from pipeline.predicting import Question
+from pipeline.predicting import predict as predict_files
+from pipeline.scoring import read_student
+from pipeline.student_files import student_file, student_fingerprint
+
+log = logging.getLogger("emovox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitHead(JobOptions):
+    """Fits a linear classifier of your own labels to the embedding of a frozen student, and saves it for
+    `emovox predict --head`. A few dozen clips can be enough to try; the emotions may have any names.
+
+    The classifier is an L2 logistic regression on the standardised embedding. First it is examined: every speaker (or, of
+    more than ten, every fifth of them) is predicted by a fit to the others alone, with the penalty chosen inside those. The UAR
+    (mean recall of the classes) and WAR (accuracy) of that are what to expect of it on new speakers. Then it is fitted to
+    all clips, with the penalty that was chosen most often.
+    """
+
+    student: str
+    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
+    data: str
+    """CSV file with the columns file (relative to it), speaker and emotion; or, with --corpus, a folder."""
+    out: str
+    """Head to write, a JSON file such as head.json. It serves this student alone."""
+    corpus: str = "csv"
+    """csv, or a corpus whose file names tell speaker and emotion: rml, enterface, ravdess, emodb, crema-d."""
+    seed: int = 0
+    """Of the folds and the intervals."""
+
+
+def fit_head_job(options: FitHead, record: RunRecord) -> dict:
+    storage.require_file_name(options.out)
+    if not options.out.lower().endswith(".json"):
+        raise UserError(f"--out {options.out}: a head is a JSON file; end its name in .json")
+    student_uri, data_uri = storage.absolute(options.student), storage.absolute(options.data)
+    student, fingerprint = read_student(student_uri), student_fingerprint(student_uri)
+    clips = read_corpus(corpus_name(options.corpus), data_uri)
+    with record.stage("embed"):
+        files = [clip.uri for clip in clips if clip.reject_reason is None]
+        rows = predict_files(student, files, Question(embeddings=True), options.address)
+    clips, embeddings_ND = _embedded(clips, rows)
+    for clip in clips:
+        if clip.reject_reason:
+            log.warning("left out: %s: %s, %s", clip.file, clip.reject_reason, clip.reject_detail)
+    require_emotions(clips, data_uri)
+    used = [clip for clip in clips if clip.reject_reason is None]
+    reasons = Counter(clip.reject_reason for clip in clips if clip.reject_reason)
+    facts = _facts(used) | {"rejected": reasons.total(), "reasons": dict(reasons)}
+    with record.stage("examine"):
+        examined, strength = _examined(embeddings_ND, used, options.seed)
+    facts |= examined | {"strength": strength}
+    with record.stage("fit"):
+        labels_N = np.array([clip.emotion for clip in used])
+        meta = facts | {"data": options.data, "student": student_file(options.student)}
+        head: EmotionHead = fit_head(embeddings_ND, labels_N, strength, fingerprint, meta)
+    out_uri = storage.absolute(options.out)
+    storage.write_bytes(out_uri, head.to_json())
+    record.inputs |= {"student": fingerprint}
+    record.counts |= facts
+    record.write_beside(out_uri)
+    return {"out": out_uri} | facts | {"seconds": round(record.seconds(), 3)}
+
+
+fit_head_job.__name__ = "fit_head"  # the job's name on the command line; `fit_head` is the mathematics
+
+
+def _embedded(clips: list[CorpusClip], rows: pa.Table) -> tuple[list[CorpusClip], np.ndarray]:
+    """The clips, those that cannot be heard set aside, and the embeddings (N, D) of those that are used."""
+    answers = {row["file"]: row for row in rows.select(["file", "reject_reason", "reject_detail"]).to_pylist()}
+    vectors = dict(zip(rows["file"].to_pylist(), rows["embedding"].to_pylist(), strict=True))
+    clips = [
+        clip
+        if clip.reject_reason
+        else replace(clip, **{key: answers[clip.uri][key] for key in ("reject_reason", "reject_detail")})
+        for clip in clips
+    ]
+    return clips, np.array([vectors[clip.uri] for clip in clips if clip.reject_reason is None], np.float64)
+
+
+def _facts(used: list[CorpusClip]) -> dict:
+    return {
+        "n": len(used),
+        "speakers": len({clip.speaker for clip in used}),
+        "classes": dict(sorted(Counter(clip.emotion for clip in used).items())),
+    }
+
+
+def _examined(embeddings_ND: np.ndarray, used: list[CorpusClip], seed: int) -> tuple[dict, float]:
+    """UAR and WAR with intervals on speakers that the fit has not heard, or why not; and the C to fit all clips with."""
+    labels_N, speakers_N = (np.array([getattr(clip, name) for clip in used]) for name in ("emotion", "speaker"))
+    if len(np.unique(speakers_N)) < 2:
+        log.warning("all clips are of one speaker: how it does on others cannot be said")
+        why = "all clips are of one speaker, so none can be held out"
+        return {"uar": None, "war": None, "not_examined": why}, STRENGTH_WITHOUT_CHOICE
+    names, classes_N = np.unique(labels_N, return_inverse=True)
+    folds_N = speaker_folds(speakers_N, seed)
+    predicted_N, strengths = regularised_predictions(embeddings_ND, classes_N, speakers_N, folds_N, seed)
+    found = recalls(predicted_N, classes_N, speakers_N, seed=seed) | {"chance": 1 / len(names)}
+    chosen = Counter(strengths)
+    return found, min(chosen, key=lambda strength: (-chosen[strength], strength))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_job(FitHead, fit_head_job, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""predict, fit-head and export as a user calls them, on a student of random weights and sounds of two pitches."""
+
+import csv
+import importlib
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from modeling.student import StudentConfig, build_student
+from modeling.student_checkpoint import save_student
+from tests.pipeline.tones import write_tone
+
+PRIOR = [0.6, 0.2, 0.05, 0.05, 0.04, 0.03, 0.02, 0.01]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mine")
+    for seed, name in enumerate(("student", "other")):
+        torch.manual_seed(seed)
+        student = build_student(StudentConfig(widths=(8, 16, 16), embedding=32))
+        save_student(student, folder / f"{name}.safetensors", {"prior": PRIOR, "prior_strength": 1.0})
+    rows = []
+    for n in range(16):
+        path = write_tone(folder / f"{n}.wav", hz=250 if n % 2 else 1500, seed=n)
+        rows.append({"file": path.name, "speaker": f"s{n // 2 % 4}", "emotion": "low" if n % 2 else "high"})
+    (folder / "text.wav").write_text("not sound")
+    rows.append({"file": "text.wav", "speaker": "s0", "emotion": "low"})
+    with (folder / "mine.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["file", "speaker", "emotion"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+def run(job: str, *arguments: object) -> int:
+    return importlib.import_module(f"jobs.{job}").main([str(argument) for argument in arguments])
+
+
+@pytest.mark.slow
+def test_a_head_is_fitted_used_and_refused_with_another_student(ray_session, capfd, caplog, folder):
+    head, out, timeline = folder / "head.json", folder / "p.csv", folder / "t.parquet"
+    student = ("--student", folder / "student.safetensors")
+    assert run("fit_head", *student, "--data", folder / "mine.csv", "--out", head) == 0
+    fitted = json.loads(capfd.readouterr().out)
+    assert fitted["n"] == 16 and fitted["speakers"] == 4 and fitted["reasons"] == {"not_a_video": 1}
+    assert fitted["uar"]["value"] == 1.0 and fitted["classes"] == {"high": 8, "low": 8}
+
+    files = [folder / "0.wav", folder / "1.wav", folder / "text.wav"]
+    asked = ("predict", *files, "--out", out, "--head", head)
+    assert run(*asked, *student, "--timeline", timeline, "--window-s", 1, "--hop-s", 0.1) == 0
+    said = capfd.readouterr()
+    assert json.loads(said.out)["windows"] == 6 and "mostly neutral" in caplog.text
+    assert "corrected: " in said.err
+    table = pd.read_csv(out)
+    assert table["head_emotion"].tolist()[:2] == ["high", "low"] and table["reject_reason"][2] == "not_a_video"
+    assert pd.isna(table["emotion"][2]) and table["emotion_corrected"].notna().tolist() == [True, True, False]
+    assert set(pd.read_parquet(timeline)["file"]) == {str(file) for file in files[:2]}
+
+    assert run(*asked, "--student", folder / "other.safetensors") == 1
+    assert "fitted to the student with sha256" in capfd.readouterr().err
+
+
+def test_an_export_checks_itself_and_says_how_well(capfd, folder):
+    pytest.importorskip("onnx")
+    assert run("export", "--student", folder / "student.safetensors", "--out", folder / "s.onnx") == 0
+    result = json.loads(capfd.readouterr().out)
+    assert set(result["parity"]) == {"logits", "probabilities", "embedding"}
+    assert (
+        max(result["parity"].values()) < result["tolerance"] and (folder / "s.onnx").stat().st_size == result["bytes"]
+    )
