@@ -15,7 +15,7 @@ from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.emotion_head import EmotionHead, fit_head
 from modeling.probing import STRENGTH_WITHOUT_CHOICE, recalls, regularised_predictions, speaker_folds
-from pipeline.corpora import corpus_name, read_corpus, require_emotions
+from pipeline.corpora import corpus_name, read_corpus, require_emotions, without_doubles
 from pipeline.corpus_clip import CorpusClip
 from pipeline.predicting import Question
 from pipeline.predicting import predict as predict_files
@@ -85,8 +85,9 @@ fit_head_job.__name__ = "fit_head"  # the job's name on the command line; `fit_h
 
 
 def _embedded(clips: list[CorpusClip], rows: pa.Table) -> tuple[list[CorpusClip], np.ndarray]:
-    """The clips, those that cannot be heard set aside, and the embeddings (N, D) of those that are used."""
-    answers = {row["file"]: row for row in rows.select(["file", "reject_reason", "reject_detail"]).to_pylist()}
+    """The clips, those that cannot be heard or sound the same set aside, and the embeddings (N, D) of those that are used."""
+    columns = ["file", "reject_reason", "reject_detail", "sound_sha256"]
+    answers = {row["file"]: row for row in rows.select(columns).to_pylist()}
     vectors = dict(zip(rows["file"].to_pylist(), rows["embedding"].to_pylist(), strict=True))
     clips = [
         clip
@@ -94,6 +95,7 @@ def _embedded(clips: list[CorpusClip], rows: pa.Table) -> tuple[list[CorpusClip]
         else replace(clip, **{key: answers[clip.uri][key] for key in ("reject_reason", "reject_detail")})
         for clip in clips
     ]
+    clips = without_doubles(clips, lambda clip: answers[clip.uri]["sound_sha256"], "sample for sample the same sound")
     return clips, np.array([vectors[clip.uri] for clip in clips if clip.reject_reason is None], np.float64)
 
 

@@ -112,18 +112,13 @@ def balanced_accuracy(
 ) -> dict:
     """Mean recall of the emotions that occur as dominant ones: {"value", "low", "high", "emotions"}.
 
-    The mean of a resample is over the emotions that occur in it.
+    The mean of a resample is over the same emotions (`Resamples.mean_recalls`).
     """
     predicted_N, dominant_N = np.asarray(predicted_N), np.asarray(dominant_N)
-    is_NE = dominant_N[:, None] == np.arange(len(EMOTIONS))
-    right_NE = is_NE & (predicted_N == dominant_N)[:, None]
-    present = is_NE.any(0)
-    drawn = Resamples.draw(groups_N, resamples, seed)
-    with np.errstate(invalid="ignore"):
-        recall_RE = drawn.sums(right_NE[:, present]) / drawn.sums(is_NE[:, present])
-    low, high = interval(np.nanmean(recall_RE, axis=1))
-    value = float((right_NE[:, present].sum(0) / is_NE[:, present].sum(0)).mean())
-    return {"value": value, "low": low, "high": high, "emotions": int(present.sum())}
+    is_NK, right_N = dominant_N[:, None] == np.unique(dominant_N), predicted_N == dominant_N
+    low, high = interval(Resamples.draw(groups_N, resamples, seed).mean_recalls(right_N, is_NK))
+    value = float(np.mean([right_N[of_emotion].mean() for of_emotion in is_NK.T]))
+    return {"value": value, "low": low, "high": high, "emotions": is_NK.shape[1]}
 
 
 def _resampled_means(values_N: np.ndarray, drawn: Resamples) -> np.ndarray:

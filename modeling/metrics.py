@@ -59,6 +59,15 @@ class Resamples:
         np.add.at(sums_GK, self.group_N, values_NK)
         return self.counts_RG.astype(np.float64) @ sums_GK
 
+    def mean_recalls(self, right_N: np.ndarray, of_class_NK: np.ndarray) -> np.ndarray:
+        """Mean over K classes of the part of each that is right, for every resample, (R,). right_N, of_class_NK: bool.
+
+        A class that a resample lacks keeps its part over all utterances: a mean over fewer classes has another chance level.
+        """
+        right_RK, all_RK = self.sums(of_class_NK & right_N[:, None]), self.sums(of_class_NK)
+        recall_K = (of_class_NK & right_N[:, None]).sum(0) / of_class_NK.sum(0)
+        return np.where(all_RK > 0, right_RK / np.maximum(all_RK, 1), recall_K).mean(1)
+
 
 def interval(values_R: np.ndarray) -> tuple[float | None, float | None]:
     """The 95 % percentile interval, without the resamples that give no value; (None, None) where none does."""

@@ -103,12 +103,10 @@ def recalls(
     drawn = Resamples.draw(speakers_N, resamples, seed)
     right_N = predicted_N == labels_N
     of_class_NK = labels_N[:, None] == np.unique(labels_N)
-    with np.errstate(invalid="ignore"):  # a resample may hold no clip of a class; its mean is over the others
-        recall_RK = drawn.sums(of_class_NK * right_N[:, None]) / drawn.sums(of_class_NK)
     right_R = drawn.sums(right_N[:, None])[:, 0] / drawn.sums(np.ones((len(labels_N), 1)))[:, 0]
     uar = float(np.mean([right_N[of_class].mean() for of_class in of_class_NK.T]))
     return {
-        "uar": _with_interval(uar, np.nanmean(recall_RK, axis=1)),
+        "uar": _with_interval(uar, drawn.mean_recalls(right_N, of_class_NK)),
         "war": _with_interval(float(right_N.mean()), right_R),
         "resampled": drawn.resampled,
     }

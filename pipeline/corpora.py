@@ -90,7 +90,8 @@ def without_doubles(
 
 
 def require_emotions(clips: Iterable[CorpusClip], data_uri: str) -> None:
-    """Raises UserError where the clips in use have fewer than two emotions, or spell one in two ways."""
+    """Raises UserError where the clips in use have fewer than two emotions, or spell one of them or a speaker in two ways: a
+    speaker under two names could be learned from and scored on."""
     clips = list(clips)
     emotions = sorted({clip.emotion for clip in clips if clip.reject_reason is None})
     if len(emotions) < 2:
@@ -100,11 +101,13 @@ def require_emotions(clips: Iterable[CorpusClip], data_uri: str) -> None:
         causes = "; ".join(causes[:2]) or "all clips have the same label"
         found = f"{len(emotions)} emotions in the clips that can be used" if emotions else "no clip can be used"
         raise UserError(f"{data_uri}: {found}, a probe needs two ({causes})")
-    spellings = defaultdict(list)
-    for emotion in emotions:
-        spellings[emotion.casefold()].append(emotion)
-    if twice := [names for names in spellings.values() if len(names) > 1]:
-        raise UserError(f"{data_uri}: emotions that differ in capitals only: {twice}; write each in one way")
+    for what in ("emotion", "speaker"):
+        spellings = defaultdict(set)
+        for clip in clips:
+            if clip.reject_reason is None:
+                spellings[getattr(clip, what).casefold()].add(getattr(clip, what))
+        if twice := [sorted(names) for names in spellings.values() if len(names) > 1]:
+            raise UserError(f"{data_uri}: {what}s that differ in capitals only: {twice}; write each in one way")
 
 
 def _read_folder(corpus: Corpus, data_uri: str) -> list[CorpusClip]:

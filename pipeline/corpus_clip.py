@@ -22,7 +22,7 @@ CORPUS_EXPLANATIONS = {
     CorpusReject.NOT_SPEECH: "the corpus marks the recording as song, or as video without sound",
     CorpusReject.NO_LABEL: "its file, speaker or emotion is empty",
     CorpusReject.DAMAGED_ROW: "the row has more or fewer fields than the header of the CSV",
-    CorpusReject.DUPLICATE: "the same recording is there already, by name or byte for byte; it counts once",
+    CorpusReject.DUPLICATE: "the same recording is there already, by name or sample for sample; it counts once",
     CorpusReject.CONTRADICTORY_LABELS: "the same recording is there with another speaker or emotion, so neither is used",
     CorpusReject.TOO_LONG: "the clip is longer than ten minutes, far more than one utterance",
     CorpusReject.NOT_FINITE: "a feature of the clip is NaN or infinite",

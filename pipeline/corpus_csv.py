@@ -58,8 +58,8 @@ def _clip(csv_uri: str, line: int, header: list[str], row: list[str]) -> CorpusC
 
 def _beside(csv_uri: str, file: str) -> str:
     """Where a file of the table is; an absolute path or an s3:// URI stands for itself."""
-    if not storage.is_local(file):
-        return file
+    if "://" in file:
+        return storage.absolute(file)
     if storage.is_local(csv_uri):
         return os.path.normpath(os.path.join(os.path.dirname(csv_uri), file))
     scheme, _, folder = posixpath.dirname(csv_uri).partition("://")

@@ -4,6 +4,7 @@ A file is decoded once, from start to end. Shape letters: T samples at 16 kHz, W
 K classes of a head.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,7 @@ ROWS_SCHEMA = pa.schema(
         ("reject_detail", pa.string()),
         ("seconds", pa.float64()),
         ("clipped", pa.float32()),
+        ("sound_sha256", pa.string()),  # of its samples as read
         ("probabilities", pa.list_(pa.float32())),
         ("head", pa.list_(pa.float32())),
         ("embedding", pa.list_(pa.float32())),
@@ -145,8 +147,10 @@ def answers_of_file(student: Student, path: str, question: Question) -> dict:
     spans = Stretches(Answers(student, None), TimelineOptions(window_s=SPAN_S, hop_s=SPAN_S))
     windows = Stretches(Answers(student, question.head), question.timeline) if question.timeline else None
     total = clipped = 0
+    digest = hashlib.sha256()
     for piece in stream_speech(path):
         total += len(piece)
+        digest.update(piece.tobytes())
         clipped += int((np.abs(piece.astype(np.int32)) >= CLIPPED_ABOVE).sum())
         spans.push(piece)
         if windows:
@@ -158,6 +162,7 @@ def answers_of_file(student: Student, path: str, question: Question) -> dict:
     row = {
         "seconds": total / SAMPLE_RATE_HZ,
         "clipped": clipped / total,
+        "sound_sha256": digest.hexdigest(),
         "probabilities": probabilities_E,
         "embedding": embedding_D if question.embeddings else None,
         "head": question.head.probabilities(embedding_D) if question.head else None,

@@ -5,7 +5,6 @@ Shape letters: N clips, T samples, F features of a set, E = 8 emotions, D embedd
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -104,7 +103,7 @@ def probe_features(
     keep_speech: bool = False,
     seed: int = 0,
 ) -> ProbeFeatures:
-    """Reads every clip once, in this process, and looks for exact copies.
+    """Reads every clip once, in this process, and looks for the same sound in two files (a video and its sound, a copy).
 
     as_published: the student hears the sound at the file's own rate as if it were 16 kHz (the authors' omission); the
     baselines do not. Adds "random" (N, D) and "random8" (N, 8), normal numbers that know nothing of the clips.
@@ -123,7 +122,7 @@ def probe_features(
                     clip = replace(clip, reject_reason=str(problem.reason.value), reject_detail=problem.detail)
             read.append(clip)
             bar.update()
-    read = without_doubles(read, lambda clip: contents.get(clip.uri), "byte for byte the same")
+    read = without_doubles(read, lambda clip: contents.get(clip.uri), "sample for sample the same sound")
     used = [clip.uri for clip in read if clip.reject_reason is None]
     features = {name: np.stack([rows[uri][name] for uri in used]) for name in rows[used[0]]} if used else {}
     if used:
@@ -134,7 +133,7 @@ def probe_features(
 
 
 def _sound(uri: str, as_published: bool) -> tuple[np.ndarray, np.ndarray, str]:
-    """Speech at 16 kHz, what the student hears, and the sha256 of the file. Raises Rejected for what cannot be used."""
+    """Speech at 16 kHz, what the student hears, and the sha256 of the speech. Raises Rejected for what cannot be used."""
     with SourceFiles() as files:
         path = files.path(uri)
         speech_T = read_speech(path, 0.0, MOST_S + 1)
@@ -146,7 +145,7 @@ def _sound(uri: str, as_published: bool) -> tuple[np.ndarray, np.ndarray, str]:
         if (level_db := mean_level_db(speech_T)) < STUDIO_SILENCE_DB:
             raise Rejected(RejectReason.SILENT, f"mean level {level_db:.1f} dB; the least is {STUDIO_SILENCE_DB:g} dB")
         heard_T = read_native(path, round(MOST_S * SAMPLE_RATE_HZ)) if as_published else speech_T
-        return speech_T, heard_T, storage.sha256(Path(path).read_bytes())
+        return speech_T, heard_T, storage.sha256(speech_T.tobytes())
 
 
 def _finite(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

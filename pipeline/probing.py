@@ -151,11 +151,14 @@ def result_of(read: ProbeFeatures, paper: Examination, honest: Examination) -> d
     counts = np.bincount(labels_N)
     reasons = Counter(clip.reject_reason for clip in read.clips if clip.reject_reason)
     protocols = {"paper": paper, "honest": honest}
+    counted = {"n": len(used), "speakers": len(np.unique(speakers_N))}
     resampled = {entry.pop("resampled") for found in protocols.values() for entry in found.figures.values()}
     return {
-        **{name: found.figures or None for name, found in protocols.items()},
-        "n": len(used),
-        "speakers": len(np.unique(speakers_N)),
+        **{
+            name: {features: entry | counted for features, entry in found.figures.items()} or None
+            for name, found in protocols.items()
+        },
+        **counted,
         "classes": {name: int(count) for name, count in zip(names, counts, strict=True)},
         "chance": 1 / len(names),
         "largest_class": float(counts.max() / counts.sum()),

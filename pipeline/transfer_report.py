@@ -126,8 +126,9 @@ def _curve(means: Sequence[tuple[float, dict]], supervised: dict, label: str, sm
         axes.axhspan(supervised["low"], supervised["high"], color=BAND, alpha=0.15, linewidth=0)
         axes.axhline(supervised["mean_auc"], color=BAND, linewidth=1.4, label="true labels (ceiling)")
         axes.axhline(CHANCE, color="#777777", linestyle="--", linewidth=1, label="chance")
-        spread = [[v - q["low"] for v, (_, q) in zip(value, means, strict=True)]]
-        spread.append([q["high"] - v for v, (_, q) in zip(value, means, strict=True)])
+        # A percentile interval over a few speakers may leave its value out; a bar has no negative length.
+        spread = [[max(0.0, v - q["low"]) for v, (_, q) in zip(value, means, strict=True)]]
+        spread.append([max(0.0, q["high"] - v) for v, (_, q) in zip(value, means, strict=True)])
         axes.errorbar(
             rho, value, yerr=spread, color=LINE, marker="o", markersize=4, capsize=3, label="labels from faces"
         )

@@ -125,6 +125,9 @@ def all_scores(
     todo = [run for run in runs if not storage.exists(_scores_uri(benchmark, run))]
     if len(todo) < len(runs):
         log.info("%d of %d runs are done already", len(runs) - len(todo), len(runs))
+    for run in runs:
+        if run not in todo:  # `_make` claims the others
+            _claim(benchmark, run)
     began = time.perf_counter()
     with session(address) if todo else contextlib.nullcontext():
         for k, run in enumerate(todo):
@@ -136,8 +139,6 @@ def all_scores(
             what = "true labels (ceiling)" if run.rho == SUPERVISED else f"rho {run.rho}"
             log.info("[%d/%d] %s, seed %d (%s)", k + 1, len(todo), what, run.seed, left)
             _make(benchmark, run, bank, address)
-    for run in runs:
-        _claim(benchmark, run)
     return {run: storage.read_table(_scores_uri(benchmark, run)) for run in runs}
 
 

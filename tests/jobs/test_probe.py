@@ -76,6 +76,7 @@ def test_real_speech_from_a_csv(data_dir, tiny_student, tmp_path, capfd):
     assert set(result["honest"]) == {"logits", "embedding", "random", "egemaps", "mean_log_mel"}
     for protocol in ("paper", "honest"):
         for figures in result[protocol].values():
+            assert (figures["n"], figures["speakers"]) == (result["n"], result["speakers"])
             for measure in ("uar", "war"):
                 assert 0 <= figures[measure]["low"] <= figures[measure]["high"] <= 1
     assert result["honest"]["egemaps"]["uar"]["value"] > 0.5  # what experts chose tells anger from calm

@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 import pytest
+import soundfile
 import torch
 
 from modeling.student import StudentConfig, build_student
@@ -26,6 +27,8 @@ def folder(tmp_path_factory):
     for n in range(16):
         path = write_tone(folder / f"{n}.wav", hz=250 if n % 2 else 1500, seed=n)
         rows.append({"file": path.name, "speaker": f"s{n // 2 % 4}", "emotion": "low" if n % 2 else "high"})
+    soundfile.write(folder / "again.flac", *soundfile.read(folder / "0.wav", dtype="int16"), subtype="PCM_16")
+    rows.append({"file": "again.flac", "speaker": "s0", "emotion": "high"})
     (folder / "text.wav").write_text("not sound")
     rows.append({"file": "text.wav", "speaker": "s0", "emotion": "low"})
     with (folder / "mine.csv").open("w", newline="") as file:
@@ -45,7 +48,7 @@ def test_a_head_is_fitted_used_and_refused_with_another_student(ray_session, cap
     student = ("--student", folder / "student.safetensors")
     assert run("fit_head", *student, "--data", folder / "mine.csv", "--out", head) == 0
     fitted = json.loads(capfd.readouterr().out)
-    assert fitted["n"] == 16 and fitted["speakers"] == 4 and fitted["reasons"] == {"not_a_video": 1}
+    assert fitted["n"] == 16 and fitted["speakers"] == 4 and fitted["reasons"] == {"duplicate": 1, "not_a_video": 1}
     assert fitted["uar"]["value"] == 1.0 and fitted["classes"] == {"high": 8, "low": 8}
 
     files = [folder / "0.wav", folder / "1.wav", folder / "text.wav"]

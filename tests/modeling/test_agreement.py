@@ -143,6 +143,12 @@ def test_balanced_accuracy_is_sklearns_over_the_emotions_that_occur():
     assert always_neutral["value"] == pytest.approx(1 / 5)
 
 
+def test_a_constant_answer_is_at_chance_in_every_resample_though_an_emotion_is_rare():
+    dominant = np.repeat([0, 1, 6], [150, 49, 1])  # a third of the resamples lack the only fear
+    found = balanced_accuracy(np.zeros(200, int), dominant, np.arange(200) % 20)
+    assert [found[key] for key in ("value", "low", "high")] == pytest.approx([1 / 3] * 3)
+
+
 def test_divergence_difference_is_paired():
     student, logits, speakers = answers()
     worse = divergence_difference(probabilities(student + 0.05), probabilities(student), logits, speakers)

@@ -138,6 +138,14 @@ def test_uar_and_war_are_scikit_learns_and_speakers_are_resampled():
     assert by_clip["war"]["high"] - by_clip["war"]["low"] < 0.7 * (found["war"]["high"] - found["war"]["low"])
 
 
+def test_a_class_of_one_clip_does_not_lift_the_interval():
+    """A third of the resamples lack the clip; a UAR over the two other classes would be 0.5 of one answer for all."""
+    labels_N = np.repeat([0, 1, 2], [9, 9, 1])
+    for speakers_N in (np.arange(19) % 3, np.arange(19) % 6):
+        found = recalls(np.zeros(19, int), labels_N, speakers_N)["uar"]
+        assert [found[key] for key in ("value", "low", "high")] == pytest.approx([1 / 3] * 3)
+
+
 def test_accuracy_over_folds_is_mean_and_sample_deviation():
     labels_N, fold_N = np.zeros(6, int), np.array([0, 0, 0, 1, 1, 1])
     assert accuracy_over_folds(np.array([0, 0, 1, 0, 1, 1]), labels_N, fold_N) == (0.5, pytest.approx(np.sqrt(2) / 6))

@@ -146,6 +146,12 @@ def test_a_csv_with_and_without_byte_order_mark(mark, tmp_path):
     assert second.uri == str(tmp_path.parent / "2.wav")
 
 
+def test_a_file_of_a_csv_may_be_a_full_path_or_a_uri(tmp_path):
+    rows = ["file,speaker,emotion", "/data/1.wav,a,joy", "file:///data/2.wav,b,anger", "s3://bucket/3.wav,b,anger"]
+    clips = read_corpus("csv", table(tmp_path, "\n".join(rows)))
+    assert [clip.uri for clip in clips] == ["/data/1.wav", "/data/2.wav", "s3://bucket/3.wav"]
+
+
 def test_csv_rows_that_cannot_be_used_are_rows_with_their_line(tmp_path):
     rows = [
         "1.wav,s1,anger",
@@ -185,7 +191,11 @@ def test_csv_rows_that_cannot_be_used_are_rows_with_their_line(tmp_path):
         ("file,speaker,emotion\n", "no row below it"),
         (b"file,speaker,emotion\n1.wav,s,Wut\xe4\n", "not UTF-8"),
         ('file,speaker,emotion\n"1.wav,s,joy\n', "not CSV"),
-        ("file,speaker,emotion\n1.wav,s,Joy\n2.wav,s,joy", "differ in capitals only: .*'Joy', 'joy'"),
+        ("file,speaker,emotion\n1.wav,s,Joy\n2.wav,s,joy", "emotions that differ in capitals only: .*'Joy', 'joy'"),
+        (
+            "file,speaker,emotion\n1.wav,Ann,joy\n2.wav,ann,fear",
+            "speakers that differ in capitals only: .*'Ann', 'ann'",
+        ),
         ("file,speaker,emotion\n1.wav,s,joy\n2.wav,s,joy", "1 emotions in the clips.*needs two"),
     ],
 )

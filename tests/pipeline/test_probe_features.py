@@ -125,6 +125,17 @@ def test_a_file_that_cannot_be_used_is_a_row_with_its_reason(student, tmp_path):
     assert all(len(values) == len(read.used) == 2 for values in read.features.values())
 
 
+def test_a_recording_in_two_formats_counts_once(student, tmp_path):
+    write_tone(tmp_path / "video.avi", 400, seed=1)
+    extracted = tone(400, 1)
+    soundfile.write(tmp_path / "sound.flac", (extracted * 32767).astype(np.int16), 16_000, subtype="PCM_16")
+    write_tone(tmp_path / "other.wav", 500)
+    clips = csv_corpus(tmp_path, "video.avi,s1,a", "sound.flac,s1,a", "other.wav,s2,b")
+    read = probe_features(student, clips)
+    assert [clip.reject_reason for clip in read.clips] == ["duplicate", None, None]
+    assert "sound.flac" in read.clips[0].reject_detail and "sample for sample" in read.clips[0].reject_detail
+
+
 def test_a_student_from_a_file_gives_the_same_features(student, tmp_path):
     from modeling.student_checkpoint import save_student
 
