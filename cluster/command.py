@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import tyro
 
-from cluster.failures import UserError
+from cluster import storage_patience
+from cluster.failures import user_error_in
 from cluster.run_record import RunRecord
 
 Options = TypeVar("Options")
@@ -52,14 +53,18 @@ def run_job(
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("emovox").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    storage_patience.expect_first_answer()
     with _stdout_reserved() as print_result:
         try:
             result = job(options, RunRecord(name, options))
-        except UserError as error:
-            print(f"emovox {name}: {error}", file=sys.stderr)
-            return 1
         except KeyboardInterrupt:
             print(f"emovox {name}: interrupted; the same command goes on from what is written", file=sys.stderr)
             return 130
+        except Exception as error:
+            if (problem := user_error_in(error)) is None:
+                raise
+            first_line = str(problem).partition("\n")[0]  # Ray Data adds lines to an error of a worker
+            print(f"emovox {name}: {first_line}", file=sys.stderr)
+            return 1
         print_result(json.dumps(result))
     return 0

@@ -7,3 +7,23 @@ becomes a reject row (`pipeline/rejects.py`). Everything else is a bug and raise
 
 class UserError(ValueError):
     """Something the person at the keyboard can mend; the message holds the value and the next step."""
+
+
+class StorageUnavailable(UserError):
+    """The storage, or this machine's disk, serves no file at all: it does not answer, refuses the credentials, is full.
+
+    That says nothing about the file that was asked for, so it never becomes a reject: the job ends, and the same
+    command goes on once the storage is back.
+    """
+
+
+def user_error_in(error: BaseException | None) -> UserError | None:
+    """The UserError that is, or lies behind, an error which Ray wrapped on its way from a worker; None for a bug."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        inner = getattr(error, "cause", None)  # of a RayTaskError, which is itself an instance of its cause's class
+        if isinstance(error, UserError) and not isinstance(inner, BaseException):
+            return error
+        error = inner if isinstance(inner, BaseException) else error.__cause__
+    return None

@@ -1,31 +1,38 @@
 """Files by URI: a local path, `file://`, or `s3://bucket/key` (any endpoint, through s3fs).
 
 Credentials and endpoint come from the usual AWS environment and profile chain (AWS_ENDPOINT_URL,
-AWS_ACCESS_KEY_ID, AWS_PROFILE, ...); nothing here reads, prints or stores them.
+AWS_ACCESS_KEY_ID, AWS_PROFILE, ...); nothing here reads, prints or stores them. What goes wrong is a UserError of one
+line (`cluster/storage_errors.py`); an object store that is away for a while is waited for (`cluster/storage_s3.py`).
 """
 
 import contextlib
+import errno
 import hashlib
 import json
-import logging
 import os
 import re
 import tempfile
-import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from cluster.failures import UserError
+from cluster import local_files, storage_errors
+from cluster.failures import StorageUnavailable, UserError
+
+if TYPE_CHECKING:
+    from cluster.storage_s3 import PatientS3
 
 PARTIAL = ".partial"
 """Ending of a file that is being written; what a killed process leaves of it is no content."""
 
-log = logging.getLogger("emovox")
+COPY_THREADS = 8
+RANGE_BYTES = 128 * 2**10
 
 
 @dataclass(frozen=True, order=True)
@@ -55,109 +62,154 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     uri = absolute(uri)
     if is_local(uri):
         return pafs.LocalFileSystem(), uri
-    if uri.startswith("s3://"):
-        import s3fs
+    return pafs.PyFileSystem(pafs.FSSpecHandler(_s3(uri))), uri.removeprefix("s3://")
 
-        return pafs.PyFileSystem(pafs.FSSpecHandler(s3fs.S3FileSystem(use_listings_cache=False))), uri.removeprefix(
-            "s3://"
+
+def _s3(uri: str) -> "PatientS3":
+    """The object store; one instance in a process. s3fs is loaded here: a job with local files needs none of it."""
+    scheme, _, path = str(uri).partition("://")
+    if scheme != "s3":
+        raise UserError(f"{uri}: the scheme is not known; use a local path, file:// or s3://")
+    if "@" in path.partition("/")[0]:
+        raise UserError(
+            f"s3://...@{path.partition('@')[2]}: credentials in a URI are not read; give them by AWS_PROFILE, or "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-    raise UserError(f"{uri}: the scheme is not known; use a local path, file:// or s3://")
+    from cluster.storage_s3 import PatientS3
+
+    return PatientS3()
 
 
 @contextlib.contextmanager
-def _explained(uri: str | Path, what: str) -> Iterator[None]:
+def explained(uri: str | Path, what: str) -> Iterator[None]:
     """Turns the many errors of the file systems into one line that names the URI and the next step."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise UserError(f"{uri}: not found; check the path, or the bucket and the key") from error
-    except PermissionError as error:
-        raise UserError(
-            f"{uri}: no permission to {what}; check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID) and the rights on it"
-        ) from error
-    except OSError as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise UserError(f"{uri}: cannot {what} ({reason}); check that the storage answers and has room") from error
+    except (UserError, OSError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise storage_errors.explained(error, str(uri), what, is_local(uri)) from error
+    except Exception as error:
+        if is_local(uri) or not _broke_off(error):
+            raise
+        raise storage_errors.explained(error, str(uri), what, False) from error
+
+
+def _broke_off(error: Exception) -> bool:
+    """Whether the body of an answer could not be read to its end, after several tries."""
+    from cluster.storage_s3 import is_transient
+
+    return is_transient(error)
+
+
+def _kind(uri: str | Path) -> pafs.FileType:
+    with explained(uri, "look it up"):
+        uri = absolute(uri)
+        if is_local(uri):
+            return pafs.LocalFileSystem().get_file_info(uri).type
+        try:
+            found = _s3(uri).info(uri)
+        except FileNotFoundError as error:
+            if storage_errors.is_bucket_missing(error, uri):  # a mistake, where a missing file may be in order
+                raise
+            return pafs.FileType.NotFound
+        return pafs.FileType.Directory if found["type"] == "directory" else pafs.FileType.File
 
 
 def exists(uri: str | Path) -> bool:
-    with _explained(uri, "look it up"):
-        fs, path = resolve(uri)
-        return fs.get_file_info(path).type != pafs.FileType.NotFound
+    return _kind(uri) != pafs.FileType.NotFound
 
 
 def is_folder(uri: str | Path) -> bool:
-    with _explained(uri, "look it up"):
-        fs, path = resolve(uri)
-        return fs.get_file_info(path).type == pafs.FileType.Directory
+    return _kind(uri) == pafs.FileType.Directory
 
 
 def require_file_name(uri: str | Path) -> None:
-    """Raises UserError if a folder stands where a file is to be written, before any work is done."""
+    """Raises UserError if a folder stands where a file is to be written, or nothing can be written there, before any
+    work is done."""
     if is_folder(uri):
         raise UserError(f"{uri} is a folder; give the name of the file to write, such as {join(uri, 'table.parquet')}")
+    require_writable(absolute(uri).rpartition("/")[0] or "/")
+
+
+def require_writable(folder_uri: str | Path) -> None:
+    """Raises UserError if nothing can be written below a folder or prefix, before any work is done.
+
+    On an object store a small object is written and deleted. A local folder need not be there yet and is not made.
+    """
+    with explained(folder_uri, "write there"):
+        if is_local(folder_uri):
+            local_files.require_writable(absolute(folder_uri))
+            return
+        fs, bucket = _s3(str(folder_uri)), str(folder_uri).removeprefix("s3://").partition("/")[0]
+        with contextlib.suppress(PermissionError):  # some may write and not list
+            fs.call_s3("list_objects_v2", Bucket=bucket, MaxKeys=1)  # some servers make a missing bucket on writing
+        check = join(folder_uri, f".write-check{PARTIAL}").removeprefix("s3://")
+        fs.pipe_file(check, b"")
+        with contextlib.suppress(PermissionError):  # some may write and not delete
+            fs.rm_file(check)
+
+
+def require_readable(uri: str | Path) -> None:
+    """Raises UserError if a file, or some file of a folder or prefix, is not there or cannot be read."""
+    kind = _kind(uri)
+    if kind == pafs.FileType.Directory:
+        list_files(uri)
+        return
+    with explained(uri, "read it"):
+        if kind == pafs.FileType.NotFound:
+            raise FileNotFoundError
+        if is_local(uri):
+            Path(absolute(uri)).open("rb").close()
+
+
+def version(uri: str | Path) -> str:
+    """What changes when a file is written again: the ETag of an object, time and size of a local file."""
+    with explained(uri, "look it up"):
+        if is_local(uri):
+            status = os.stat(absolute(uri))
+            return f"{status.st_mtime_ns}-{status.st_size}"
+        return str(_s3(str(uri)).info(absolute(uri)).get("ETag", "")).strip('"')
 
 
 def list_files(uri: str | Path, suffixes: tuple[str, ...] = ()) -> list[StoredFile]:
     """All files below a folder or prefix, sorted by URI; `suffixes` are matched in lower case."""
-    with _explained(uri, "list it"):
-        fs, path = resolve(uri)
+    with explained(uri, "list it"):
+        uri = absolute(uri)
         if is_local(uri):
-            files = list(_walk(path))
+            files = [StoredFile(path, size) for path, size in local_files.walk(uri)]
         else:
-            found = fs.get_file_info(pafs.FileSelector(path, recursive=True))
-            files = [StoredFile(f"s3://{info.path}", info.size) for info in found if info.type == pafs.FileType.File]
+            found = _s3(uri).find(uri, detail=True).values()
+            files = [StoredFile(f"s3://{info['name']}", info["size"]) for info in found if info["type"] == "file"]
+            if not files and _kind(uri) != pafs.FileType.Directory:  # some servers keep empty folders
+                raise FileNotFoundError(uri)
+        if [file.uri for file in files] == [uri]:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     wanted = (file for file in files if not suffixes or file.uri.lower().endswith(suffixes))
-    return sorted(file for file in wanted if not file.uri.endswith(PARTIAL))
-
-
-def _walk(path: str) -> Iterator[StoredFile]:
-    """Files below a local folder. A name that is not UTF-8 cannot be kept in a table: it is left out, with a warning."""
-    if not os.path.isdir(path):
-        raise FileNotFoundError(path)
-    for folder, _, names in os.walk(path, followlinks=True):
-        for name in names:
-            full = os.path.join(folder, name)
-            try:
-                full.encode()
-                yield StoredFile(full, os.path.getsize(full))
-            except UnicodeEncodeError:
-                log.warning("%r is left out: its name is not UTF-8; rename it", os.fsencode(full))
-            except FileNotFoundError:
-                log.warning("%s is left out: it is a link to nothing", full)
+    return sorted(file for file in wanted if not file.uri.endswith((PARTIAL, "/")))
 
 
 def delete(uri: str | Path) -> None:
-    with _explained(uri, "delete it"):
+    with explained(uri, "delete it"):
         fs, path = resolve(uri)
         fs.delete_file(path)
 
 
 def read_bytes(uri: str | Path) -> bytes:
-    with _explained(uri, "read it"):
-        fs, path = resolve(uri)
-        with fs.open_input_file(path) as file:
-            return file.read()
+    with explained(uri, "read it"):
+        if is_local(uri):
+            return Path(absolute(uri)).read_bytes()
+        return _s3(str(uri)).cat_file(absolute(uri), max_concurrency=1)
 
 
 def write_bytes(uri: str | Path, data: bytes) -> None:
-    """Whole or not at all: a local file is written aside and renamed, an object is one PUT."""
-    with _explained(uri, "write it"):
-        fs, path = resolve(uri)
+    """Whole or not at all: a local file is written aside and renamed, an object is one PUT (or, from 100 MB on, the
+    parts of one upload, of which nothing is seen before it is completed)."""
+    with explained(uri, "write it"):
         if is_local(uri):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            folder, name = os.path.split(path)
-            aside = os.path.join(
-                folder, f".{name}.{uuid.uuid4().hex[:8]}{PARTIAL}"
-            )  # readers of tables skip a leading dot
-            try:
-                Path(aside).write_bytes(data)
-                os.replace(aside, path)
-            finally:
-                Path(aside).unlink(missing_ok=True)
+            local_files.write_whole(absolute(uri), data, PARTIAL)
         else:
-            with fs.open_output_stream(path) as file:
-                file.write(data)
+            _s3(str(uri)).pipe_file(absolute(uri), bytes(data))
 
 
 def read_json(uri: str | Path) -> dict:
@@ -176,11 +228,13 @@ def read_table(uri: str | Path, columns: list[str] | None = None) -> pa.Table:
         raise UserError(f"{uri}: not a readable parquet file ({error}); write it again") from error
 
 
-def write_table(uri: str | Path, table: pa.Table) -> None:
-    """One parquet file (zstd), whole or not at all."""
+def write_table(uri: str | Path, table: pa.Table) -> int:
+    """One parquet file (zstd), whole or not at all. Returns its bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    write_bytes(uri, sink.getvalue().to_pybytes())
+    data = sink.getvalue().to_pybytes()
+    write_bytes(uri, data)
+    return len(data)
 
 
 def sha256(data: bytes) -> str:
@@ -196,17 +250,37 @@ def local_copy(uri: str | Path) -> Iterator[str]:
     if is_local(uri):
         yield absolute(uri)
         return
-    if str(uri).endswith("/"):
-        with tempfile.TemporaryDirectory(prefix="emovox-") as folder:
-            for file in list_files(uri):
-                Path(folder, Path(file.uri).name).write_bytes(read_bytes(file.uri))
+    with tempfile.TemporaryDirectory(prefix="emovox-", ignore_cleanup_errors=True) as folder:
+        if str(uri).endswith("/"):
+            names = [file.uri for file in list_files(uri)]
+            with ThreadPoolExecutor(COPY_THREADS) as pool:
+                list(pool.map(lambda name: _copy(name, Path(folder, Path(name).name)), names))
             yield folder
-        return
-    with tempfile.NamedTemporaryFile(prefix="emovox-", suffix=Path(str(uri)).suffix) as file:
-        with _explained(uri, "read it"):
-            fs, path = resolve(uri)
-            with fs.open_input_stream(path) as source:
-                while block := source.read(1 << 22):
-                    file.write(block)
-        file.flush()
-        yield file.name
+        else:
+            copy = Path(folder, "file" + Path(str(uri)).suffix)
+            _copy(str(uri), copy)
+            yield str(copy)
+
+
+def _copy(uri: str, path: Path) -> None:
+    """One object into a new file, in one stream that goes on where it broke off."""
+    with explained(uri, "read it"):
+        try:
+            _s3(uri).get_file(absolute(uri), str(path), max_concurrency=1)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise StorageUnavailable(
+                f"{uri}: no room for its copy in the temporary folder {path.parent.parent} (TMPDIR); free room or set "
+                "TMPDIR to a larger disk"
+            ) from error
+
+
+@contextlib.contextmanager
+def open_ranges(uri: str | Path, size: int) -> Iterator[BinaryIO]:
+    """An object of `size` bytes as a file of which only the parts that are read are fetched, in blocks of 128 KiB."""
+    with (
+        explained(uri, "read it"),
+        _s3(str(uri)).open(absolute(uri), "rb", size=size, block_size=RANGE_BYTES, cache_type="blockcache") as file,
+    ):
+        yield file

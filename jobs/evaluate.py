@@ -46,6 +46,7 @@ class Evaluate(JobOptions):
 
 def evaluate(options: Evaluate, record: RunRecord) -> dict:
     labels_uri, out_uri = storage.absolute(options.labels), storage.absolute(options.out)
+    storage.require_writable(out_uri)
     students = {
         name: read_student(storage.absolute(path))
         for name, path in zip(student_names(options.student), options.student, strict=True)

@@ -43,6 +43,8 @@ class EvaluateTeacher(JobOptions):
 
 
 def evaluate_teacher(options: EvaluateTeacher, record: RunRecord) -> dict:
+    if options.out is not None:
+        storage.require_writable(options.out)
     with record.stage("read"):
         weights = teacher_weights(options.teacher, options.teacher_sha256)
         teacher = load_teacher(weights.name, weights.data, weights.description, local_device(options.gpu))

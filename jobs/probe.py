@@ -64,6 +64,8 @@ class Probe(JobOptions):
 def probe(options: Probe, record: RunRecord) -> dict:
     if options.ceiling_steps < 1:
         raise UserError(f"--ceiling-steps {options.ceiling_steps}: give at least 1, or --no-ceiling")
+    if options.out is not None:
+        storage.require_writable(options.out)
     device = local_device(options.gpu)
     corpus = corpus_name(options.corpus)
     student = read_student(storage.absolute(options.student))

@@ -67,6 +67,7 @@ class TrainTeacher(JobOptions):
 
 
 def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
+    storage.require_writable(options.out)
     with record.stage("read"):
         run = TeacherRun(
             train=(read_split if options.valid else read_faces)(options.data, "train"),

@@ -83,6 +83,7 @@ def _probability(text: str) -> float:
 def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> dict:
     changes = {"epochs": options.epochs} if options.epochs else {}
     speech_uri, out_uri = storage.absolute(options.speech), storage.absolute(options.out)
+    storage.require_writable(out_uri)
     with record.stage("read"):
         weights = teacher_weights(options.teacher, options.teacher_sha256)
         files, left_out = read_manifest(speech_uri)

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import av
 from tqdm import tqdm
 
 from cluster import storage
-from cluster.failures import UserError
+from cluster.failures import StorageUnavailable, UserError
+from pipeline import media
 from pipeline.frames import probe
 from pipeline.rejects import Rejected
 from pipeline.splits import splits_within_speakers, unheard_speakers
@@ -93,7 +95,7 @@ def cut(duration_s: float | None, utterance_s: float) -> list[tuple[float, float
 def probe_durations(files: list[storage.StoredFile]) -> list[float | None]:
     """Seconds of each file, None where it cannot be opened; how many and why goes to the log."""
     with ThreadPoolExecutor(PROBE_THREADS) as pool:
-        results = pool.map(_probe_duration, (file.uri for file in files))
+        results = pool.map(_probe_duration, files)
         found = list(tqdm(results, total=len(files), desc="probing videos", unit="file", disable=None))
     failures = Counter(reason for _, reason in found if reason)
     if failures:
@@ -102,15 +104,37 @@ def probe_durations(files: list[storage.StoredFile]) -> list[float | None]:
     return [duration_s for duration_s, _ in found]
 
 
-def _probe_duration(uri: str) -> tuple[float | None, str | None]:
-    """Seconds, and why they are not known. A file that the storage does not deliver is a bad item like any other."""
+def _probe_duration(file: storage.StoredFile) -> tuple[float | None, str | None]:
+    """Seconds, and why they are not known. A file that is missing or forbidden is a bad item like any other; a storage
+    that serves nothing ends the job."""
     try:
-        with storage.local_copy(uri) as path:
+        if not storage.is_local(file.uri) and (duration_s := _remote_duration(file)) is not None:
+            return duration_s, None
+        with storage.local_copy(file.uri) as path:
             return probe(path).duration_s, None
     except Rejected as rejected:
         return None, str(rejected.reason)
+    except StorageUnavailable:
+        raise
     except UserError as error:
         return None, str(error)
+
+
+def _remote_duration(file: storage.StoredFile) -> float | None:
+    """Seconds by the header, of which only the parts that ffmpeg asks for are fetched.
+
+    None where a whole copy has to say more: a file that cannot be opened this way, so that the reason is that of any
+    file, and one whose header does not give its length.
+    """
+    if not file.size:
+        return None
+    try:
+        with storage.open_ranges(file.uri, file.size) as ranges, av.open(ranges) as container:
+            if any(stream.type == "video" for stream in media.playable_streams(container)):
+                media.best_stream(container, "video")
+            return media.duration_s(container)
+    except (av.FFmpegError, Rejected):
+        return None
 
 
 def _splits(speaker_ids: list[str], utterance_ids: Iterable[str], options: ClipsOptions) -> list[str]:

@@ -53,6 +53,8 @@ def build_manifest(data_uri: str, layout: str, options: LayoutOptions | None = N
     try:
         files = storage.list_files(prefix, kind.suffixes)
     except UserError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         raise UserError(f"{error}. The layout {layout} expects there: {kind.expects}") from error
     columns = kind.read(files, prefix, options or kind.options())
     if not len(columns["utterance_id"]):

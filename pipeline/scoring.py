@@ -27,6 +27,9 @@ from pipeline.training_set import USABLE, read_utterances, usable
 
 ROWS_PER_BATCH = 16
 
+READING_CPUS = 2.0
+"""CPUs that the scoring workers leave free: Ray Data reads the parts and filters their rows by tasks."""
+
 
 def read_student(uri: str) -> Student:
     """The student at a path or s3:// URI, or `student.safetensors` in that folder. Raises UserError if it is not one."""
@@ -64,7 +67,7 @@ def score_students(students: dict[str, Student], labels_uri: str, address: str |
     utterances = len(scorable(labels_uri))
     with session(address), progress(utterances, "evaluate", "utterances") as bar:
         stage = Stage(name="student", workers=min(worker_cores(address), -(-utterances // ROWS_PER_BATCH)))
-        place([stage])
+        place([stage], task_cpus=READING_CPUS)
         scored = read_utterances(labels_uri, [*LABEL_COLUMNS, "speech_flac"], usable()).map_batches(
             StudentScorer,
             fn_constructor_args=(ray.put(students),),

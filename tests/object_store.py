@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 KEY, SECRET = "emovox-test-key", "emovox-test-secret-do-not-print"
+READER_KEY, OUTSIDER_KEY, WRITER_KEY = "emovox-test-reader", "emovox-test-outsider", "emovox-test-writer"
+RIGHTS = {KEY: ["Admin"], READER_KEY: ["Read", "List"], OUTSIDER_KEY: ["Read:other"], WRITER_KEY: ["Read", "Write"]}
+"""Who may do what; all have the same secret."""
 START_SECONDS = 60
 
 
@@ -21,7 +24,7 @@ def weed() -> str | None:
     return shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 
 
-def _free_ports(n: int) -> list[int]:
+def free_ports(n: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
         for each in sockets:
@@ -29,43 +32,75 @@ def _free_ports(n: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-@contextlib.contextmanager
-def s3_server(folder: Path) -> Iterator[dict[str, str]]:
-    """Starts the server and yields the environment variables that lead to it."""
-    config = folder / "s3.json"
-    identity = {"name": "t", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
-    config.write_text(json.dumps({"identities": [identity]}))
-    master, volume, filer, s3 = _free_ports(4)
-    grpc = _free_ports(4)
-    ports = [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}"]
-    ports += [f"-{name}.port.grpc={port}" for name, port in zip(("master", "volume", "filer", "s3"), grpc, strict=True)]
-    command = [weed(), "server", f"-dir={folder}", "-s3", "-filer", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *ports]
-    command += [f"-s3.config={config}", "-master.telemetry=false", "-volume.max=20", "-master.volumeSizeLimitMB=64"]
-    with open(folder / "weed.log", "w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    endpoint = f"http://127.0.0.1:{s3}"
-    try:
-        _wait_until_up(endpoint, server, folder / "weed.log")
-        yield {
-            "AWS_ENDPOINT_URL": endpoint,
+class S3Server:
+    """A server that can be stopped and started again on the same ports with the same objects."""
+
+    def __init__(self, folder: Path):
+        identities = [
+            {"name": key, "credentials": [{"accessKey": key, "secretKey": SECRET}], "actions": actions}
+            for key, actions in RIGHTS.items()
+        ]
+        config = folder / "s3.json"
+        config.write_text(json.dumps({"identities": identities}))
+        master, volume, filer, s3 = free_ports(4)
+        ports = [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}"]
+        for name, port in zip(("master", "volume", "filer", "s3"), free_ports(4), strict=True):
+            ports.append(f"-{name}.port.grpc={port}")
+        self.command = [weed(), "server", f"-dir={folder}", "-s3", "-filer", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+        self.command += [*ports, f"-s3.config={config}", "-master.telemetry=false", "-volume.max=20"]
+        self.command += ["-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+        self.log = folder / "weed.log"
+        self.endpoint = f"http://127.0.0.1:{s3}"
+        self.process: subprocess.Popen | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables that lead to the server."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_DEFAULT_REGION": "us-east-1",
         }
+
+    def start(self) -> None:
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT)
+        self._wait_until_up()
+
+    def stop(self) -> None:
+        """At once, as a machine that loses power; connections to its port are refused from then on."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _wait_until_up(self) -> None:
+        """Polls until the server answers anything at all (403 without credentials)."""
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until and self.process.poll() is None:
+            try:
+                urllib.request.urlopen(self.endpoint, timeout=2)
+                return
+            except urllib.error.HTTPError:
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise RuntimeError(f"the S3 server did not start: {self.log.read_text()[-1000:]}")
+
+
+@contextlib.contextmanager
+def running_server(folder: Path) -> Iterator[S3Server]:
+    server = S3Server(folder)
+    try:
+        server.start()
+        yield server
     finally:
-        server.kill()
-        server.wait()
+        server.stop()
 
 
-def _wait_until_up(endpoint: str, server: subprocess.Popen, log: Path) -> None:
-    """Polls until the server answers anything at all (403 without credentials)."""
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until and server.poll() is None:
-        try:
-            urllib.request.urlopen(endpoint, timeout=2)
-            return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError(f"the S3 server did not start: {log.read_text()[-1000:]}")
+@contextlib.contextmanager
+def s3_server(folder: Path) -> Iterator[dict[str, str]]:
+    """Starts the server and yields the environment variables that lead to it."""
+    with running_server(folder) as server:
+        yield server.environment

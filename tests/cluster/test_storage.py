@@ -1,8 +1,12 @@
+import pickle
+import subprocess
+
 import pyarrow as pa
 import pytest
+import ray.exceptions
 
-from cluster import storage
-from cluster.failures import UserError
+from cluster import storage, storage_patience
+from cluster.failures import StorageUnavailable, UserError, user_error_in
 
 
 def test_a_file_is_written_whole_and_leaves_nothing_beside_it(tmp_path):
@@ -70,3 +74,78 @@ def test_tables_round_trip_with_their_metadata(tmp_path):
     table = pa.table({"a": [1, 2]}).replace_schema_metadata({"emovox.schema_version": "1"})
     storage.write_table(str(tmp_path / "t.parquet"), table)
     assert storage.read_table(str(tmp_path / "t.parquet")).equals(table, check_metadata=True)
+
+
+def test_a_place_that_cannot_be_written_is_found_before_any_work(tmp_path):
+    storage.require_writable(str(tmp_path / "not" / "made" / "yet"))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="file: cannot write there, a file stands where a folder is meant"):
+        storage.require_writable(str(tmp_path / "file"))
+    with pytest.raises(UserError, match="is a folder; give the name of the file"):
+        storage.require_file_name(str(tmp_path))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], capture_output=True).returncode:
+        pytest.skip("a file system can only be mounted by root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_and_one_that_is_read_only_are_named(small_disk):
+    uri = str(small_disk / "a.bin")
+    storage.write_bytes(uri, b"first")
+    with pytest.raises(StorageUnavailable, match="a.bin: cannot write it, the disk is full; free room"):
+        storage.write_bytes(uri, bytes(2**20))
+    assert storage.read_bytes(uri) == b"first"
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(UserError, match="disk.*Read-only"):
+        storage.require_writable(str(small_disk))
+
+
+def test_a_file_written_again_has_another_version(tmp_path):
+    uri = str(tmp_path / "m.parquet")
+    storage.write_bytes(uri, b"one")
+    first = storage.version(uri)
+    assert storage.version(uri) == first
+    storage.write_bytes(uri, b"three")
+    assert storage.version(uri) != first
+
+
+@pytest.mark.parametrize("call", [storage.read_bytes, storage.exists, storage.require_writable, storage.version])
+def test_credentials_in_a_uri_are_refused_and_not_repeated(call):
+    with pytest.raises(UserError, match="s3://...@bucket/a: credentials in a URI") as caught:
+        call("s3://key:secret@bucket/a")
+    assert "secret" not in str(caught.value).replace("SECRET", "")
+
+
+def test_the_first_look_is_shorter_than_later_patience(monkeypatch):
+    monkeypatch.setattr(storage_patience, "_first_look", False)
+    monkeypatch.setenv(storage_patience.VARIABLE, "100")
+    storage_patience.expect_first_answer()
+    assert storage_patience.patience_s() == storage_patience.FIRST_LOOK_S
+    storage_patience.answered()
+    assert storage_patience.patience_s() == 100
+    monkeypatch.setenv(storage_patience.VARIABLE, "two minutes")
+    with pytest.raises(UserError, match="EMOVOX_STORAGE_PATIENCE_S is 'two minutes'; give seconds"):
+        storage_patience.patience_s()
+
+
+def test_the_file_system_travels_to_workers_with_its_patience():
+    fs, path = storage.resolve("s3://bucket/key")
+    copy = pickle.loads(pickle.dumps(fs))
+    assert (path, copy) == ("bucket/key", fs) and type(copy.handler.fs) is type(fs.handler.fs)
+
+
+def test_a_users_error_is_found_behind_what_ray_makes_of_it():
+    problem = StorageUnavailable("s3://bucket/a: away")
+    wrapped = ray.exceptions.RayTaskError("f", "Traceback", problem).as_instanceof_cause()
+    assert user_error_in(wrapped) is problem and str(user_error_in(wrapped)) == "s3://bucket/a: away"
+    outer = RuntimeError("training failed")
+    outer.__cause__ = wrapped
+    assert user_error_in(outer) is problem
+    assert user_error_in(RuntimeError("a bug")) is None and user_error_in(ValueError("a bug too")) is None
