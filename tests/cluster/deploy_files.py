@@ -125,6 +125,8 @@ def commands(text: str) -> list[list[str]]:
 def problem_of(words: list[str]) -> str | None:
     """What is wrong with a command (job first), or None."""
     job, *rest = words
+    if job == "submit":
+        return _submit_problem(rest)
     if job not in jobs():
         return f"there is no job {job!r}"
     options, given, last = job_options(job), set(), None
@@ -141,3 +143,15 @@ def problem_of(words: list[str]) -> str | None:
             return f"{job} --{last} is {word!r}, not one of {sorted(allowed)}"
     missing = options.required - given
     return f"{job} is not given {sorted(missing)}" if missing else None
+
+
+def _submit_problem(words: list[str]) -> str | None:
+    """The options of submit stand before the job; `--attach`, `--cancel` and `--list` take none."""
+    options, tree = Options(), ast.parse((ROOT / "jobs" / "submit.py").read_text())
+    _add_fields(options, _class(tree, "Submit"), tree, "")
+    while words and words[0].startswith("--"):
+        name = words[0][2:]
+        if name not in options.values and name not in options.flags:
+            return f"submit has no option {words[0]}"
+        words = words[1 if name in options.flags else 2 :]
+    return problem_of(words) if words else None

@@ -12,6 +12,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 from jsonschema import Draft7Validator, Draft202012Validator
@@ -32,8 +33,9 @@ from tests.cluster.deploy_files import (
 
 KUBERAY = ["raycluster.yaml", "rayjob-label.yaml", "rayjob-distill.yaml"]
 DEPLOYED = sorted(path for path in [*DEPLOY.iterdir(), GUIDE, ROOT / ".dockerignore"] if path.is_file())
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-IMAGE = f"REGISTRY/emovox:{VERSION}"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+IMAGE = f"REGISTRY/emovox:{PROJECT['version']}"
+OLDEST_KUBERNETES = "1.30"
 PINS = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), flags=re.M))
 
 
@@ -49,6 +51,31 @@ def errors(schema: dict, instance: dict, validator: type = Draft202012Validator)
 @pytest.mark.parametrize("name", KUBERAY)
 def test_kuberay_manifest_follows_the_custom_resource(name):
     assert errors(schema_of(manifest(name)["kind"]), manifest(name)) == []
+
+
+@pytest.mark.parametrize("name", KUBERAY)
+def test_pods_follow_the_schema_that_kubernetes_publishes(name):
+    for group in groups(name):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": group["template"]["spec"]}
+        kubernetes_validate.validate(pod, OLDEST_KUBERNETES, strict=True)
+        kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+        misspelt = copy.deepcopy(pod)
+        misspelt["spec"]["containers"][0]["resource"] = {}
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(misspelt, OLDEST_KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("name", KUBERAY)
+def test_clusters_ask_for_a_token(name):
+    """Whoever reaches an open Ray head can run any command on the cluster."""
+    assert cluster_spec(name)["authOptions"] == {"mode": "token"}
+
+
+def test_the_aws_cluster_asks_for_a_token_that_is_not_in_the_file():
+    file = manifest("aws.yaml")
+    for command in [*file["head_start_ray_commands"], *file["worker_start_ray_commands"]]:
+        assert "ray start" not in command or "RAY_AUTH_MODE=token" in command
+    assert file["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
 
 
 def with_change(path: list, value) -> dict:
@@ -129,7 +156,7 @@ def test_aws_nodes_have_a_head_on_demand_workers_on_spot_and_roles_in_place_of_k
 def test_aws_setup_installs_this_project_by_its_pins():
     setup = " ".join(manifest("aws.yaml")["setup_commands"])
     assert "--constraint constraints.txt --override overrides.txt" in setup
-    assert manifest("aws.yaml")["file_mounts"] == {"/home/ubuntu/emovox": "."}
+    assert manifest("aws.yaml")["file_mounts"]["/home/ubuntu/emovox"] == "."
 
 
 @pytest.mark.parametrize("name", KUBERAY)
@@ -196,7 +223,9 @@ def test_entrypoint_is_a_job_with_its_options(name):
 
 def test_commands_of_the_guide_are_jobs_with_their_options():
     found = commands(GUIDE.read_text())
-    assert {words[0] for words in found} >= {"index", "label", "distill", "evaluate"}
+    assert {"index", "label", "distill", "evaluate"} <= {
+        word for words in found if words[0] == "submit" for word in words
+    }
     assert [problem for words in found if (problem := problem_of(words))] == []
     for name in ("rayjob-label.yaml", "rayjob-distill.yaml"):
         assert manifest(name)["spec"]["entrypoint"].split()[1:] in found, f"the guide shows the entrypoint of {name}"
@@ -210,6 +239,9 @@ def test_commands_of_the_guide_are_jobs_with_their_options():
         ("label --out o", "not given"),
         ("distill --labels l --out o --recipe vggm", "not one of"),
         ("index stray --data d --out o", "takes no"),
+        ("submit --detached index --data d --out o", "submit has no option"),
+        ("submit --submission-id index-1 index --data d", "not given"),
+        ("submit relabel", "no job"),
     ],
 )
 def test_a_command_that_would_not_run_is_noticed(line, problem):
@@ -248,27 +280,3 @@ def test_the_job_fits_the_nodes_that_it_starts_with(name):
     require_room(stages_of(words, sum(node["CPU"] for node in nodes)), nodes)
     with pytest.raises(ValueError):  # without its GPU nodes it would not
         require_room(stages_of(words, sum(node["CPU"] for node in nodes)), [node | {"GPU": 0} for node in nodes])
-
-
-def dockerfile() -> str:
-    return (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
-
-
-def test_dockerfile_copies_what_is_there_and_what_dockerignore_lets_through():
-    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    copied = {word for line in re.findall(r"^COPY (.*)", dockerfile(), flags=re.M) for word in line.split()[:-1]}
-    assert copied == let_through
-    assert [name for name in copied if not (ROOT / name).exists()] == []
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
-    assert {package.rstrip("*") for package in packages} <= copied
-
-
-def test_dockerfile_installs_by_the_pins_and_runs_without_root():
-    text = dockerfile()
-    assert re.findall(r"^FROM (\S+)", text, flags=re.M) == ["python:3.11-slim"]
-    (dependencies,) = re.findall(r"uv pip install .*--requirements pyproject.toml.*", text)
-    assert "--constraint constraints.txt" in dependencies and "--override overrides.txt" in dependencies
-    assert "'ray[default]'" in dependencies, "the job server, which KubeRay submits to"
-    assert re.findall(r"^USER (\S+)", text, flags=re.M) == ["emovox"] and "--uid 1000 emovox" in text
-    assert re.search(r"emovox fetch --no-samples \|\|", text)
-    assert problem_of(["fetch", "--no-samples"]) is None

@@ -1,0 +1,123 @@
+"""Following a submitted job: its log line by line, through lost connections, until it is over."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+from ray.job_submission import JobDetails
+
+from cluster.dashboard import Dashboard
+from cluster.failures import UserError
+from cluster.submission import details
+
+HEARTBEAT_S = 60.0
+"""A connection that is silently dead (a laptop that slept, a forwarded port that went) is noticed after one and a half
+times this. With 20 s, a head busy with its own work was taken for lost."""
+
+RECONNECT_EVERY_S = 3.0
+GIVE_UP_AFTER_S = 600.0
+
+log = logging.getLogger("emovox")
+
+
+class JobLog:
+    """Text of a job's log as it comes in, handed on by whole lines; the last JSON object is kept back as `result`.
+
+    hidden_lines: the first so many lines are read for the result but not handed on.
+    """
+
+    def __init__(self, show: Callable[[str], None], hidden_lines: int = 0):
+        self.show = show
+        self.hidden_lines = hidden_lines
+        self.result: str | None = None
+        self.received = 0
+        """Characters taken in."""
+        self._rest = ""
+
+    def add(self, text: str) -> None:
+        self.received += len(text)
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._line(line)
+
+    def close(self) -> None:
+        """The job is over: a last line without its end counts too."""
+        if self._rest:
+            self._line(self._rest)
+            self._rest = ""
+
+    def _line(self, line: str) -> None:
+        if _is_json_object(line):
+            line, self.result = self.result, line
+            if line is None:
+                return
+        if self.hidden_lines > 0:
+            self.hidden_lines -= 1
+        else:
+            self.show(line)
+
+
+def follow(dashboard: Dashboard, submission_id: str, text: JobLog) -> JobDetails:
+    """Hands the log to `text` until the job is over; reconnects when the connection is lost. Returns how it ended.
+
+    Raises UserError if the dashboard cannot be reached for ten minutes or no longer knows the job.
+    """
+    return asyncio.run(_follow(dashboard, submission_id, text))
+
+
+async def _follow(dashboard: Dashboard, submission_id: str, text: JobLog) -> JobDetails:
+    lost_at = None
+    while True:
+        try:
+            skip = text.received  # the server starts from the first character each time
+            async for piece in _tail(dashboard, submission_id):
+                lost_at = _back(lost_at)
+                text.add(piece[skip:])
+                skip = max(0, skip - len(piece))
+            job = await asyncio.to_thread(details, dashboard, submission_id)
+            lost_at = _back(lost_at)
+            if job.status.is_terminal():
+                text.close()
+                return job
+        except (aiohttp.ClientError, OSError, UserError) as error:
+            if isinstance(error, UserError) and "knows no job" in str(error):
+                raise
+            if lost_at is None:
+                log.warning("lost the connection to %s; the job goes on, connecting again", dashboard.address)
+            lost_at = lost_at or time.monotonic()
+            if time.monotonic() - lost_at > GIVE_UP_AFTER_S:
+                raise UserError(
+                    f"{dashboard.address} has not answered for {GIVE_UP_AFTER_S:g} s; once it does, go on with "
+                    f"`emovox submit --attach {submission_id}`"
+                ) from error
+        await asyncio.sleep(RECONNECT_EVERY_S)
+
+
+def _back(lost_at: float | None) -> None:
+    if lost_at is not None:
+        log.warning("connected again")
+
+
+async def _tail(dashboard: Dashboard, submission_id: str) -> AsyncIterator[str]:
+    """Pieces of the log until the server closes. Ray's own client does the same without a heartbeat."""
+    async with aiohttp.ClientSession(headers=dashboard.headers) as session:
+        url = f"{dashboard.address}/api/jobs/{submission_id}/logs/tail"
+        async with session.ws_connect(url, heartbeat=HEARTBEAT_S, max_msg_size=0) as socket:
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.ERROR:
+                    raise aiohttp.ClientConnectionError(str(socket.exception()))
+                yield message.data
+            if socket.close_code != aiohttp.WSCloseCode.OK:
+                raise aiohttp.ClientConnectionError(f"closed with code {socket.close_code}")
+
+
+def _is_json_object(line: str) -> bool:
+    if not line.startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

@@ -1,0 +1,145 @@
+"""This checkout as a job on a cluster, through the head's dashboard: submit, cancel, list. Following one: `job_log.py`.
+
+The person's own files stay here: only the working tree goes, without what git ignores, environments and key files.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import secrets
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import requests
+from ray.job_submission import JobDetails, JobStatus
+
+from cluster.dashboard import Dashboard, cause, get, readable
+from cluster.failures import UserError
+
+PROJECT_ROOT = Path(__file__).parents[1]
+EXCLUDES = [".git", ".venv", "runs", "*.egg-info", "__pycache__", ".env", ".env.*", "*.pem", "*.key", ".aws"]
+"""Left out of the package, beside what `.gitignore` names."""
+
+STOP_TIMEOUT_S = 60.0
+"""Ray sends SIGTERM first and SIGKILL 3 s later (RAY_JOB_STOP_WAIT_TIME_S on the head)."""
+
+log = logging.getLogger("emovox")
+
+
+def submit(
+    dashboard: Dashboard,
+    job_words: Sequence[str],
+    submission_id: str | None = None,
+    env_names: Sequence[str] = (),
+    python: str | None = None,
+) -> str:
+    """Packs the working tree and starts `python -m jobs JOB ...` on the head. Returns the submission id.
+
+    env_names: variables of this environment that the job gets; they show in the dashboard's API.
+    Raises UserError for an id that was used, a name that is not set, and what the cluster refuses.
+    """
+    submission_id = submission_id or f"{job_words[0]}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", submission_id):
+        raise UserError(f"--submission-id {submission_id}: use letters, digits, - _ and . only")
+    missing = [name for name in env_names if name not in os.environ]
+    if missing:
+        raise UserError(f"--env {' '.join(missing)}: not set here; export it, or leave it out")
+    if env_names:
+        log.warning("everybody who reaches the dashboard can read the values of %s", ", ".join(env_names))
+    known = _details(dashboard, submission_id)
+    if known is not None:
+        raise UserError(
+            f"--submission-id {submission_id} was used on this cluster already ({known.status.value}); follow that job "
+            f"by `emovox submit --attach {submission_id}`, or choose another id for a new one"
+        )
+    runtime_env = _working_tree() | {"env_vars": {name: os.environ[name] for name in env_names}}
+    entrypoint = shlex.join([python or _python_of(dashboard), "-m", "jobs", *job_words])
+    try:
+        with readable(dashboard.address):
+            return dashboard.submit_job(
+                entrypoint=entrypoint,
+                submission_id=submission_id,
+                runtime_env=runtime_env,
+                metadata={"job_name": f"emovox {job_words[0]}", "commit": checked_out_commit()},
+            )
+    except ValueError as error:  # a package that is too large, an environment that cannot be packed
+        raise error if isinstance(error, UserError) else UserError(f"{PROJECT_ROOT}: {cause(error)}") from error
+
+
+def details(dashboard: Dashboard, submission_id: str) -> JobDetails:
+    """What the cluster knows of a job. Raises UserError if there is none of that id."""
+    found = _details(dashboard, submission_id)
+    if found is None:
+        raise UserError(f"{dashboard.address} knows no job {submission_id!r}; `emovox submit --list` shows its jobs")
+    return found
+
+
+def cancel(dashboard: Dashboard, submission_id: str) -> JobDetails:
+    """Stops a job and waits until it is over; one that has ended already stays as it is."""
+    if not details(dashboard, submission_id).status.is_terminal():
+        with readable(dashboard.address):
+            dashboard.stop_job(submission_id)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while not (found := details(dashboard, submission_id)).status.is_terminal():
+        if time.monotonic() > deadline:
+            raise UserError(f"{submission_id} is still {found.status.value} after {STOP_TIMEOUT_S:g} s; try once more")
+        time.sleep(0.5)
+    return found
+
+
+def jobs_of(dashboard: Dashboard) -> list[JobDetails]:
+    """Submitted jobs of the cluster, the newest first."""
+    with readable(dashboard.address):
+        found = [job for job in dashboard.list_jobs() if job.submission_id]
+    return sorted(found, key=lambda job: job.start_time or 0, reverse=True)
+
+
+def exit_code(job: JobDetails) -> int:
+    """The code a job ended with; 128 + signal where one ended it, 1 where the cluster lost it before it could say."""
+    if job.status is JobStatus.SUCCEEDED:
+        return 0
+    if job.status is JobStatus.STOPPED:
+        return 143
+    code = job.driver_exit_code
+    return 1 if code is None else 128 - code if code < 0 else code
+
+
+def checked_out_commit() -> str:
+    """Commit of this checkout, with `+changes` where files differ from it; `unknown` without git."""
+    try:
+        described = ["git", "-C", str(PROJECT_ROOT), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
+        return subprocess.run(described, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _working_tree() -> dict:
+    if (PROJECT_ROOT / "pyproject.toml").exists():
+        return {"working_dir": str(PROJECT_ROOT), "excludes": EXCLUDES}
+    log.warning("there is no checkout here to pack: the job runs the emovox that is installed on the cluster")
+    return {}
+
+
+def _details(dashboard: Dashboard, submission_id: str) -> JobDetails | None:
+    try:
+        with readable(dashboard.address):
+            return dashboard.get_job_info(submission_id)
+    except UserError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+
+
+def _python_of(dashboard: Dashboard) -> str:
+    """The Python that the head runs its workers with, from its raylet's command line; `python` where it does not say."""
+    with contextlib.suppress(requests.exceptions.RequestException, ValueError, KeyError, TypeError):
+        summary = get(dashboard.address, "/nodes?view=summary", dashboard.headers).json()["data"]["summary"]
+        (head,) = [node for node in summary if node["raylet"].get("isHeadNode")]
+        option = "--python_worker_command="
+        (command,) = [word for word in head["cmdline"] if word.startswith(option)]
+        return shlex.split(command.removeprefix(option))[0]
+    return "python"

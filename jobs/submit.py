@@ -1,0 +1,200 @@
+"""A job on a cluster: `emovox submit JOB ... --address http://HEAD:8265`."""
+
+import dataclasses
+import importlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from cluster.dashboard import Dashboard, dashboard_address
+from cluster.failures import UserError
+from cluster.job_log import JobLog, follow
+from cluster.submission import cancel, details, exit_code, jobs_of, submit
+
+log = logging.getLogger("emovox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submit:
+    """Runs a job on a cluster: packs this checkout, starts `python -m jobs JOB ...` on the head, shows its log, and ends
+    with its last line and its exit code.
+
+        emovox submit [options below] JOB [options of the job] --address http://HEAD:8265
+
+    Options of submit stand before JOB; all behind JOB goes to the job as it is, but for an `--address http...`, which is
+    always the dashboard's (the job itself finds its cluster). Ctrl-C lets go of the job, which goes on.
+
+    Paths must be such as the cluster sees: s3:// or a folder that all its nodes mount. Credentials of storage belong on
+    the nodes (role, profile, Kubernetes Secret).
+
+    A cluster that asks for a token gets it from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token.
+
+    Exit codes: the job's own (0 done, 1 to be mended by you, 2 wrong usage), 143 cancelled, 130 Ctrl-C.
+    """
+
+    address: str | None = None
+    """The head's dashboard, http://HEAD:8265; left out: RAY_API_SERVER_ADDRESS, or RAY_ADDRESS if it is http."""
+    submission_id: str | None = None
+    """Name of the submission; left out: the job's name and the time. The cluster takes each once, which keeps a job from
+    being started twice."""
+    detach: bool = False
+    """Return as soon as the job is submitted."""
+    env: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME of a variable of this environment to hand to the job; may be repeated. Its value can be read by everybody who
+    reaches the dashboard."""
+    python: str | None = None
+    """Python on the head; left out: the one that runs Ray there."""
+    attach: str | None = None
+    """Follow the job of this submission id, from the start of its log."""
+    tail: int | None = None
+    """With --attach: leave out all of the log so far but this many lines."""
+    cancel: str | None = None
+    """Stop the job of this submission id."""
+    list: bool = False
+    """Show the cluster's submitted jobs, the newest first."""
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words of the command line -> (those of submit, JOB and its own). `--address http...` is submit's everywhere."""
+    takes_value = {
+        f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Submit) if field.type is not bool
+    }
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if words[at].replace("_", "-") in takes_value else 1
+    own, job = list(words[:at]), list(words[at:])
+    for start, word in enumerate(job):
+        address = word.partition("=")[2] if word.startswith("--address=") else "".join(job[start + 1 : start + 2])
+        if word.partition("=")[0] == "--address" and address.startswith(("http://", "https://")):
+            own += ["--address", address]
+            del job[start : start + (1 if "=" in word else 2)]
+            break
+    return own, job
+
+
+def usage_problem(options: Submit, job: Sequence[str], known_jobs: Sequence[str]) -> str | None:
+    """What is wrong with the command line, in one line."""
+    acts = [name for name in ("attach", "cancel", "list") if getattr(options, name)]
+    if len(acts) + bool(job) != 1:
+        found = " and ".join([f"--{name}" for name in acts] + list(job[:1])) or "nothing"
+        return f"give either a JOB, --attach ID, --cancel ID or --list; {found} was given"
+    if options.tail is not None and (not options.attach or options.tail < 0):
+        return "--tail takes a number of lines and goes with --attach ID"
+    if job and job[0].replace("_", "-") not in known_jobs:
+        return f"there is no job {job[0]!r}; the jobs are {', '.join(known_jobs)}"
+    late = sorted({"--detach", "--submission-id", "--env"} & {word.partition("=")[0] for word in job})
+    return f"{late[0]} is an option of submit; put it before {job[0]}" if late else None
+
+
+def check_paths(job: Sequence[str]) -> None:
+    """Warns of paths that only this machine has. Raises UserError for a relative --out, whose files would go with the job."""
+    for option, value in _option_values(job):
+        if "://" in value or value.startswith("-"):
+            continue
+        if option == "--out" and not os.path.isabs(value):
+            raise UserError(
+                f"--out {value} is a relative path, and the job's working folder on the cluster goes away with it; give "
+                "s3://... or the absolute path of a folder that all nodes mount"
+            )
+        if os.path.isabs(value) or os.path.exists(value):
+            log.warning(
+                "%s %s is a path of this machine; the job finds it only if the nodes have it too", option, value
+            )
+
+
+def _option_values(job: Sequence[str]) -> list[tuple[str, str]]:
+    values, option = [], job[0]
+    for word in job[1:]:
+        if word.startswith("--"):
+            option, equals, value = word.partition("=")
+            values += [(option, value)] if equals else []
+        else:
+            values.append((option, word))
+    return values
+
+
+def _follow(dashboard: Dashboard, submission_id: str, tail: int | None = None) -> int:
+    again = f"--address {dashboard.address}"
+    hidden = 0
+    if tail is not None:
+        hidden = max(0, dashboard.get_job_logs(submission_id).count("\n") - tail)
+    text = JobLog(lambda line: print(line, file=sys.stderr, flush=True), hidden)
+    try:
+        job = follow(dashboard, submission_id, text)
+    except KeyboardInterrupt:
+        print(
+            f"emovox submit: let go of {submission_id}, which goes on; "
+            f"follow it: emovox submit --attach {submission_id} {again}; "
+            f"stop it: emovox submit --cancel {submission_id} {again}",
+            file=sys.stderr,
+        )
+        return 130
+    code = exit_code(job)
+    if code == 0 and text.result:
+        print(text.result, flush=True)
+    elif code != 0:
+        reason = "" if job.driver_exit_code is not None else f": {(job.message or '').strip()}"
+        print(f"emovox submit: {submission_id} {job.status.value}, exit code {code}{reason}", file=sys.stderr)
+    return code
+
+
+def _show_list(dashboard: Dashboard) -> int:
+    rows = []
+    for job in jobs_of(dashboard):
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
+        rows.append({"submission_id": job.submission_id, "status": job.status.value, "started": started})
+        print(f"{started}  {job.status.value:<9}  {job.submission_id}  {job.entrypoint}", file=sys.stderr)
+    print(json.dumps({"jobs": rows}))
+    return 0
+
+
+def _run(options: Submit, job: list[str]) -> int:
+    if job:
+        check_paths(job)
+    dashboard = Dashboard(dashboard_address(options.address))
+    if options.list:
+        return _show_list(dashboard)
+    if options.cancel:
+        ended = cancel(dashboard, options.cancel)
+        print(json.dumps({"submission_id": options.cancel, "status": ended.status.value}))
+        return 0
+    if options.attach:
+        details(dashboard, options.attach)
+        return _follow(dashboard, options.attach, options.tail)
+    submission_id = submit(dashboard, job, options.submission_id, options.env, options.python)
+    log.info("submitted as %s to %s", submission_id, dashboard.address)
+    if options.detach:
+        print(json.dumps({"submission_id": submission_id, "address": dashboard.address}))
+        return 0
+    return _follow(dashboard, submission_id)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    from jobs.__main__ import JOBS  # which imports this module by name
+
+    own, job = split(sys.argv[1:] if argv is None else argv)
+    options = tyro.cli(Submit, prog="emovox submit", description=Submit.__doc__, args=own)
+    problem = usage_problem(options, job, [name for name in JOBS if name != "submit"])
+    if problem:
+        print(f"emovox submit: {problem}\n`emovox submit --help` explains", file=sys.stderr)
+        return 2
+    if {"-h", "--help"} & set(job):
+        return importlib.import_module(f"jobs.{job[0].replace('-', '_')}").main(job[1:])
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("emovox").setLevel(logging.INFO)
+    try:
+        return _run(options, job)
+    except UserError as error:
+        print(f"emovox submit: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

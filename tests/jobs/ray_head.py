@@ -1,0 +1,111 @@
+"""A real head node of our own with dashboard, job server and token, and a wire to it that can be cut."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import requests
+
+TOKEN = "a-token-of-this-test-0123456789abcdef"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def ray_head(**resources: int) -> Iterator[str]:
+    """`ray start --head` with token authentication, and only this one ended afterwards. Yields the dashboard's address."""
+    for attempt in range(3):
+        with _started(resources) as address:
+            if address or attempt == 2:
+                assert address, "no head came up"
+                yield address
+                return
+
+
+@contextlib.contextmanager
+def _started(resources: dict[str, int]) -> Iterator[str | None]:
+    """One attempt; None if the head gives up: Ray allows a node 30 s, which a machine busy with other work may exceed."""
+    folder = tempfile.mkdtemp(prefix="head", dir="/tmp")  # short: the names of sockets may have 107 characters
+    ports = {name: free_port() for name in ("port", "dashboard-port", "ray-client-server-port")}
+    ports |= {name: free_port() for name in ("dashboard-agent-listen-port", "dashboard-agent-grpc-port")}
+    command = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())"]
+    command += ["start", "--head", "--block", f"--temp-dir={folder}", "--disable-usage-stats"]
+    command += [f"--{name}={port}" for name, port in (ports | {"object-store-memory": 200_000_000}).items()]
+    command += [f"--{name.replace('_', '-')}={amount}" for name, amount in resources.items()]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    head = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{ports['dashboard-port']}"
+        while head.poll() is None and not _answers(address):
+            time.sleep(0.5)
+        yield address if head.poll() is None else None
+    finally:
+        head.terminate()  # with --block it takes its own processes with it
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            head.wait(timeout=30)
+        _end_all_that_names(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_all_that_names(folder: str) -> None:
+    """Ends what a head left behind that had to go the hard way: its processes have its own folder in their arguments."""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"{folder}/".encode() in process.read_bytes():
+                os.kill(int(process.parent.name), signal.SIGKILL)
+
+
+def _answers(address: str) -> bool:
+    """True when the dashboard answers and its agent can take jobs."""
+    with contextlib.suppress(requests.RequestException, LookupError):
+        answer = requests.get(f"{address}/nodes?view=summary", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=5)
+        return any(node.get("agent") for node in answer.json()["data"]["summary"])
+    return False
+
+
+class Wire:
+    """A TCP port that leads to another one, and can be cut with all that goes through it."""
+
+    def __init__(self, port: int):
+        self.target = port
+        self.ends: list[socket.socket] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        for end in self.ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self.ends.clear()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.target))
+                self.ends += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
