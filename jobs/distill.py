@@ -76,6 +76,7 @@ def distill(options: Distill, record: RunRecord) -> dict:
         gpu=options.gpu,
         front_end_uri=options.front_end and storage.absolute(options.front_end),
     )
+    storage.require_writable(run.student_uri)
     record.inputs |= run.identity()
     with record.stage("distill"):
         result = distill_student(run, options.address)

@@ -21,6 +21,7 @@ import torch
 from cluster import storage
 from cluster.failures import UserError
 from cluster.identity import claim, read_identity
+from cluster.lease import lease
 from cluster.progress import progress
 from cluster.session import session
 from modeling.priors import soft_prior
@@ -31,8 +32,10 @@ from modeling.student_training import StudentTrainer
 from pipeline.devices import local_device
 from pipeline.held_out import NOT_SCORED, HeldOut
 from pipeline.training_curves import Pace, write_curves
-from pipeline.training_home import STATE_FILE, OutputFolder, Workers, train_on_workers
-from pipeline.training_set import LabelIndex, Places, Share, WindowDraw, window_batches
+from pipeline.training_home import STATE_FILE, OutputFolder
+from pipeline.training_set import LabelIndex, Places, Share, window_batches
+from pipeline.training_workers import Workers, train_on_workers
+from pipeline.window_drawing import WindowDraw
 
 STUDENT_FILE = "student.safetensors"
 BEST_FILE = "student_best.safetensors"
@@ -75,6 +78,8 @@ class TrainingData:
 def distill(run: DistillRun, address: str | None) -> dict:
     """Trains until the recipe's last epoch, going on from the last saved state.
 
+    Raises UserError if another run trains into the same folder.
+
     Returns checkpoint, best_checkpoint, best_epoch, steps, loss, utterances, speakers, val_utterances, val_mean_auc
     (epoch -> AUC or None), prior, prior_strength, curve.
     """
@@ -88,12 +93,8 @@ def distill(run: DistillRun, address: str | None) -> dict:
     claim(run.student_uri, identity)
     prior_E = soft_prior(rows["logits"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1))
     data = TrainingData(index.places(rows), HeldOut(index, prior_E))
-    home = OutputFolder(run.student_uri)
-    state = home.load()
-    if state is None or state["trainer"]["epoch"] < run.recipe.epochs:
-        _train_somewhere(run, data, home, address)
-        state = home.load()
-    curve = state["curve"]
+    with lease(run.student_uri):
+        curve = _curve_of_whole_training(run, data, address)
     return {
         "checkpoint": storage.join(run.student_uri, STUDENT_FILE),
         "best_checkpoint": storage.join(run.student_uri, BEST_FILE),
@@ -108,6 +109,17 @@ def distill(run: DistillRun, address: str | None) -> dict:
         "prior_strength": curve[-1]["prior_strength"],
         "curve": curve,
     }
+
+
+def _curve_of_whole_training(run: DistillRun, data: TrainingData, address: str | None) -> list[dict]:
+    """Trains what is left to train."""
+    home = OutputFolder(run.student_uri)
+    state = home.load()
+    if state is None or state["trainer"]["epoch"] < run.recipe.epochs:
+        _train_somewhere(run, data, home, address)
+        return home.load()["curve"]
+    write_curves(run.student_uri, state["curve"])  # a run stopped between its last state and these has no other chance
+    return state["curve"]
 
 
 def best_epoch(curve: list[dict]) -> int:

@@ -20,7 +20,8 @@ from modeling.teacher_recipes import TeacherRecipe
 from modeling.teacher_training import TEACHER_FILES, TeacherTrainer, new_network
 from pipeline.devices import local_device
 from pipeline.teacher_answers import mean_probabilities
-from pipeline.training_home import STATE_FILE, OutputFolder, RayWorker, Workers, train_on_workers
+from pipeline.training_home import STATE_FILE, OutputFolder, RayWorker
+from pipeline.training_workers import Workers, train_on_workers
 from pipeline.weights import Weights
 
 

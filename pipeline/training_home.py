@@ -1,49 +1,27 @@
-"""Where a training loop runs and keeps its state: in this process, or on the DDP workers of Ray Train.
+"""Where a training loop keeps its state: in the output folder, written whole after each epoch, by whatever runs there.
 
-The state lies in the output folder, written whole after each epoch, by whatever runs there. So a lost worker, a lost
-node or a stopped command costs the steps since the last epoch, and the next run may have any number of workers.
+So a lost worker, a lost node or a stopped command costs the steps since the last epoch, and the next run may have any
+number of workers.
 """
 
-import contextlib
 import io
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from logging.handlers import QueueHandler, QueueListener
+from logging.handlers import QueueHandler
 
-import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.util.queue import Queue
 from torch import nn
 
 from cluster import identity, storage
-from cluster.budget import Stage
 from cluster.failures import UserError
-from cluster.session import place
 from pipeline.devices import local_device
 
 STATE_FILE = "training_state.pt"
 """What training goes on from; it lies beside the trained network's own file."""
 
-WORKER_RESTARTS = 3
-"""How often lost workers are replaced before the job gives up; the same command then still goes on."""
-
 log = logging.getLogger("emovox")
-
-
-@dataclass(frozen=True)
-class Workers:
-    """DDP workers of Ray Train, each with a CPU and, where asked for, a GPU.
-
-    least: train with as few as these while the cluster has no room for all, and take more when it has; None: never fewer.
-    """
-
-    number: int
-    gpu: bool
-    least: int | None = None
 
 
 class OutputFolder:
@@ -104,63 +82,3 @@ class RayWorker(OutputFolder):
         shown = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
         log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in shown.items()))
         ray.train.report(metrics)
-
-
-def train_on_workers(name: str, loop: Callable[[RayWorker], None], output_uri: str, workers: Workers) -> None:
-    """Runs the loop on every worker. Lines that rank 0 logs appear here.
-
-    Raises UserError if the loop stops by FloatingPointError (on all workers alike) or UserError.
-    """
-    least = workers.number if workers.least is None else workers.least
-    place([Stage(name=name, workers=least, cpus=1.0, gpus=float(workers.gpu))])
-    filesystem, path = storage.resolve(storage.join(output_uri, "ray_train"))
-
-    def train(messages: Queue) -> str | None:
-        try:
-            loop(RayWorker(output_uri, messages))
-        except FloatingPointError as error:  # would come again: no restart
-            return str(error)
-        return None
-
-    with _messages() as messages:
-        trainer = ray.train.torch.TorchTrainer(
-            lambda: train(messages),
-            scaling_config=ScalingConfig(
-                num_workers=workers.number if least == workers.number else (least, workers.number),
-                use_gpu=workers.gpu,
-            ),
-            run_config=RunConfig(
-                name=name.replace(" ", "_"),
-                storage_path=path,
-                storage_filesystem=filesystem,
-                failure_config=FailureConfig(max_failures=WORKER_RESTARTS),
-            ),
-        )
-        try:
-            result = trainer.fit()
-        except WorkerGroupError as error:
-            for failure in error.worker_failures.values():
-                if isinstance(failure, UserError):
-                    raise failure from error
-            raise
-    if result.return_value is not None:
-        raise UserError(result.return_value)
-
-
-class _Forward(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        log.handle(record)
-
-
-@contextlib.contextmanager
-def _messages() -> Iterator[Queue]:
-    """A queue whose log records, put there by any process of the cluster, go through this process's log."""
-    queue = Queue(actor_options={"num_cpus": 0})
-    listener = QueueListener(queue, _Forward())
-    listener.start()
-    try:
-        yield queue
-    finally:
-        with contextlib.suppress(ray.exceptions.RayError):  # the cluster may be gone
-            listener.stop()
-            queue.shutdown()

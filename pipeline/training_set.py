@@ -12,7 +12,6 @@ follow the number of CPUs. A resumed or resized run would see another order.
 """
 
 import itertools
-import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -28,11 +27,8 @@ from ray.data.expressions import Expr, col
 
 from cluster import storage
 from cluster.failures import UserError
-from modeling.soft_targets import draw_window, pool_logits, window_of, window_span
 from pipeline.distillation_set import part_uris, read_part, read_parts
-from pipeline.speech import decode_flac
-
-WINDOW_COLUMNS = ["utterance_id", "speech_flac", "frame_indices", "frame_logits"]
+from pipeline.window_drawing import KEPT_BYTES, WINDOW_COLUMNS, DrawWindows, Utterances, WindowDraw
 
 FILTER_COLUMNS = ["split", "reject_reason", "speech_samples"]
 
@@ -130,43 +126,6 @@ class LabelIndex:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowDraw:
-    """How windows are drawn: `windows` from each utterance of a batch; `pooling` of frame logits and `padding` of short
-    speech as `modeling.soft_targets` has them."""
-
-    windows: int
-    pooling: str
-    seed: int
-    padding: str = "zeros"
-
-
-class DrawWindows:
-    """Rows -> {"speech": int16 (B, 64384), "target": float32 (B, 8)}, `windows` entries for each row.
-
-    A draw depends on the seed, the pass and the utterance only.
-    """
-
-    def __init__(self, draw: WindowDraw, pass_index: int):
-        self.draw = draw
-        self.pass_index = pass_index
-
-    def __call__(self, rows: pa.Table) -> dict[str, torch.Tensor]:
-        drawn = [pair for row in rows.to_pylist() for pair in self._of_utterance(row)]
-        speech_BT, target_BE = (np.stack(values) for values in zip(*drawn, strict=True))
-        return {"speech": torch.from_numpy(speech_BT), "target": torch.from_numpy(target_BE.astype(np.float32))}
-
-    def _of_utterance(self, row: dict) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rng = np.random.default_rng((self.draw.seed, self.pass_index, zlib.crc32(row["utterance_id"].encode())))
-        speech_T = decode_flac(row["speech_flac"])
-        frame_indices_N = np.array(row["frame_indices"])
-        frame_logits_NE = np.array(row["frame_logits"], np.float32)
-        for _ in range(self.draw.windows):
-            start = draw_window(rng, len(speech_T), frame_indices_N)
-            target_E = pool_logits(frame_logits_NE, frame_indices_N, *window_span(start), how=self.draw.pooling)
-            yield window_of(speech_T, start, self.draw.padding), target_E
-
-
-@dataclass(frozen=True, kw_only=True)
 class Share:
     """One worker's part of every batch of `batch` utterances: as equal as whole utterances allow."""
 
@@ -205,12 +164,13 @@ def pass_blocks(part_N: np.ndarray, seed: int, pass_index: int) -> list[np.ndarr
 
 
 def window_batches(
-    places: Places, draw: WindowDraw, share: Share, first_batch: int = 0
+    places: Places, draw: WindowDraw, share: Share, first_batch: int = 0, kept_bytes: int = KEPT_BYTES
 ) -> Iterator[dict[str, torch.Tensor]]:
     """An endless stream of this worker's share of the batches, pass after pass, each in a new order.
 
     Every worker's stream has as many batches in a pass, all full: utterances that do not fill the last one wait for
     another pass. first_batch: where a resumed training goes on in the stream, whatever its number of workers was.
+    kept_bytes: of decoded speech that stays in memory.
     """
     per_pass = len(places) // share.batch
 
@@ -219,8 +179,9 @@ def window_batches(
 
     def draw_batch(numbered: tuple[int, pa.Table]) -> dict[str, torch.Tensor]:
         number, rows = numbered
-        return DrawWindows(draw, number // per_pass)(rows)
+        return DrawWindows(draw, number // per_pass, utterances)(rows)
 
+    utterances = Utterances(kept_bytes)
     whole = places.read(np.arange(len(places))) if len(places) <= BLOCK_UTTERANCES else None
     with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(DECODE_THREADS) as decoding:
         blocks = _ahead(reading, read, _own_blocks(places.part_N, draw.seed, share, first_batch), 1)

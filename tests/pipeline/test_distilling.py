@@ -159,7 +159,7 @@ def test_the_first_of_equal_epochs_is_the_best():
 @pytest.mark.slow
 def test_two_workers_streamed_and_killed_go_on_with_two_or_none(ray_session, tmp_path, monkeypatch, caplog):
     """Over more utterances than one block holds; the run is stopped as its whole Ray session would be lost."""
-    from pipeline import training_home
+    from pipeline import training_workers
 
     row = labelled_row("s/0", seconds=1.1)
     rows = [row | {"utterance_id": f"s/{n}", "emotion": EMOTIONS[n % 3]} for n in range(1100)]
@@ -174,7 +174,7 @@ def test_two_workers_streamed_and_killed_go_on_with_two_or_none(ray_session, tmp
     assert whole["steps"] == 3 * recipe.steps_per_epoch(1100)
 
     stopped = dataclasses.replace(run, student_uri=str(tmp_path / "stopped"))
-    monkeypatch.setattr(training_home, "WORKER_RESTARTS", 0)
+    monkeypatch.setattr(training_workers, "RESTARTS", 0)
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.distilling._train", dying_after_first_epoch)
         with pytest.raises(Exception, match="killed"):

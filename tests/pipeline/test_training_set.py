@@ -11,7 +11,8 @@ from modeling.emotions import EMOTIONS
 from modeling.spectrogram import WINDOW_SAMPLES
 from pipeline import training_set
 from pipeline.distillation_set import write_part
-from pipeline.training_set import DrawWindows, LabelIndex, Places, Share, WindowDraw, pass_blocks, window_batches
+from pipeline.training_set import LabelIndex, Places, Share, pass_blocks, window_batches
+from pipeline.window_drawing import DrawWindows, Utterances, WindowDraw
 from tests.pipeline.label_rows import label_table, labelled_row, reject_row
 
 DRAW = WindowDraw(windows=4, pooling="max", seed=7)
@@ -51,6 +52,21 @@ def test_a_draw_does_not_depend_on_the_rows_beside_it():
 def test_another_pass_draws_other_windows():
     table = label_table([row_with_one_happy_frame()])
     assert (DrawWindows(DRAW, 0)(table)["speech"] != DrawWindows(DRAW, 1)(table)["speech"]).any()
+
+
+@pytest.mark.parametrize("seconds", [1.5, 4.024, 20.0])
+@pytest.mark.parametrize("padding", ["zeros", "repeat"])
+def test_windows_are_the_same_whether_their_speech_is_kept_or_decoded_each_time(seconds, padding):
+    rows = label_table([labelled_row(f"s1/{n}", seconds=seconds) for n in range(3)])
+    draw = WindowDraw(windows=4, pooling="mean", seed=7, padding=padding)
+    kept = Utterances()
+    first, again = DrawWindows(draw, 0, kept)(rows), DrawWindows(draw, 0, kept)(rows)
+    assert len(kept.kept) == 3
+    some = Utterances(int(2 * 16_000 * seconds))  # one of the three
+    decoded = DrawWindows(draw, 0, some)(rows)
+    assert list(some.kept) == ["s1/0"]
+    for name in ("speech", "target"):
+        assert (first[name] == again[name]).all() and (first[name] == decoded[name]).all()
 
 
 @pytest.mark.parametrize("seconds", [1.5, 4.024, 5.0])
