@@ -1,44 +1,101 @@
 """What a stage needs and whether a cluster has it; arithmetic only, no Ray."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.failures import UserError
+
+GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One actor pool of a plan. cpus and gpus are for each worker and may be fractions."""
+    """One actor pool of a plan. What is said of cpus, gpus, memory and resources is for each worker; fractions are fine.
+
+    memory: bytes of heap, 0 where nothing is declared. resources: names that nodes were started with (`ray start
+    --resources`, `rayStartParams` in KubeRay). most_workers: what the pool may grow to as nodes join; None: `workers`.
+    """
 
     name: str
     workers: int
     cpus: float = 1.0
     gpus: float = 0.0
+    memory: int = 0
+    resources: Mapping[str, float] = field(default_factory=dict)
+    most_workers: int | None = None
+
+    def needs(self) -> dict[str, float]:
+        """Ray resource name -> amount of one worker."""
+        named = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory), **self.resources}
+        return {name: amount for name, amount in named.items() if amount}
 
 
-TASK_CPUS = 2.0
-"""CPUs kept free of actors for the plan's reading and writing tasks; without them a plan waits for ever."""
-
-
-def require_room(stages: Sequence[Stage], nodes: Sequence[Mapping[str, float]]) -> None:
+def require_room(stages: Sequence[Stage], nodes: Sequence[Mapping[str, float]], task_cpus: float = 0.0) -> None:
     """Raises UserError that names the stage and the lack if the plan cannot be placed on `nodes`.
 
-    nodes: one mapping of Ray resource names ("CPU", "GPU") to amounts for each node that is alive.
+    nodes: one mapping of Ray resource names ("CPU", "GPU", "memory", custom ones) to amounts for each living node.
+    task_cpus: CPUs that no actor may hold, for a plan that also reads by tasks; without them it would wait for ever.
     """
-    for stage in stages:
-        if not any(node.get("CPU", 0) >= stage.cpus and node.get("GPU", 0) >= stage.gpus for node in nodes):
-            largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
+    free = [dict(node) for node in nodes]
+    for stage in sorted(stages, key=lambda stage: len(stage.needs()), reverse=True):
+        if not any(_fits(stage.needs(), node) for node in nodes):
             raise UserError(
-                f"stage {stage.name!r} needs a node with {stage.cpus:g} CPU and {stage.gpus:g} GPU for each worker; "
-                f"the largest of {len(nodes)} nodes has {largest.get('CPU', 0):g} CPU and {largest.get('GPU', 0):g} GPU. "
-                "Add such a node or ask for less"
+                f"stage {stage.name!r} needs a node with {_amounts(stage.needs())} for each worker; of {len(nodes)} nodes "
+                f"{_closest(stage.needs(), nodes)}. Add such a node or ask for less"
             )
-    for resource, reserve in (("CPU", TASK_CPUS), ("GPU", 0.0)):
-        need = sum(stage.workers * (stage.cpus if resource == "CPU" else stage.gpus) for stage in stages)
-        have = sum(node.get(resource, 0) for node in nodes)
-        if need and need + reserve > have:
-            plan = ", ".join(f"{stage.workers} x {stage.name}" for stage in stages)
+        placed = sum(_placed(stage.needs(), free) for _ in range(stage.workers))
+        if placed < stage.workers:
             raise UserError(
-                f"the plan ({plan}) needs {need + reserve:g} {resource}, of which {reserve:g} for reading and writing; "
-                f"the cluster has {have:g}. Use fewer workers or a larger cluster"
+                f"stage {stage.name!r} needs {stage.workers} workers of {_amounts(stage.needs())} each; the {len(nodes)} "
+                f"nodes have room for {placed} beside the other stages. Use fewer workers or a larger cluster"
             )
+    left = sum(node.get("CPU", 0.0) for node in free)
+    if left < task_cpus:
+        raise UserError(
+            f"the plan ({_plan(stages)}) leaves {left:g} CPU for the tasks that read, which need {task_cpus:g}. "
+            "Use fewer workers or a larger cluster"
+        )
+
+
+def room_for(stage: Stage, others: Sequence[Stage], nodes: Sequence[Mapping[str, float]]) -> int:
+    """Workers of `stage` that `nodes` can hold beside the other stages; 0 where there is room for none."""
+    free = [dict(node) for node in nodes]
+    for other in others:
+        for _ in range(other.workers):
+            _placed(other.needs(), free)
+    workers = 0
+    while stage.needs() and _placed(stage.needs(), free):
+        workers += 1
+    return workers
+
+
+def _placed(needs: Mapping[str, float], free: list[dict[str, float]]) -> bool:
+    """Takes the needs of one worker from the node that holds them and offers the least else."""
+    fitting = [node for node in free if _fits(needs, node)]
+    if not fitting:
+        return False
+    chosen = min(fitting, key=lambda node: (sum(1 for name in node if name not in needs), node.get("CPU", 0.0)))
+    for name, amount in needs.items():
+        chosen[name] -= amount
+    return True
+
+
+def _fits(needs: Mapping[str, float], node: Mapping[str, float]) -> bool:
+    return all(node.get(name, 0.0) >= amount - 1e-6 for name, amount in needs.items())  # fractions add up inexactly
+
+
+def _closest(needs: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> str:
+    """What the node that lacks the fewest of the needs has of them, in words."""
+    best = max(nodes, key=lambda node: sum(_fits({name: amount}, node) for name, amount in needs.items()), default={})
+    return f"the nearest has {_amounts({name: best.get(name, 0.0) for name in needs})}"
+
+
+def _amounts(needs: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{amount / GIB:.3g} GiB of memory" if name == "memory" else f"{amount:g} {name}"
+        for name, amount in needs.items()
+    )
+
+
+def _plan(stages: Sequence[Stage]) -> str:
+    return ", ".join(f"{stage.workers} x {stage.name}" for stage in stages)

@@ -3,10 +3,12 @@
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ray
+from ray.autoscaler.sdk import request_resources
 
 from cluster.budget import Stage, require_room
 from cluster.failures import UserError
@@ -15,13 +17,18 @@ PROJECT_ROOT = Path(__file__).parents[1]
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of the embedded session; the label plan moves compact crops, so that half a GiB is ample."""
 
-EMBEDDED_EXTRA_CPUS = 4
-"""The embedded session declares more logical CPUs than there are cores: one worker for each core in the widest stage, one
-more stage and room for the tasks that read and write (Ray waits without a word for a CPU that actors hold). More would
-only start more idle Python processes."""
+EMBEDDED_EXTRA_CPUS = 2
+"""The embedded session declares more logical CPUs than there are cores: one worker for each core in the widest stage, and
+one more stage or the tasks that read (Ray waits without a word for a CPU that actors hold). More would only start more
+idle Python processes."""
+
+EMBEDDED_NAMESPACE = "emovox-embedded"
+
+NODES_WAIT_S = 40.0
+"""How long a plan waits for nodes that join or that the autoscaler starts, before it is refused."""
 
 CLUSTER_RESERVE_CPUS = 4
-"""CPUs of a cluster left for the teacher, the reading and writing tasks when a job takes all it can."""
+"""CPUs of a cluster left for the tasks that read when a job with one stage takes all it can."""
 
 log = logging.getLogger("emovox")
 
@@ -46,6 +53,7 @@ def session(address: str | None) -> Iterator[None]:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        context.raise_original_map_exception = True  # so that a worker's UserError is one for the driver too
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
         yield
@@ -63,9 +71,41 @@ def worker_cores(address: str | None) -> int:
     )
 
 
-def place(stages: Sequence[Stage]) -> None:
-    """Checks the stages against the nodes that are alive. Raises UserError where a plan would wait for ever."""
-    require_room(stages, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+def is_embedded() -> bool:
+    """True inside an embedded session, whose size is fixed."""
+    return ray.get_runtime_context().namespace == EMBEDDED_NAMESPACE
+
+
+def living_nodes() -> list[dict[str, float]]:
+    """Ray resource name -> amount, of each node that is alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def place(stages: Sequence[Stage], task_cpus: float = 0.0) -> None:
+    """Returns when the living nodes can hold the stages. Raises UserError where a plan would wait for ever.
+
+    On a cluster the autoscaler is asked for what is missing, and nodes that join within `NODES_WAIT_S` are waited for.
+    task_cpus: see `cluster.budget.require_room`.
+    """
+    give_up = time.monotonic() + (0.0 if is_embedded() else NODES_WAIT_S)
+    bundles: list[dict] = []
+    try:
+        while True:
+            try:
+                return require_room(stages, living_nodes(), task_cpus)
+            except UserError as lack:
+                if time.monotonic() > give_up:
+                    raise
+                if not bundles:
+                    log.info("waiting up to %.0f s for nodes: %s", NODES_WAIT_S, lack)
+                    bundles = [stage.needs() for stage in stages for _ in range(stage.workers)]
+                    request_resources(bundles=bundles)
+            time.sleep(1.0)
+    finally:
+        if bundles:
+            request_resources(
+                bundles=[]
+            )  # what the plan then holds keeps its nodes; a request would keep them for ever
 
 
 def _start(address: str | None) -> None:
@@ -79,6 +119,7 @@ def _start(address: str | None) -> None:
             num_cpus=local_cores() + EMBEDDED_EXTRA_CPUS,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
+            namespace=EMBEDDED_NAMESPACE,
             runtime_env={"env_vars": {"PYTHONPATH": _import_path()}},
             **quiet,
         )

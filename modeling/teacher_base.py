@@ -51,12 +51,13 @@ class TeacherNetwork:
 class Teacher:
     """Face crops -> raw logits, with the identity that every label carries.
 
-    fingerprint: name@sha256 of the weights file. precision: see `modeling.precision`.
+    fingerprint: name@sha256 of the weights file. precision: see `modeling.precision`. mirrored: as `TeacherNetwork` has it;
+    may be set to False where one view of each face is enough.
     """
 
     def __init__(self, name: str, weights: bytes, parts: TeacherNetwork, device: str = "cpu", precision: str = "auto"):
         self.fingerprint = f"{name}@{hashlib.sha256(weights).hexdigest()}"
-        self.crops, self.masked = parts.crops, parts.masked
+        self.crops, self.masked, self.mirrored = parts.crops, parts.masked, parts.mirrored
         self.parts = parts
         self.device = torch.device(device if parts.follows_device else "cpu")
         self.precision = precision
@@ -84,7 +85,7 @@ class Teacher:
     def _logits(self, x: Tensor) -> Tensor:
         with autocast(self.device, self.precision):
             logits = self.network(x)
-            return (logits + self.network(x.flip(-1))) / 2 if self.parts.mirrored else logits
+            return (logits + self.network(x.flip(-1))) / 2 if self.mirrored else logits
 
 
 def fit(images_NHW: np.ndarray, crops: CropRule) -> np.ndarray:

@@ -5,8 +5,6 @@ which multiprocessing's spawn would import again. It ends with its parent: the k
 reads the end of the socket, or its own alarm ends a decoder that hangs.
 """
 
-import ctypes
-import math
 import os
 import select
 import signal
@@ -14,22 +12,21 @@ import socket
 import subprocess
 import sys
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cluster.failures import UserError
-from pipeline import media, messages
-from pipeline.frames import FRAME_RATE, SampledFrames, sample_frames
+from pipeline import messages
+from pipeline.frames import SampledFrames
 from pipeline.rejects import Rejected, RejectReason
-from pipeline.speech import read_speech
 
-UNKNOWN_SPAN_S = 600.0  # assumed where neither the request nor the file's header tells how long the span is
-ALARM_AFTER_S = 10.0  # the child's own alarm rings this long after the caller's deadline
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-CHILD_COMMAND = "from pipeline.decoding import serve; serve()"
+MEMORY_BYTES = 4 * 2**30
+"""What the child may allocate: 1550 frames of 1280 x 720, 6 minutes of one utterance (VoxCeleb's longest is 145 s). The
+modules take 70 MB and decoding 3 s of 720p 120 MB with its frames, so the rest is the frames of the utterance."""
+
+CHILD_COMMAND = "from pipeline.decoding_child import serve; serve()"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +78,19 @@ class IsolatedDecoder:
 
     The child is replaced after `max_requests`, because decoders leak memory, and whenever it has died. A request that
     crashes it is tried once more in a new child, so that memory spoilt by an earlier video is not held against this
-    one. On Linux the child also ends with the thread that called `submit`; that costs a restart, nothing else.
+    one; so is one that needs more memory than `memory_bytes` in a child which has served others. On Linux the child
+    also ends with the thread that called `submit`; that costs a restart, nothing else.
     """
 
-    def __init__(self, deadline: Deadline = Deadline(), max_requests: int = 500):  # noqa: B008 (frozen)
+    def __init__(
+        self,
+        deadline: Deadline = Deadline(),  # noqa: B008 (frozen)
+        max_requests: int = 500,
+        memory_bytes: int = MEMORY_BYTES,
+    ):
         self.deadline = deadline
         self.max_requests = max_requests
+        self.memory_bytes = memory_bytes
         self._child: _Child | None = None
         self._request: DecodeRequest | None = None
 
@@ -105,6 +109,10 @@ class IsolatedDecoder:
         self._drop_child()
         self._request = None
 
+    def start(self) -> None:
+        """Starts the child before there is a request: it needs a second to get ready."""
+        self._child = self._child or _Child(self.memory_bytes)
+
     def submit(self, request: DecodeRequest) -> None:
         """Starts decoding. The result of the request before must have been fetched."""
         assert self._request is None, "fetch result() before the next submit()"
@@ -114,13 +122,16 @@ class IsolatedDecoder:
         self._send()
 
     def result(self) -> DecodedUtterance:
-        """The frames and speech of the request. Raises Rejected: what the decoder found, DECODER_CRASHED or
-        DECODER_TIMEOUT. An error in the child's own code is raised with its traceback as a note."""
+        """The frames and speech of the request. Raises Rejected: what the decoder found, DECODER_CRASHED,
+        DECODER_TIMEOUT or DECODER_OUT_OF_MEMORY. An error in the child's own code is raised with its traceback as a note."""
         assert self._request is not None, "submit() a request before result()"
         try:
             try:
                 reply = self._child.receive()
+                again = _is_out_of_memory(reply) and self._child.requests > 1
             except _ChildDied:
+                again = True
+            if again:
                 self._drop_child()
                 self._send()
                 reply = self._child.receive()
@@ -137,13 +148,17 @@ class IsolatedDecoder:
 
     def _send(self) -> None:
         if self._child is None:
-            self._child = _Child()
+            self._child = _Child(self.memory_bytes)
         self._child.send(self._request, self.deadline)
 
     def _drop_child(self) -> None:
         if self._child is not None:
             self._child.kill()
             self._child = None
+
+
+def _is_out_of_memory(reply: object) -> bool:
+    return isinstance(reply, Rejected) and reply.reason == RejectReason.DECODER_OUT_OF_MEMORY
 
 
 class _ChildDied(Exception):
@@ -153,13 +168,13 @@ class _ChildDied(Exception):
 class _Child:
     """The parent's end of one decoder process."""
 
-    def __init__(self):
+    def __init__(self, memory_bytes: int):
         self.socket, theirs = socket.socketpair()
         with theirs:
             fd = theirs.fileno()
             paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", CHILD_COMMAND, str(fd), str(os.getpid())],
+                [sys.executable, "-P", "-c", CHILD_COMMAND, str(fd), str(os.getpid()), str(memory_bytes)],
                 pass_fds=[fd],
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
@@ -196,9 +211,9 @@ class _Child:
             if isinstance(reply, Exception):
                 return reply
             shapes, indices, times_s, speech_samples, decode_s = reply
-            images = [messages.receive_array(self.socket, shape, np.uint8) for shape in shapes]
-            has_speech = speech_samples is not None
-            speech = messages.receive_array(self.socket, (speech_samples,), np.int16) if has_speech else None
+            shapes, kinds = [(speech_samples or 0,), *shapes], [np.int16] + [np.uint8] * len(shapes)
+            speech, *images = messages.receive_arrays(self.socket, shapes, kinds)
+            speech = None if speech_samples is None else speech
         except (EOFError, OSError):
             raise self._death() from None
         return DecodedUtterance(SampledFrames(images, indices, times_s), speech, decode_s)
@@ -217,71 +232,3 @@ class _Child:
             return Rejected(RejectReason.DECODER_TIMEOUT, "the decoder did not finish before its deadline")
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return _ChildDied(f"the decoder process {how}, twice in a row on this file")
-
-
-def serve() -> None:
-    """The child: answers requests on the socket whose descriptor is its first argument until that closes."""
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    _die_with_parent(int(sys.argv[2]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    while True:
-        try:
-            request, deadline = messages.receive(connection)
-            _answer(connection, request, deadline)
-        except (EOFError, ConnectionError):
-            return
-
-
-def _die_with_parent(parent_pid: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it died before the line above
-        sys.exit(1)
-
-
-def _answer(connection: socket.socket, request: DecodeRequest, deadline: Deadline) -> None:
-    started = time.perf_counter()
-    try:
-        signal.alarm(math.ceil(deadline.to_open_s + ALARM_AFTER_S))
-        span_s = _span_s(request)
-        messages.send(connection, span_s)
-        signal.alarm(math.ceil(deadline.of(span_s) + ALARM_AFTER_S))
-        frames = sample_frames(
-            request.video_path,
-            request.start_s,
-            request.end_s,
-            request.longest_side_px,
-            request.decoder,
-            request.pictures_per_s,
-        )
-        speech = read_speech(request.audio_path, request.start_s, request.end_s) if request.speech else None
-    except Exception as error:
-        signal.alarm(0)
-        messages.send(connection, _portable(error))
-        return
-    signal.alarm(0)
-    shapes = [image.shape for image in frames.images]
-    speech_samples = None if speech is None else len(speech)
-    decode_s = time.perf_counter() - started
-    messages.send(connection, (shapes, frames.indices, frames.times_s, speech_samples, decode_s))
-    for array in frames.images if speech is None else [*frames.images, speech]:
-        messages.send_array(connection, array)
-
-
-def _span_s(request: DecodeRequest) -> float:
-    """Seconds of media that the request may have to read, for its deadline."""
-    if request.end_s is not None:
-        return float(max(0.0, request.end_s - request.start_s))
-    if Path(request.video_path).is_dir():
-        return sum(1 for _ in Path(request.video_path).glob("*.jpg")) / (request.pictures_per_s or FRAME_RATE)
-    with media.open_container(request.video_path) as container:
-        return float(media.duration_s(container) or UNKNOWN_SPAN_S)
-
-
-def _portable(error: Exception) -> Exception:
-    """The error as it can be sent: with its traceback as a note, or as text where it cannot be pickled."""
-    if isinstance(error, Rejected):
-        return error
-    trace = "".join(traceback.format_exception(error))
-    error.add_note(f"in the decoder process:\n{trace}")
-    return error if messages.can_send(error) else RuntimeError(trace)

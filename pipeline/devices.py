@@ -1,4 +1,7 @@
-"""Which device of this machine a job that runs in its own process uses."""
+"""Which device of this machine a job uses, and how its work there is timed."""
+
+import time
+from collections.abc import Callable
 
 import torch
 
@@ -10,3 +13,9 @@ def local_device(gpu: bool) -> str:
     if gpu and not torch.cuda.is_available():
         raise UserError("--gpu: torch finds no GPU on this machine; leave the option out, or run where there is one")
     return "cuda" if gpu else "cpu"
+
+
+def work_clock(device: str) -> Callable[[], float]:
+    """Seconds of work so far in this process: of its CPU time, which other processes do not lengthen, or of the clock where
+    a GPU does the work."""
+    return time.process_time if device == "cpu" else time.perf_counter

@@ -8,7 +8,7 @@ A part is one atomic write (rename on disk, one PUT on an object store), so a re
 utterances that are done are exactly those in the parts.
 """
 
-import hashlib
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from cluster import storage
 from cluster.failures import UserError
+from pipeline.blocks import cut_parts, part_name
 from pipeline.schema import DISTILLATION_SCHEMA, SCHEMA_VERSION
 
 READ_THREADS = 16
@@ -27,10 +28,21 @@ def parts_folder(labels_uri: str) -> str:
     return storage.join(labels_uri, "utterances")
 
 
-def write_part(labels_uri: str, rows: pa.Table) -> None:
-    ids = sorted(rows["utterance_id"].to_pylist())
-    name = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:20]
-    storage.write_table(storage.join(parts_folder(labels_uri), f"part-{name}.parquet"), rows)
+def write_part(labels_uri: str, rows: pa.Table, generation: int = 0) -> int:
+    """generation: 0, or which retry of rejects the rows come from; a later one's rows replace those of an earlier.
+    Returns the bytes written."""
+    return storage.write_table(_part_uri(labels_uri, rows["utterance_id"].to_pylist(), generation), rows)
+
+
+def _part_uri(labels_uri: str, ids: list[str], generation: int) -> str:
+    name = part_name(ids)
+    return storage.join(parts_folder(labels_uri), name.replace("-", f"-r{generation:04d}-", 1) if generation else name)
+
+
+def generation(part_uri: str) -> int:
+    """That of all rows of a part; it stands in the part's name."""
+    found = re.search(r"/part-r(\d+)-[^/]*$", part_uri)
+    return int(found[1]) if found else 0
 
 
 def part_uris(labels_uri: str) -> list[str]:
@@ -52,7 +64,7 @@ def read_parts(labels_uri: str, columns: list[str]) -> list[tuple[str, pa.Table]
 def read_part(uri: str, columns: list[str]) -> pa.Table:
     """Some columns of one part. Raises UserError if it is of another version."""
     fs, path = storage.resolve(uri)
-    with fs.open_input_file(path) as source:
+    with storage.explained(uri, "read it"), fs.open_input_file(path) as source:
         part = pq.ParquetFile(source)
         version = (part.schema_arrow.metadata or {}).get(b"emovox.schema_version", b"none").decode()
         if version != SCHEMA_VERSION:
@@ -74,30 +86,58 @@ def read_labels(labels_uri: str, columns: list[str]) -> pa.Table:
     return table
 
 
-def drop_doubles(labels_uri: str) -> None:
-    """Takes out rows that stand in an earlier part too, as a late write of a run that was thought dead can leave them.
+def drop_doubles(manifest: pa.Table, labels_uri: str) -> None:
+    """Takes out rows that stand in another part too: the older one of a reject that was retried, and what a late write
+    of a run that was thought dead can leave.
 
-    Only the ids are read unless there are such rows; what is kept of a part is written before the part goes.
+    Parts that are cut from the manifest share no rows. If there are others, all ids are read; the rest is read only if
+    there are such rows. What is kept of a part is written before the part goes, so that a kill loses nothing.
     """
-    ids = read_columns(labels_uri, ["utterance_id"])["utterance_id"]
-    if pc.count_distinct(ids).as_py() == len(ids):
+    if not _compared(manifest, labels_uri)[1]:
         return
+    parts = [(uri, rows["utterance_id"].to_pylist()) for uri, rows in read_parts(labels_uri, ["utterance_id"])]
     seen: set[str] = set()
-    for uri in part_uris(labels_uri):
-        ids = storage.read_table(uri, ["utterance_id"])["utterance_id"].to_pylist()
-        new = [id not in seen for id in ids]
+    kept_of: dict[str, list[bool]] = {}
+    rewritten: set[str] = set()
+    for uri, ids in sorted(parts, key=lambda part: (-generation(part[0]), part[0])):
+        is_new = [id not in seen for id in ids]
         seen.update(ids)
-        if not all(new):
-            kept = storage.read_table(uri).filter(pa.array(new))
-            if len(kept):
-                write_part(labels_uri, kept)
-            storage.delete(uri)
+        if not all(is_new):
+            kept_of[uri] = is_new
+            kept = [id for id, new in zip(ids, is_new, strict=True) if new]
+            rewritten.add(_part_uri(labels_uri, kept, generation(uri)))
+
+    def take_out(uri: str) -> None:
+        if any(kept_of[uri]):
+            kept = storage.read_table(uri).filter(pa.array(kept_of[uri]))
+            write_part(labels_uri, kept, generation(uri))
+        storage.delete(uri)
+
+    with ThreadPoolExecutor(READ_THREADS) as pool:  # a part of the very rows that another one keeps is that one's copy
+        list(pool.map(take_out, [uri for uri in kept_of if uri not in rewritten]))
 
 
 def pending(manifest: pa.Table, labels_uri: str) -> pa.Table:
-    """The manifest's rows that are not in the set yet."""
-    done = read_columns(labels_uri, ["utterance_id"])["utterance_id"]
-    return manifest.filter(pc.invert(pc.is_in(manifest["utterance_id"], value_set=done.combine_chunks())))
+    """The manifest's rows that are not in the set yet.
+
+    A large manifest's parts are known by their names, so that a listing tells most; ids are read from the others only.
+    """
+    known, others = _compared(manifest, labels_uri)
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        read = list(pool.map(lambda uri: read_part(uri, ["utterance_id"])["utterance_id"].combine_chunks(), others))
+    done = pa.concat_arrays([pa.array([], pa.string()), *known, *read])
+    return manifest.filter(pc.invert(pc.is_in(manifest["utterance_id"], value_set=done)))
+
+
+def _compared(manifest: pa.Table, labels_uri: str) -> tuple[list[pa.Array], list[str]]:
+    """Ids of the parts that stand there under the name that `cut_parts` gives them, and the URIs of all other parts."""
+    found = {uri.rsplit("/", 1)[1]: uri for uri in part_uris(labels_uri)}
+    known = []
+    for part in cut_parts(manifest.select(["utterance_id", "video_uri", "start_s"])) if found else ():
+        ids = part["utterance_id"].combine_chunks()
+        if found.pop(part_name(ids.to_pylist()), None):
+            known.append(ids)
+    return known, list(found.values())
 
 
 def audit(manifest: pa.Table, labels_uri: str) -> dict:

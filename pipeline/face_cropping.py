@@ -4,7 +4,6 @@ Frames live and die inside this operator; what leaves it are small crops and FLA
 """
 
 import dataclasses
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,12 +13,15 @@ import pyarrow as pa
 import ray
 
 from cluster.failures import UserError
+from cluster.tally import MAX_DEATHS, Meter
 from modeling.face_input import centre_crop_fraction, square_crops
 from modeling.retinaface import Faces, load_detector
 from modeling.soft_targets import window_span
 from modeling.spectrogram import WINDOW_SAMPLES
 from modeling.teacher_base import CropRule
 from pipeline.decoding import Deadline, DecodedUtterance, DecodeRequest, IsolatedDecoder
+from pipeline.devices import work_clock
+from pipeline.face_finding import LOOK_EVERY, find_faces
 from pipeline.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
 from pipeline.frames import DECODERS, SampledFrames
 from pipeline.rejects import Rejected, RejectReason
@@ -34,6 +36,9 @@ CROPPED_SCHEMA = DISTILLATION_SCHEMA.append(pa.field("crops", pa.binary()))
 SOUND_REASONS = (RejectReason.NO_AUDIO_STREAM, RejectReason.DAMAGED_AUDIO)
 THUMBNAIL_SIDE_PX = 72
 
+ROWS_HANDED_OUT = 8
+"""Rows that leave together: few enough that the sound of an hour's utterances never waits here."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CropOptions:
@@ -47,33 +52,67 @@ class CropOptions:
     """Label utterances that have no usable sound too (faces only); by default they are rejects."""
     deadline: Deadline = field(default_factory=Deadline)
     """How long the decoder may take before the utterance becomes a `decoder_timeout`."""
+    look_every: int = LOOK_EVERY
+    """The face detector looks at every so manieth sampled frame, and between where faces move; 1: at each."""
     thumbnails: int = 8
     """Small pictures of the labelled face kept in each row, for people to look at (0: none)."""
 
     def __post_init__(self):
         if self.decoder not in DECODERS and ":" not in self.decoder:
             raise UserError(f"decoder {self.decoder!r} is not known; use one of {', '.join(DECODERS)}")
-        if self.longest_side_px < 1 or self.thumbnails < 0:
+        if self.longest_side_px < 1 or self.look_every < 1 or self.thumbnails < 0:
             raise UserError(
-                f"longest_side_px {self.longest_side_px} must be 1 or more, thumbnails {self.thumbnails} 0 or more"
+                f"longest_side_px {self.longest_side_px} and look_every {self.look_every} must be 1 or more, "
+                f"thumbnails {self.thumbnails} 0 or more"
             )
 
 
 class FaceCropper:
-    """Ray Data callable: manifest rows -> rows of `CROPPED_SCHEMA`; a bad item becomes a reject row."""
+    """Ray Data callable: manifest rows -> tables of `CROPPED_SCHEMA`, handed out as they get ready; a bad item becomes a
+    reject row."""
 
-    def __init__(self, options: CropOptions, crops: CropRule, detector: ray.ObjectRef, device: str = "cpu"):
+    def __init__(
+        self,
+        options: CropOptions,
+        crops: CropRule,
+        detector: ray.ObjectRef,
+        device: str = "cpu",
+        tally: "ray.actor.ActorHandle | None" = None,
+    ):
         weights: Weights = ray.get(detector)
         self.options = options
         self.crops = crops
         self.detector = load_detector(weights.name, weights.data, device=device)
         self.decoder = IsolatedDecoder(options.deadline)
+        self.decoder.start()
+        cv2.setNumThreads(1)  # one worker, one core
+        self.meter = Meter(tally)
+        self.clock = work_clock(device)
 
-    def __call__(self, utterances: pa.Table) -> pa.Table:
+    def __call__(self, utterances: pa.Table) -> Iterator[pa.Table]:
         rows = utterances.to_pylist()
-        with SourceFiles() as sources:
-            cropped = [self._finish(row, decoded) for row, decoded in self._decoded_ahead(rows, sources)]
-        return pa.Table.from_pylist(cropped, schema=CROPPED_SCHEMA)
+        deadly = self.meter.begin(_task_name(rows))
+        ready: list[dict] = []
+        with SourceFiles([(row["video_uri"], row["audio_uri"]) for row in rows]) as sources:
+            for row, decoded in self._decoded_ahead(rows, sources):
+                self.meter.take_up(row["utterance_id"])
+                ready.append(self._finish(row, _died() if row["utterance_id"] in deadly else decoded))
+                self._count(ready[-1], decoded)
+                if len(ready) == ROWS_HANDED_OUT:
+                    yield pa.Table.from_pylist(ready, schema=CROPPED_SCHEMA)
+                    ready = []
+        self.meter.count("fetch", len(rows), seconds=sources.seconds, size_bytes=sources.size_bytes)
+        self.meter.end()
+        if ready or not rows:
+            yield pa.Table.from_pylist(ready, schema=CROPPED_SCHEMA)
+
+    def _count(self, row: dict, decoded: DecodedUtterance | Rejected) -> None:
+        reason = row.get("reject_reason")
+        is_decoded = reason in (None, RejectReason.NO_FACE, RejectReason.WORKER_DIED)
+        pixels = sum(image.nbytes for image in decoded.frames.images) if isinstance(decoded, DecodedUtterance) else 0
+        self.meter.count("decode", 1, int(not is_decoded), row.get("decode_s") or 0.0, pixels)
+        if is_decoded:
+            self.meter.count("faces", 1, int(bool(reason)), row.get("detect_s") or 0.0, len(row.get("crops", b"")))
 
     def _decoded_ahead(
         self, rows: list[dict], sources: SourceFiles
@@ -137,9 +176,10 @@ class FaceCropper:
         }
 
     def _face_columns(self, row: dict, decoded: DecodedUtterance) -> dict:
-        start = time.perf_counter()
+        start = self.clock()
         frames = decoded.frames
-        tracks = link_faces(self._faces(row, frames), frames.indices, shot_cuts(frames.images))
+        cuts = shot_cuts(frames.images)
+        tracks = link_faces(self._faces(row, frames, cuts), frames.indices, cuts)
         if not tracks:
             raise Rejected(RejectReason.NO_FACE, f"no face in {len(frames.images)} sampled frames")
         chosen, ambiguous = choose_track(tracks, len(frames.images))
@@ -167,17 +207,17 @@ class FaceCropper:
             "face_is_ambiguous": ambiguous,
             **self._thumbnail_columns(images, track, frames.times_s[at]),
             "detector": self._face_source(row),
-            "detect_s": time.perf_counter() - start,
+            "detect_s": self.clock() - start,
         }
 
-    def _faces(self, row: dict, frames: SampledFrames) -> list[Faces]:
+    def _faces(self, row: dict, frames: SampledFrames, cuts: np.ndarray) -> list[Faces]:
         """Faces of each frame: the whole-frame rule for face tracks, given boxes, or the detector."""
         if row["face_context"] is not None:
             boxes = [centre_crop_fraction(image, row["face_context"]) for image in frames.images]
             return [Faces.given(box) for box in boxes]
         if row["face_boxes"]:
             return [_given_box(row, time_s, image) for time_s, image in zip(frames.times_s, frames.images, strict=True)]
-        return self.detector(frames.images)
+        return find_faces(frames.images, cuts, self.detector, self.options.look_every)
 
     def _face_source(self, row: dict) -> str:
         if row["face_context"] is not None:
@@ -196,6 +236,15 @@ class FaceCropper:
             "thumbnails": [_jpeg(images[i], track.boxes_N4[i]) for i in chosen],
             "thumbnail_times_s": times_s[chosen],
         }
+
+
+def _task_name(rows: list[dict]) -> str:
+    """The same for a task that a new worker takes up again."""
+    return rows[0]["utterance_id"] if rows else ""
+
+
+def _died() -> Rejected:
+    return Rejected(RejectReason.WORKER_DIED, f"{MAX_DEATHS} worker processes died while they worked on it")
 
 
 def _require_face_with_sound(track: FaceTrack, speech_T: np.ndarray | None) -> None:

@@ -1,60 +1,57 @@
 """Composes videos -> distillation set as one Ray Data plan, in the order a video travels.
 
-manifest blocks -> FaceCropper (actors: decode, detect, track, crop) -> PartWriter (actors: teacher, then the part goes to
-storage) -> one summary row a part, which is all that comes back to the driver.
+tasks of the manifest -> PartCropper (actors: decode, detect, track, crop) -> PartWriter (actors: teacher, then the part
+goes to storage) -> one summary row a part, which is all that comes back to the driver.
 """
 
+import functools
 import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
+from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy
 
 from cluster.budget import Stage
 from cluster.identity import claim
+from cluster.lease import lease
 from cluster.progress import progress
 from cluster.run_record import RunRecord
-from cluster.session import place, session, worker_cores
+from cluster.session import session
+from cluster.tally import Meter, start_tally
 from modeling.teacher import load_teacher
 from modeling.teacher_base import CropRule
 from pipeline import distillation_set
+from pipeline.blocks import cut_tasks, packed, regrouped, unpacked
 from pipeline.face_cropping import CropOptions, FaceCropper
+from pipeline.label_plan import LabelPlan
 from pipeline.manifest import manifest_fingerprint
+from pipeline.node_watch import NodesLost, watch
+from pipeline.retrying import Retry
+from pipeline.retrying import begin as begin_retry
 from pipeline.schema import SCHEMA_VERSION
+from pipeline.stage_progress import stage_table, watched
 from pipeline.teacher_labels import TeacherLabeller
 from pipeline.weights import Weights
-
-MAX_BLOCK_ROWS = 32
-"""Utterances in a block: about one VoxCeleb1 video of 7 to a few; 32 crops x 33 frames fill a teacher batch."""
-
-BLOCKS_PER_WORKER = 4
-"""At least so many blocks for each cropping worker, so that none is idle while another holds a large block."""
 
 WORK_SECONDS = ("decode_s", "detect_s", "teacher_s")
 """Columns of seconds of work, summed into the run's record."""
 
+FIRST_PART = "until the first part"
+"""Stage of the run's record: from the start of the job until the first new part was on storage."""
+
+WORK = "from the first task to the last part"
+"""Stage of the run's record: what labelling takes when everything has started."""
+
+LIMITS = ("deadline",)
+"""Options of the identity that change no label, only which utterances get one; a retry may change them."""
+
 log = logging.getLogger("emovox")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelPlan:
-    """How the work is spread; none of it changes a label."""
-
-    crop_workers: int | None = None
-    teacher_workers: int = 1
-    gpus_per_teacher: float = 0.0
-    gpus_per_cropper: float = 0.0
-
-    def stages(self, cores: int) -> list[Stage]:
-        """The two actor pools; a cropping worker for each of `cores` where no number is asked for."""
-        return [
-            Stage(name="face cropping", workers=self.crop_workers or cores, cpus=1.0, gpus=self.gpus_per_cropper),
-            Stage(name="teacher", workers=self.teacher_workers, cpus=1.0, gpus=self.gpus_per_teacher),
-        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +63,11 @@ class LabelRun:
     teacher: Weights
     detector: Weights
     crops: CropOptions = field(default_factory=CropOptions)
+    mirror: bool = False
+    cropper: type = FaceCropper
+    labeller: type = TeacherLabeller
+    retry: Retry | None = None
+    """Only the rejects of this order are labelled, again."""
 
     def identity(self) -> dict:
         """What decides the labels; see `cluster.identity.claim`."""
@@ -77,75 +79,158 @@ class LabelRun:
             "teacher_crops": asdict(self.teacher_crops()),
             "teacher_description": self.teacher.description.decode() or None,
             "aggregation": "max",
+            "mirror": self.mirror,
             **asdict(self.crops),
         }
+
+    def pending(self) -> pa.Table:
+        """The manifest's rows that are still to be labelled."""
+        return (self.retry or distillation_set).pending(self.manifest, self.labels_uri)
 
     def teacher_crops(self) -> CropRule:
         return load_teacher(self.teacher.name, self.teacher.data, self.teacher.description).crops
 
 
-def label(run: LabelRun, plan: LabelPlan, address: str | None, record: RunRecord) -> dict:
-    """Labels what is not labelled yet and audits the whole set. Returns rows, labelled, rejected, reasons."""
-    claim(run.labels_uri, run.identity())
-    distillation_set.drop_doubles(run.labels_uri)
-    todo = distillation_set.pending(run.manifest, run.labels_uri)
-    if len(todo) < len(run.manifest):
-        log.info("%d of %d utterances are labelled already", len(run.manifest) - len(todo), len(run.manifest))
-    if len(todo):
-        with session(address), progress(len(todo), "label", "utterances") as bar:
-            stages = plan.stages(worker_cores(address))
-            place(stages)
-            for summary in _execute(run, stages, todo):
-                bar.update(summary["rows"])
-                for name in WORK_SECONDS:
-                    record.counts[f"worker_{name}"] = record.counts.get(f"worker_{name}", 0.0) + summary[name]
-    distillation_set.drop_doubles(run.labels_uri)
-    return distillation_set.audit(run.manifest, run.labels_uri)
+def label(
+    run: LabelRun, plan: LabelPlan, address: str | None, record: RunRecord, retry_reasons: tuple[str, ...] = ()
+) -> dict:
+    """Labels what is not labelled yet and audits the whole set. Returns rows, labelled, rejected, reasons.
+
+    retry_reasons: labels the rejects of these reasons again and nothing else; also returns retried and now_labelled. The
+    limits of the decoder may then be others than before. Raises UserError where another run writes there.
+    """
+    with lease(run.labels_uri) as held:
+        claim(run.labels_uri, run.identity(), may_change=LIMITS if retry_reasons else ())
+        distillation_set.drop_doubles(run.manifest, run.labels_uri)
+        if retry_reasons:
+            run = replace(run, retry=begin_retry(run.manifest, run.labels_uri, retry_reasons))
+        todo = run.pending()
+        log.info("%d of %d utterances are to be labelled", len(todo), len(run.manifest))
+        if len(todo):
+            with session(address):
+                for _ in _worked(run, plan, todo, record):
+                    held.check()
+        held.confirm()
+        distillation_set.drop_doubles(run.manifest, run.labels_uri)
+        counts = distillation_set.audit(run.manifest, run.labels_uri)
+        return counts | (run.retry.finish(run.labels_uri) if run.retry else {})
 
 
-def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table) -> Iterator[dict]:
+def _worked(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord) -> Iterator[dict]:
+    """Labels `todo`, with progress; yields the summary of each part. The record gets each stage's rows, seconds of work and
+    bytes."""
+    tally = start_tally()
+
+    def counts() -> dict[str, dict]:
+        return ray.get(tally.counts.remote())
+
+    started = time.monotonic()
+    with progress(len(todo), "label", "utterances") as bar, watched(bar, len(todo), counts):
+        for summary in _summaries(run, plan, todo, record, tally):
+            bar.update(summary["rows"])
+            for name in WORK_SECONDS:
+                record.counts[f"worker_{name}"] = record.counts.get(f"worker_{name}", 0.0) + summary[name]
+            yield summary
+    record.counts["stages"] = counts()
+    record.stages[WORK] = time.time() - (ray.get(tally.began.remote()) or time.time())
+    for line in stage_table(record.counts["stages"], time.monotonic() - started).splitlines():
+        log.info("%s", line)
+
+
+def _summaries(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord, tally: ActorHandle) -> Iterator[dict]:
+    """The summaries of all parts; where nodes leave for good, with the stages that the others have room for."""
+    stages = plan.placed()
+    while len(todo):
+        try:
+            for summary in _execute(run, stages, todo, tally):
+                record.stages.setdefault(FIRST_PART, record.seconds())
+                yield summary
+            return
+        except NodesLost as lost:
+            log.warning("going on with the nodes that are left: %s", lost)
+            stages = plan.placed(at_most=True)
+            todo = run.pending()
+
+
+def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHandle) -> Iterator[dict]:
     """The plan itself; yields the summary of each part when it is on storage."""
     cropping, labelling = stages
-    summaries = (
-        ray.data.from_arrow(list(blocks(todo, cropping.workers)))
-        .map_batches(
-            FaceCropper,
-            fn_constructor_kwargs={
-                "options": run.crops,
-                "crops": run.teacher_crops(),
-                "detector": ray.put(run.detector),
-                "device": _device(cropping),
-            },
-            **_pool(cropping),
-        )
-        .map_batches(
-            PartWriter,
-            fn_constructor_kwargs={
-                "labels_uri": run.labels_uri,
-                "teacher": ray.put(run.teacher),
-                "device": _device(labelling),
-            },
-            **_pool(labelling),
-        )
+    cut_from = todo if run.retry else run.manifest  # rejects lie apart: by the manifest, each would be its own part
+    tasks = ray.data.from_blocks([packed(parts) for parts in cut_tasks(cut_from, todo, cropping.workers)])
+    tasks.context.target_max_block_size = 1  # a part goes on when it is ready; by default 128 MiB are gathered first
+    watch(tasks, stages)
+    summaries = tasks.map_batches(
+        PartCropper,
+        fn_constructor_kwargs={
+            "cropper": run.cropper,
+            "options": run.crops,
+            "crops": run.teacher_crops(),
+            "detector": ray.put(run.detector),
+            "device": _device(cropping),
+            "tally": tally,
+        },
+        **_pool(cropping),
+    ).map_batches(
+        PartWriter,
+        fn_constructor_kwargs={
+            "labels_uri": run.labels_uri,
+            "generation": run.retry.generation if run.retry else 0,
+            "labeller": functools.partial(run.labeller, mirror=run.mirror),
+            "teacher": ray.put(run.teacher),
+            "device": _device(labelling),
+            "tally": tally,
+        },
+        **_pool(labelling),
     )
     for batch in summaries.iter_batches(batch_format="pyarrow", batch_size=None):
         yield from batch.to_pylist()
 
 
-class PartWriter:
-    """Ray Data callable: cropped rows -> a part of the set on storage, of which only the summary goes on.
+class PartCropper:
+    """Ray Data callable: a packed task -> its parts, packed one by one, each as soon as its last utterance is cropped."""
 
-    Labelling and writing share a process: the rows with their sound need not travel again. Repeating a batch after a
-    crash replaces its part.
+    def __init__(self, cropper: type, **arguments: Any):
+        self.cropper = cropper(**arguments)
+
+    def __call__(self, task: pa.Table) -> Iterator[pa.Table]:
+        rows, sizes = unpacked(task)
+        for part in regrouped(self.cropper(rows), sizes):
+            yield packed([part])
+
+
+class PartWriter:
+    """Ray Data callable: a packed part -> a part of the set on storage, of which only the summary goes on.
+
+    Labelling and writing share a process: the rows with their sound need not travel again. Repeating a part after a
+    crash replaces it.
     """
 
-    def __init__(self, labels_uri: str, teacher: ray.ObjectRef, device: str):
+    def __init__(
+        self,
+        labels_uri: str,
+        generation: int,
+        labeller: Callable[..., TeacherLabeller],
+        teacher: ray.ObjectRef,
+        device: str,
+        tally: ActorHandle,
+    ):
         self.labels_uri = labels_uri
-        self.labeller = TeacherLabeller(teacher, device)
+        self.generation = generation
+        self.labeller = labeller(teacher, device)
+        self.meter = Meter(tally)
 
-    def __call__(self, cropped: pa.Table) -> pa.Table:
+    def __call__(self, part: pa.Table) -> pa.Table:
+        cropped, _ = unpacked(part)
         rows = self.labeller(cropped)
-        distillation_set.write_part(self.labels_uri, rows)
+        start = time.perf_counter()
+        size_bytes = distillation_set.write_part(self.labels_uri, rows, self.generation)
+        rejected = len(rows) - rows["reject_reason"].null_count
+        was_rejected = len(rows) - cropped["reject_reason"].null_count
+        teacher_s = float(pc.sum(rows["teacher_s"]).as_py() or 0.0)
+        logits_bytes = rows["frame_logits"].nbytes
+        self.meter.count("teacher", len(rows) - was_rejected, rejected - was_rejected, teacher_s, logits_bytes)
+        self.meter.count("write", len(rows), 0, time.perf_counter() - start, size_bytes)
+        self.meter.send()
         seconds = {name: [float(pc.sum(rows[name]).as_py() or 0.0)] for name in WORK_SECONDS}
         return pa.table({"rows": [len(rows)], **seconds})
 
@@ -155,30 +240,19 @@ def _device(stage: Stage) -> str:
 
 
 def _pool(stage: Stage) -> dict:
-    """Ray Data arguments of an actor stage: whole blocks, a fixed pool, two tasks waiting at each actor."""
-    resources = {"num_cpus": stage.cpus} | ({"num_gpus": stage.gpus} if stage.gpus else {})
+    """Ray Data arguments of an actor stage: one packed row a call, two tasks waiting at each actor."""
+    most = stage.most_workers or stage.workers
+    resources = {
+        "num_cpus": stage.cpus,
+        "num_gpus": stage.gpus or None,
+        "memory": stage.memory or None,
+        "resources": dict(stage.resources) or None,
+    }
     return {
         "batch_format": "pyarrow",
-        "batch_size": MAX_BLOCK_ROWS if stage.gpus else None,
-        "compute": ActorPoolStrategy(size=stage.workers, max_tasks_in_flight_per_actor=2),
-        **resources,
+        "batch_size": 1,
+        "compute": ActorPoolStrategy(
+            min_size=stage.workers, max_size=most, initial_size=stage.workers, max_tasks_in_flight_per_actor=2
+        ),
+        **{name: amount for name, amount in resources.items() if amount is not None},
     }
-
-
-def blocks(utterances: pa.Table, workers: int) -> Iterator[pa.Table]:
-    """Cuts the manifest into blocks in the order of its files, so that a block opens few files, each once if it can.
-
-    A file's utterances are split only where a block would exceed its size: `MAX_BLOCK_ROWS`, or less for a small
-    manifest so that every worker gets `BLOCKS_PER_WORKER` blocks.
-    """
-    ordered = utterances.sort_by([("video_uri", "ascending"), ("start_s", "ascending")])
-    size = int(np.clip(-(-len(ordered) // (workers * BLOCKS_PER_WORKER)), 1, MAX_BLOCK_ROWS))
-    uris = ordered["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()
-    file_starts = set(np.flatnonzero(np.diff(uris)) + 1)
-    start = 0
-    while start < len(ordered):
-        end = min(start + size, len(ordered))
-        if end < len(ordered):
-            end = next((cut for cut in range(end, start, -1) if cut in file_starts), end)
-        yield ordered.slice(start, end - start)
-        start = end

@@ -15,6 +15,7 @@ class RejectReason(StrEnum):
     UNSUPPORTED_CODEC = "unsupported_codec"
     DECODER_CRASHED = "decoder_crashed"
     DECODER_TIMEOUT = "decoder_timeout"
+    DECODER_OUT_OF_MEMORY = "decoder_out_of_memory"
     NO_FRAMES = "no_frames"
     DAMAGED_VIDEO = "damaged_video"
     NO_AUDIO_STREAM = "no_audio_stream"
@@ -23,6 +24,7 @@ class RejectReason(StrEnum):
     SILENT = "silent"
     NO_FACE = "no_face"
     TEACHER_NOT_FINITE = "teacher_not_finite"
+    WORKER_DIED = "worker_died"
 
 
 EXPLANATIONS = {
@@ -35,6 +37,7 @@ EXPLANATIONS = {
     RejectReason.UNSUPPORTED_CODEC: "no decoder for this video codec is built in",
     RejectReason.DECODER_CRASHED: "the decoder process died on this file",
     RejectReason.DECODER_TIMEOUT: "the decoder did not finish within the deadline",
+    RejectReason.DECODER_OUT_OF_MEMORY: "the decoded utterance, or the decoder on this file, takes more memory than is allowed",
     RejectReason.NO_FRAMES: "no frame lies in the utterance's time span",
     RejectReason.DAMAGED_VIDEO: "the video stream cannot be decoded in the utterance's time span",
     RejectReason.NO_AUDIO_STREAM: "the file holds no audio stream, so there is no speech to learn from",
@@ -43,6 +46,7 @@ EXPLANATIONS = {
     RejectReason.SILENT: "the mean level of the sound is below -60 dB",
     RejectReason.NO_FACE: "no face was found in any sampled frame",
     RejectReason.TEACHER_NOT_FINITE: "the teacher gave NaN or infinity for a face",
+    RejectReason.WORKER_DIED: "the worker process died again and again while it worked on this utterance",
 }
 
 

@@ -187,15 +187,24 @@ class _AudioStream:
             yield from frames
 
 
+FLOATS = {"flt": np.float32, "dbl": np.float64}  # sample formats of ffmpeg, packed; "fltp" is one plane a channel
+
+
 def _is_broken(frame: av.AudioFrame) -> bool:
-    return frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all()
+    """Whether it holds NaN or infinity. (Reads the planes where they lie: `to_ndarray` takes longer than the decoder.)"""
+    kind = FLOATS.get(frame.format.name[:3])
+    if kind is None:
+        return False
+    samples = frame.samples * (1 if frame.format.is_planar else len(frame.layout.channels))
+    with np.errstate(all="ignore"):
+        return not all(np.isfinite(np.frombuffer(plane, kind, samples).sum(dtype=np.float64)) for plane in frame.planes)
 
 
 def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> np.ndarray:
     """int16 (n,); None flushes what the resampler still holds."""
     if frame is not None:
         frame.pts = None  # positions are counted here; the resampler must not shift by rounded time stamps
-    pieces = [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
+    pieces = [np.frombuffer(piece.planes[0], np.int16, piece.samples) for piece in resampler.resample(frame)]
     return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
 
 

@@ -1,7 +1,5 @@
 """From crops to soft labels: the teacher's raw logits for each frame and their maximum for the utterance."""
 
-import time
-
 import numpy as np
 import pyarrow as pa
 import ray
@@ -9,6 +7,7 @@ import ray
 from modeling.emotions import EMOTIONS
 from modeling.soft_targets import aggregate
 from modeling.teacher import load_teacher
+from pipeline.devices import work_clock
 from pipeline.rejects import RejectReason
 from pipeline.schema import DISTILLATION_SCHEMA, IDENTITY_FIELDS
 from pipeline.weights import Weights
@@ -20,19 +19,21 @@ class TeacherLabeller:
     The crops of all utterances of a batch go through the network together, so that short clips fill a device too.
     """
 
-    def __init__(self, teacher: ray.ObjectRef, device: str):
+    def __init__(self, teacher: ray.ObjectRef, device: str, mirror: bool = False):
         weights: Weights = ray.get(teacher)
         self.teacher = load_teacher(weights.name, weights.data, weights.description, device)
+        self.teacher.mirrored &= mirror
+        self.clock = work_clock(device)
 
     def __call__(self, cropped: pa.Table) -> pa.Table:
         rows = cropped.to_pylist()
-        start = time.perf_counter()
+        start = self.clock()
         counts = [0 if row["reject_reason"] else len(row["frame_indices"]) for row in rows]
         crops = np.frombuffer(b"".join(row.pop("crops") or b"" for row in rows), np.uint8)
         rule = self.teacher.crops
         shape = (sum(counts), rule.side_px, rule.side_px) + (() if rule.grey else (3,))
         logits_NE = self.teacher(crops.reshape(shape))
-        seconds_a_face = (time.perf_counter() - start) / max(1, len(logits_NE))
+        seconds_a_face = (self.clock() - start) / max(1, len(logits_NE))
         parts = np.split(logits_NE, np.cumsum(counts)[:-1])
         labelled = [
             row if row["reject_reason"] else row | {"teacher_s": seconds_a_face * len(logits)} | self._label(logits)

@@ -13,9 +13,9 @@ def test_the_embedded_session_has_room_for_the_labelling_plan(ray_session):
 
 
 def test_a_plan_too_large_for_the_session_is_refused(ray_session):
-    with pytest.raises(UserError, match="needs 1002 CPU, of which 2 for reading and writing"):
+    with pytest.raises(UserError, match="'face cropping' needs 1000 workers of 1 CPU each; the 1 nodes have room for"):
         place([Stage(name="face cropping", workers=1000)])
-    with pytest.raises(UserError, match="'teacher' needs a node with 1 CPU and 1 GPU"):
+    with pytest.raises(UserError, match="'teacher' needs a node with 1 CPU, 1 GPU"):
         place([Stage(name="teacher", workers=1, gpus=1.0)])
 
 

@@ -29,13 +29,36 @@ def hang_and_say_so(path, grid, longest_side_px):
     hang(path, grid, longest_side_px)
 
 
+def eat_memory(path, grid, longest_side_px):
+    """Takes more and more, as a decoder that is led astray by a damaged header."""
+    import numpy as np
+
+    for position in range(10**6):
+        yield position, position * 0.24, np.ones((1024, 1024, 16), np.uint8)
+
+
+def eat_memory_once(path, grid, longest_side_px):
+    """Leaks in the first call of a process, so that the next one has no room; a fresh process has."""
+    import numpy as np
+
+    from pipeline.frames import DECODERS
+
+    if "leak" not in globals():
+        globals()["leak"] = np.ones((150, 2**20), np.uint8)
+    elif len(leak) == 150:  # noqa: F821
+        np.ones((400, 2**20), np.uint8)
+    yield from DECODERS["pyav"](path, grid, longest_side_px)
+
+
 def bug(path, grid, longest_side_px):
     raise ZeroDivisionError("a bug in the decoder's own code")
 
 
 def as_the_file_is_named(path, grid, longest_side_px):
-    """Crashes on a file named segfault*, hangs on hang*, and decodes any other."""
+    """Crashes on a file named segfault*, hangs on hang*, eats memory on memory*, and decodes any other."""
     from pipeline.frames import DECODERS
 
-    poison = {"segfault": segfault, "hang": hang}.get(os.path.basename(path).split(".")[0], DECODERS["pyav"])
+    poison = {"segfault": segfault, "hang": hang, "memory": eat_memory}.get(
+        os.path.basename(path).split(".")[0], DECODERS["pyav"]
+    )
     return poison(path, grid, longest_side_px)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -67,6 +68,43 @@ def test_a_hang_costs_one_utterance_and_its_deadline(clip):
         assert decode(decoder, poison) == RejectReason.DECODER_TIMEOUT
     with IsolatedDecoder() as decoder:
         assert_is_whole(decode(decoder, request_for(clip)))
+
+
+def test_a_decoder_that_eats_memory_costs_one_utterance(clip):
+    with IsolatedDecoder(memory_bytes=2**29) as decoder:
+        assert_is_whole(decode(decoder, request_for(clip)))
+        decoder.submit(request_for(clip, decoder="tests.faults.poison_decoders:eat_memory"))
+        with pytest.raises(Rejected, match="decoder_out_of_memory: more than 0.5 GiB are needed for the span"):
+            decoder.result()
+        assert_is_whole(decode(decoder, request_for(clip)))
+
+
+def test_memory_that_earlier_videos_leaked_is_not_held_against_the_next(clip):
+    with IsolatedDecoder(memory_bytes=2**29) as decoder:
+        pids = set()
+        for _ in range(2):
+            assert_is_whole(decode(decoder, request_for(clip, decoder="tests.faults.poison_decoders:eat_memory_once")))
+            pids.add(decoder.child_pid)
+        assert len(pids) == 2
+
+
+def peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@pytest.mark.slow
+@needs_pidfd
+@pytest.mark.parametrize("rate", ["1", pytest.param("0.05", id="still")])
+def test_an_hour_in_one_utterance_is_refused_and_not_held(rate, tmp_path):
+    """2.7 MB a frame, 15,000 frames: 41 GB if they were all kept. Of still pictures the decoder itself keeps few."""
+    path = str(tmp_path / "hour.mp4")
+    made = ["-f", "lavfi", "-i", f"color=s=1280x720:r={rate}", "-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono"]
+    fast = ["-t", "3600", "-c:v", "libx264", "-preset", "ultrafast", "-g", "600", "-c:a", "aac", "-b:a", "8k"]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *made, *fast, path], check=True)
+    with IsolatedDecoder(memory_bytes=2**30) as decoder:
+        assert decode(decoder, request_for(path, start_s=0.0, end_s=None)) == RejectReason.DECODER_OUT_OF_MEMORY
+        assert peak_bytes(decoder.child_pid) < 2**30 + 2**28
 
 
 def test_a_crash_that_the_video_does_not_repeat_is_not_held_against_it(clip, tmp_path):
@@ -152,7 +190,9 @@ def test_a_killed_parent_leaves_no_hanging_child(clip):
 
 
 def test_the_child_does_not_import_torch_or_ray():
-    probe = "import sys, pipeline.decoding; print(sorted({'torch', 'ray', 'pyarrow', 'pandas'} & set(sys.modules)))"
+    probe = (
+        "import sys, pipeline.decoding_child; print(sorted({'torch', 'ray', 'pyarrow', 'pandas'} & set(sys.modules)))"
+    )
     root = Path(__file__).parents[2]
     out = subprocess.run([sys.executable, "-c", probe], cwd=root, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -15,7 +15,7 @@ from cluster.run_record import RunRecord
 from modeling.emotions import EMOTIONS
 from pipeline import distillation_set
 from pipeline.face_cropping import CropOptions
-from pipeline.labelling import MAX_BLOCK_ROWS, LabelPlan, LabelRun, blocks, label
+from pipeline.labelling import LabelPlan, LabelRun, label
 from pipeline.manifest import as_manifest
 from pipeline.schema import DISTILLATION_SCHEMA
 from pipeline.weights import detector_weights, teacher_weights
@@ -46,23 +46,6 @@ def run_of(manifest: pa.Table, out, **crops) -> LabelRun:
 
 def labelled_by(run: LabelRun) -> dict:
     return label(run, LabelPlan(crop_workers=1), None, RunRecord("label", run.crops))
-
-
-def test_blocks_hold_every_row_once_and_split_a_file_only_if_they_must():
-    manifest = manifest_of({f"v{n}": f"/v{n}.mp4" for n in range(200)}, utterances=7)
-    found = list(blocks(manifest, workers=2))
-    ids = [id for block in found for id in block["utterance_id"].to_pylist()]
-    assert sorted(ids) == sorted(manifest["utterance_id"].to_pylist())
-    assert max(len(block) for block in found) <= MAX_BLOCK_ROWS
-    whole = sum(
-        len(set(block["video_uri"].to_pylist()) & set(after["video_uri"].to_pylist()))
-        for block, after in zip(found, found[1:], strict=False)
-    )
-    assert whole == 0
-
-
-def test_a_small_manifest_still_gives_every_worker_several_blocks():
-    assert len(list(blocks(manifest_of({"v": "/v.mp4"}, utterances=16), workers=2))) == 8
 
 
 @pytest.mark.slow
@@ -183,8 +166,9 @@ def test_writing_a_part_again_replaces_it(written):
 def test_rows_that_a_late_write_doubled_are_taken_out(written):
     folder, rows = written
     distillation_set.write_part(str(folder), label_table(rows))  # both parts merged, as other blocks would be
-    distillation_set.drop_doubles(str(folder))
-    manifest = pa.table({"utterance_id": [row["utterance_id"] for row in rows]})
+    manifest = manifest_of({row["utterance_id"]: row["video_uri"] for row in rows})
+    manifest = manifest.set_column(0, manifest.schema.field(0), [[row["utterance_id"] for row in rows]])
+    distillation_set.drop_doubles(manifest, str(folder))
     assert distillation_set.audit(manifest, str(folder))["rows"] == 4
 
 

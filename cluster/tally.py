@@ -1,0 +1,122 @@
+"""What the workers of a plan tell its driver while they work: rows, seconds and bytes of each stage, and on what one died.
+
+One Ray actor beside the driver keeps the counts (`Tally`); every worker has a `Meter` that reports to it, and to Ray's
+metrics as `emovox_rows`, `emovox_stage_seconds` and `emovox_bytes` (Prometheus: `ray_emovox_...`), by stage.
+
+Ray starts a worker that died again, with the same task, for ever. A worker therefore says which item it takes up; an
+item on which workers died `MAX_DEATHS` times is named to the next one, which leaves it out.
+"""
+
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+
+import ray
+from ray.util import metrics
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+MAX_DEATHS = 3
+"""A node that leaves takes innocent items with it; three times the same one is no accident."""
+
+
+@dataclass
+class StageCount:
+    """Sums of one stage over all its workers; seconds of work, not of the clock."""
+
+    rows: int = 0
+    rejected: int = 0
+    seconds: float = 0.0
+    size_bytes: int = 0
+
+    def add(self, other: "StageCount") -> None:
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+
+class Tally:
+    """The actor's side; make one with `start_tally`."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, StageCount] = {}
+        self.in_work: dict[str, str] = {}
+        self.deaths: Counter[str] = Counter()
+        self.began_at: float | None = None
+
+    def begin(self, task: str) -> list[str]:
+        """A worker takes up a task. Returns the items that killed too many workers."""
+        self.began_at = self.began_at or time.time()
+        if died_on := self.in_work.pop(task, None):
+            self.deaths[died_on] += 1
+        return [item for item, times in self.deaths.items() if times >= MAX_DEATHS]
+
+    def take_up(self, task: str, item: str) -> None:
+        self.in_work[task] = item
+
+    def end(self, task: str) -> None:
+        self.in_work.pop(task, None)
+
+    def count(self, stages: dict[str, StageCount]) -> None:
+        for name, count in stages.items():
+            self.stages.setdefault(name, StageCount()).add(count)
+
+    def began(self) -> float | None:
+        """When the first worker took up a task, in Unix seconds."""
+        return self.began_at
+
+    def counts(self) -> dict[str, dict]:
+        """Stage -> rows, rejected, seconds, size_bytes."""
+        return {name: asdict(count) for name, count in self.stages.items()}
+
+
+def start_tally() -> "ray.actor.ActorHandle":
+    """A tally on the driver's node; it ends with the last handle to it."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    return ray.remote(Tally).options(**options).remote()
+
+
+class Meter:
+    """A worker's side. Without a tally it does nothing, so that a stage also works as plain Python."""
+
+    def __init__(self, tally: "ray.actor.ActorHandle | None" = None):
+        self.tally = tally
+        self.task = ""
+        self.unsent: dict[str, StageCount] = {}
+        if tally is not None:
+            self.rows = metrics.Counter("emovox_rows", "utterances that went through", tag_keys=("stage", "outcome"))
+            self.seconds = metrics.Counter("emovox_stage_seconds", "seconds of work", tag_keys=("stage",))
+            self.bytes = metrics.Counter("emovox_bytes", "bytes that went through", tag_keys=("stage",))
+
+    def begin(self, task: str) -> set[str]:
+        """Returns the items to leave out."""
+        self.task = task
+        return set() if self.tally is None else set(ray.get(self.tally.begin.remote(task)))
+
+    def take_up(self, item: str) -> None:
+        """Waits until it is noted, since the next thing may be the end of this process."""
+        if self.tally is not None:
+            self.send()
+            ray.get(self.tally.take_up.remote(self.task, item))
+
+    def end(self) -> None:
+        if self.tally is not None:
+            self.send()
+            self.tally.end.remote(self.task)
+
+    def count(self, stage: str, rows: int = 0, rejected: int = 0, seconds: float = 0.0, size_bytes: int = 0) -> None:
+        """Adds to the sums of a stage; they travel with the next `take_up`, `end` or `send`."""
+        if self.tally is None:
+            return
+        self.unsent.setdefault(stage, StageCount()).add(StageCount(rows, rejected, seconds, size_bytes))
+        for outcome, number in (("ok", rows - rejected), ("rejected", rejected)):
+            if number:
+                self.rows.inc(number, {"stage": stage, "outcome": outcome})
+        if seconds > 0:
+            self.seconds.inc(seconds, {"stage": stage})
+        if size_bytes:
+            self.bytes.inc(size_bytes, {"stage": stage})
+
+    def send(self) -> None:
+        if self.tally is not None and self.unsent:
+            self.tally.count.remote(self.unsent)
+            self.unsent = {}

@@ -1,0 +1,105 @@
+"""How a manifest is cut, and how the pieces travel through the plan.
+
+A part is what goes to storage in one write, at most `MAX_PART_ROWS` utterances; a task is what one cropping worker is
+handed at a time, a few parts. Both are cut from the manifest in the order of its files, so that a file is opened by one
+task, and both depend on the manifest alone where it is large: a run that goes on finds its parts again by their names.
+
+On the way a part is one row, its table packed as Arrow IPC: Ray Data cuts and merges blocks by their bytes, but never a row.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cluster import storage
+
+MAX_PART_ROWS = 32
+"""Utterances in a part: 32 x 33 crops fill a teacher batch and, at 224 px, 160 MB; with 8 s of FLAC each a part is 5 MB."""
+
+TASKS_PER_WORKER = 4
+"""At least so many tasks for each cropping worker, so that none is idle while another holds a large one."""
+
+MAX_TASK_PARTS = 8
+"""Parts of a task, for a manifest that gives every worker many: Ray's own cost is by the task. What is lost with a
+worker is its task; parts of it that are written already stay."""
+
+
+def part_name(utterance_ids: Iterable[str]) -> str:
+    """File name of the part that holds these utterances, in whatever order."""
+    return f"part-{hashlib.sha256(chr(10).join(sorted(utterance_ids)).encode()).hexdigest()[:20]}.parquet"
+
+
+def cut_parts(manifest: pa.Table, rows: int = MAX_PART_ROWS) -> Iterator[pa.Table]:
+    """The manifest in parts of at most `rows`; a file's utterances are split only where they are more than a part."""
+    ordered = manifest.sort_by([(name, "ascending") for name in ("video_uri", "start_s", "utterance_id")])
+    uris = ordered["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()
+    file_starts = np.append(0, np.flatnonzero(np.diff(uris)) + 1)
+    start = 0
+    while start < len(ordered):
+        end = min(start + rows, len(ordered))
+        if end < len(ordered):
+            cut = int(file_starts[np.searchsorted(file_starts, end, side="right") - 1])
+            end = cut if cut > start else end
+        yield ordered.slice(start, end - start)
+        start = end
+
+
+def cut_tasks(manifest: pa.Table, todo: pa.Table, workers: int) -> Iterator[list[pa.Table]]:
+    """The rows of `todo`, a subset of `manifest`, in tasks; each is a list of parts.
+
+    Parts of one file on an object store are in one task, which fetches it once; a local file may be split over several.
+    """
+    enough = workers * TASKS_PER_WORKER
+    rows = int(np.clip(-(-len(manifest) // enough), 1, MAX_PART_ROWS))
+    is_todo = pc.is_in(manifest["utterance_id"], value_set=todo["utterance_id"].combine_chunks())
+    marked = cut_parts(manifest.append_column("is_todo", is_todo), rows)
+    parts = [part.filter(part["is_todo"]).drop_columns("is_todo") for part in marked if pc.any(part["is_todo"]).as_py()]
+    size = int(np.clip(len(parts) // enough, 1, MAX_TASK_PARTS))
+    task: list[pa.Table] = []
+    for part in parts:
+        if task and len(task) >= size and not _share_remote_file(task[-1], part):
+            yield task
+            task = []
+        task.append(part)
+    if task:
+        yield task
+
+
+def _share_remote_file(before: pa.Table, after: pa.Table) -> bool:
+    uri = after["video_uri"][0].as_py()
+    return before["video_uri"][-1].as_py() == uri and not storage.is_local(uri)
+
+
+def packed(parts: list[pa.Table]) -> pa.Table:
+    """The parts as one row: `rows`, all their rows as Arrow IPC, and `sizes`, how many are in each."""
+    sink = pa.BufferOutputStream()
+    rows = pa.concat_tables(parts)
+    with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
+        stream.write_table(rows)
+    content = sink.getvalue()
+    column = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), 1, [None, pa.py_buffer(np.array([0, content.size], np.int64)), content]
+    )
+    return pa.table({"rows": column, "sizes": pa.array([[len(part) for part in parts]], pa.list_(pa.int32()))})
+
+
+def unpacked(row: pa.Table) -> tuple[pa.Table, list[int]]:
+    """What `packed` was given: all rows, and the sizes of the parts."""
+    with pa.ipc.open_stream(row["rows"][0].as_buffer()) as stream:
+        return stream.read_all(), row["sizes"][0].as_py()
+
+
+def regrouped(tables: Iterable[pa.Table], sizes: list[int]) -> Iterator[pa.Table]:
+    """The rows of the tables, in their order, in tables of the given sizes; each as soon as it is full."""
+    waiting: list[pa.Table] = []
+    sizes = list(sizes)
+    for table in tables:
+        waiting.append(table)
+        while sizes and sum(map(len, waiting)) >= sizes[0]:
+            rows = pa.concat_tables(waiting)
+            size = sizes.pop(0)
+            yield rows.slice(0, size)
+            waiting = [rows.slice(size)]

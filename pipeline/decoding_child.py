@@ -1,0 +1,119 @@
+"""The decoder process of `pipeline/decoding.py`: answers one request after another until its socket closes."""
+
+import ctypes
+import math
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import media, messages
+from pipeline.decoding import Deadline, DecodeRequest
+from pipeline.frames import FRAME_RATE, SampledFrames, sample_frames
+from pipeline.rejects import Rejected, RejectReason
+from pipeline.speech import read_speech
+
+UNKNOWN_SPAN_S = 600.0  # assumed where neither the request nor the file's header tells how long the span is
+ALARM_AFTER_S = 10.0  # the child's own alarm rings this long after the caller's deadline
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def serve() -> None:
+    """The child: answers requests on the socket whose descriptor is its first argument until that closes. The others are
+    its parent's process id and the bytes that it may allocate."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    _die_with_parent(int(sys.argv[2]))
+    memory_bytes = int(sys.argv[3])
+    _allow_memory(memory_bytes)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    while True:
+        try:
+            request, deadline = messages.receive(connection)
+            _answer(connection, request, deadline, memory_bytes)
+        except (EOFError, ConnectionError):
+            return
+
+
+def _die_with_parent(parent_pid: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it died before the line above
+        sys.exit(1)
+
+
+def _allow_memory(memory_bytes: int) -> None:
+    """An allocation beyond this fails. Counted is what the process may write to (Linux since 4.7), not mapped files."""
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+
+
+def _answer(connection: socket.socket, request: DecodeRequest, deadline: Deadline, memory_bytes: int) -> None:
+    started = time.process_time()  # of work: a busy machine makes it no longer
+    try:
+        frames, speech = _decoded(connection, request, deadline)
+        size = sum(image.nbytes for image in frames.images)  # here a frame on display for long is one, there many
+        problem = _out_of_memory(request, memory_bytes) if size > memory_bytes else None
+    except MemoryError:  # its traceback, which holds the frames, is gone before anything is sent
+        problem = _out_of_memory(request, memory_bytes)
+    except Exception as error:
+        problem = _portable(error)
+    finally:
+        signal.alarm(0)
+    if problem is not None:
+        messages.send(connection, problem)
+        return
+    shapes = [image.shape for image in frames.images]
+    speech_samples = None if speech is None else len(speech)
+    decode_s = time.process_time() - started
+    messages.send(connection, (shapes, frames.indices, frames.times_s, speech_samples, decode_s))
+    messages.send_arrays(connection, [np.zeros(0, np.int16) if speech is None else speech, *frames.images])
+
+
+def _out_of_memory(request: DecodeRequest, memory_bytes: int) -> Rejected:
+    detail = f"more than {memory_bytes / 2**30:.3g} GiB are needed for the span from {request.start_s:.3f} s"
+    return Rejected(RejectReason.DECODER_OUT_OF_MEMORY, detail)
+
+
+def _decoded(
+    connection: socket.socket, request: DecodeRequest, deadline: Deadline
+) -> tuple[SampledFrames, np.ndarray | None]:
+    """Frames and speech; on the way the caller is told how long the span is."""
+    signal.alarm(math.ceil(deadline.to_open_s + ALARM_AFTER_S))
+    span_s = _span_s(request)
+    messages.send(connection, span_s)
+    signal.alarm(math.ceil(deadline.of(span_s) + ALARM_AFTER_S))
+    frames = sample_frames(
+        request.video_path,
+        request.start_s,
+        request.end_s,
+        request.longest_side_px,
+        request.decoder,
+        request.pictures_per_s,
+    )
+    speech = read_speech(request.audio_path, request.start_s, request.end_s) if request.speech else None
+    return frames, speech
+
+
+def _span_s(request: DecodeRequest) -> float:
+    """Seconds of media that the request may have to read, for its deadline."""
+    if request.end_s is not None:
+        return float(max(0.0, request.end_s - request.start_s))
+    if Path(request.video_path).is_dir():
+        return sum(1 for _ in Path(request.video_path).glob("*.jpg")) / (request.pictures_per_s or FRAME_RATE)
+    with media.open_container(request.video_path) as container:
+        return float(media.duration_s(container) or UNKNOWN_SPAN_S)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error as it can be sent: with its traceback as a note, or as text where it cannot be pickled."""
+    if isinstance(error, Rejected):
+        return error
+    trace = "".join(traceback.format_exception(error))
+    error.add_note(f"in the decoder process:\n{trace}")
+    return error if messages.can_send(error) else RuntimeError(trace)

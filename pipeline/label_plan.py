@@ -1,0 +1,80 @@
+"""How labelling is spread over a machine or a cluster: how many processes a stage has, and what each needs of its node."""
+
+from dataclasses import dataclass, field, replace
+
+from cluster.budget import GIB, Stage, room_for
+from cluster.failures import UserError
+from cluster.session import is_embedded, living_nodes, local_cores, place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placing:
+    """What the nodes of a cluster must offer for a stage to be started there."""
+
+    crop_resource: str | None = None
+    """Custom resource of the nodes that decode and crop, such as `decode` for nodes started with `ray start
+    --resources '{"decode": 16}'`; each cropping process takes 1 of it. Left out: any node."""
+    teacher_resource: str | None = None
+    """Custom resource of the nodes that run the teacher; each teacher process takes 1 of it. Left out: any node."""
+    crop_memory_gib: float = 0.0
+    """Memory that Ray sets aside for each cropping process, in GiB; 0: not counted."""
+    teacher_memory_gib: float = 0.0
+    """The same for each teacher process."""
+    max_crop_workers: int | None = None
+    """The cropping processes grow up to so many as nodes join the cluster; left out: their number is fixed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelPlan:
+    """How the work is spread; none of it changes a label."""
+
+    crop_workers: int | None = None
+    teacher_workers: int = 1
+    gpus_per_teacher: float = 0.0
+    gpus_per_cropper: float = 0.0
+    placing: Placing = field(default_factory=Placing)
+
+    def __post_init__(self):
+        most = self.placing.max_crop_workers
+        if most is not None and most < (self.crop_workers or 1):
+            raise UserError(f"max_crop_workers is {most}; give at least crop_workers ({self.crop_workers or 1})")
+        if min(self.placing.crop_memory_gib, self.placing.teacher_memory_gib) < 0:
+            raise UserError("crop_memory_gib and teacher_memory_gib must be 0 or more")
+
+    def stages(self, croppers: int) -> list[Stage]:
+        """The two actor pools; `croppers` cropping workers where no number is asked for."""
+        workers = self.crop_workers or min(croppers, self.placing.max_crop_workers or croppers)
+        return [
+            Stage(
+                name="face cropping",
+                workers=workers,
+                most_workers=self.placing.max_crop_workers,
+                gpus=self.gpus_per_cropper,
+                memory=round(self.placing.crop_memory_gib * GIB),
+                resources={self.placing.crop_resource: 1.0} if self.placing.crop_resource else {},
+            ),
+            Stage(
+                name="teacher",
+                workers=self.teacher_workers,
+                gpus=self.gpus_per_teacher,
+                memory=round(self.placing.teacher_memory_gib * GIB),
+                resources={self.placing.teacher_resource: 1.0} if self.placing.teacher_resource else {},
+            ),
+        ]
+
+    def placed(self, at_most: bool = False) -> list[Stage]:
+        """The stages, when the living nodes can hold them: a cropping worker for each core here, on a cluster as many as
+        fit beside the teacher. Raises UserError where a plan would wait for ever.
+
+        at_most: where nodes have left, fewer workers than asked for are better than none.
+        """
+        if is_embedded():
+            stages = self.stages(local_cores())
+        else:
+            plan = replace(self, crop_workers=None, teacher_workers=1) if at_most else self
+            place(plan.stages(1))
+            cropping, teacher = plan.stages(1)
+            room = room_for(cropping, [teacher], living_nodes())
+            stages = plan.stages(min(room, self.crop_workers or room))
+        place(stages)
+        return stages

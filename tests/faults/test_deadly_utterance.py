@@ -1,0 +1,32 @@
+"""Contract: an utterance that kills its worker each time costs itself alone. Ray would start the worker again for ever."""
+
+import os
+import shutil
+import signal
+from dataclasses import replace
+
+import pytest
+
+from pipeline.face_cropping import FaceCropper
+from tests.pipeline.test_labelling import labelled_by, manifest_of, read_rows, run_of
+
+
+class DeadlyCropper(FaceCropper):
+    """Its process ends as the kernel ends one that takes too much memory, whenever it comes to one utterance."""
+
+    def _face_columns(self, row: dict, decoded) -> dict:
+        if row["utterance_id"].startswith("deadly"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._face_columns(row, decoded)
+
+
+@pytest.mark.slow
+def test_an_utterance_that_kills_its_worker_becomes_a_reject(ray_session, data_dir, tmp_path):
+    clip = data_dir / "video/labelled/MEAD_W036_level_3_happy_007.mp4"
+    files = {name: str(tmp_path / f"{name}.mp4") for name in ("before", "deadly", "then", "last")}
+    for path in files.values():
+        shutil.copy(clip, path)
+    run = replace(run_of(manifest_of(files), tmp_path / "labels"), cropper=DeadlyCropper)
+    assert labelled_by(run) == {"rows": 4, "labelled": 3, "rejected": 1, "reasons": {"worker_died": 1}}
+    [dead] = [row for row in read_rows(run) if row["reject_reason"]]
+    assert dead["utterance_id"] == "deadly#0" and "3 worker processes" in dead["reject_detail"]

@@ -1,0 +1,74 @@
+"""How a manifest is cut: each utterance once, a remote file in one task, and parts that a later run finds by name."""
+
+import pyarrow as pa
+import pytest
+
+from pipeline import distillation_set
+from pipeline.blocks import MAX_PART_ROWS, cut_parts, cut_tasks, packed, part_name, regrouped, unpacked
+from tests.pipeline.label_rows import label_table, reject_row
+from tests.pipeline.test_labelling import manifest_of
+
+
+def ids(table: pa.Table) -> list[str]:
+    return table["utterance_id"].to_pylist()
+
+
+def files_of(task: list[pa.Table]) -> set[str]:
+    return {uri for part in task for uri in part["video_uri"].to_pylist()}
+
+
+@pytest.mark.parametrize(("files", "utterances"), [(200, 7), (3, 100), (1, 500), (40, 1)])
+def test_tasks_hold_every_utterance_once_and_fetch_a_remote_file_once(files, utterances):
+    manifest = manifest_of({f"v{n}": f"s3://videos/v{n}.mp4" for n in range(files)}, utterances)
+    tasks = list(cut_tasks(manifest, manifest, workers=2))
+    assert sorted(id for task in tasks for part in task for id in ids(part)) == sorted(ids(manifest))
+    assert max(len(part) for task in tasks for part in task) <= MAX_PART_ROWS
+    opened = [uri for task in tasks for uri in files_of(task)]
+    assert len(opened) == len(set(opened)) == files
+
+
+def test_a_file_is_split_over_parts_only_where_it_is_longer_than_one():
+    manifest = manifest_of({f"v{n}": f"/v{n}.mp4" for n in range(200)}, utterances=7)
+    opened = [uri for part in cut_parts(manifest) for uri in set(part["video_uri"].to_pylist())]
+    assert len(opened) == 200
+
+
+def test_a_small_manifest_still_gives_every_worker_several_tasks():
+    manifest = manifest_of({"v": "/v.mp4"}, utterances=16)
+    assert len(list(cut_tasks(manifest, manifest, workers=2))) == 8
+
+
+def test_a_large_manifest_has_fewer_tasks_than_parts():
+    manifest = manifest_of({f"v{n:04d}": f"/v{n}.mp4" for n in range(1000)}, utterances=16)
+    tasks = list(cut_tasks(manifest, manifest, workers=2))
+    assert len(tasks) == 63 and sum(map(len, tasks)) == 500
+
+
+def test_a_run_that_goes_on_cuts_the_same_parts():
+    manifest = manifest_of({f"v{n}": f"/v{n}.mp4" for n in range(90)}, utterances=7)
+    first = [ids(part) for task in cut_tasks(manifest, manifest, workers=1) for part in task]
+    done = {id for part in first[::3] for id in part} | {first[1][0]}
+    todo = manifest.filter(pa.array([id not in done for id in ids(manifest)]))
+    again = [ids(part) for task in cut_tasks(manifest, todo, workers=5) for part in task]
+    assert again == [first[1][1:], *(part for number, part in enumerate(first) if number % 3 and number != 1)]
+
+
+def test_what_is_done_is_read_from_names_and_from_foreign_parts(tmp_path):
+    manifest = manifest_of({f"v{n}": f"/v{n}.mp4" for n in range(30)}, utterances=7)
+    parts = [ids(part) for part in cut_parts(manifest)]
+    foreign = [parts[2][0], parts[4][1]]
+    for names in (parts[0], parts[1], foreign):
+        distillation_set.write_part(str(tmp_path), label_table([reject_row(name, "no_face") for name in names]))
+    known = tmp_path / "utterances" / part_name(parts[0])
+    known.write_bytes(b"not opened: the name says what it holds")
+    left = ids(distillation_set.pending(manifest, str(tmp_path)))
+    assert left == [id for id in ids(manifest) if id not in {*parts[0], *parts[1], *foreign}]
+
+
+def test_packed_parts_come_back_whole_however_they_are_handed_on():
+    manifest = manifest_of({"v": "/v.mp4"}, utterances=20)
+    rows, sizes = unpacked(packed([manifest.slice(0, 3), manifest.slice(3, 12), manifest.slice(15)]))
+    assert rows.equals(manifest) and sizes == [3, 12, 5]
+    for step in (1, 4, 20):
+        pieces = (rows.slice(start, step) for start in range(0, 20, step))
+        assert [len(part) for part in regrouped(pieces, sizes)] == sizes
