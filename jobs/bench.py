@@ -1,0 +1,66 @@
+"""Speed of the program's parts, each beside its floor and a peer: `emovox bench label|decode|train|scale`."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from cluster.command import run_job
+from cluster.run_record import RunRecord
+from pipeline.benches.measuring import described, write_report
+
+log = logging.getLogger("emovox")
+
+BENCHES = {
+    "label": "labelling, beside the bare networks on the same files and beside a plain script",
+    "decode": "decord, PyAV and torchcodec on the same clips, whole and every 6th frame",
+    "train": "training, beside the same batch held in memory and beside plain torchrun",
+    "scale": "1.2 million utterances without the media work: the plan, the driver's memory, going on after a stop",
+}
+USAGE = "\n".join(
+    [
+        "usage: emovox bench NAME [options]",
+        "",
+        "Measures a part of the program. Each figure stands beside its floor (the same work with nothing around it) and a",
+        "peer (how one would do it without this program), taken in turns in the same run, so that the ratios hold on a",
+        "busy machine too. The last line of stdout is one JSON object; with --out FOLDER it is also written to",
+        "bench_NAME.json there, with date, hardware, versions, commit and options.",
+        "",
+        "benches:",
+        *(f"  {name:<8} {what}" for name, what in BENCHES.items()),
+        "",
+        "`emovox bench NAME --help` explains a bench; each takes --address RAY and --out FOLDER.",
+        "`emovox plan --rates bench_label.json` turns the figures of `label` into hours and nodes.",
+    ]
+)
+
+
+def bench(name: str, argv: Sequence[str]) -> int:
+    """Runs one bench; the others are not imported."""
+    module = importlib.import_module(f"pipeline.benches.{name}")
+    measure = getattr(module, f"bench_{name}")
+
+    def measured(options, record: RunRecord) -> dict:
+        report = described(name, options, measure(options, record))
+        if getattr(options, "out", None):
+            log.info("wrote %s", write_report(options.out, report))
+        return report
+
+    measured.__name__ = f"bench {name}"  # for the help and the messages
+    return run_job(getattr(module, f"Bench{name.capitalize()}"), measured, argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in BENCHES:
+        return bench(words[0], words[1:])
+    if words and words[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        raise SystemExit(0)
+    problem = f"emovox bench: there is no bench {words[0]!r}\n\n" if words else ""
+    print(problem + USAGE, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

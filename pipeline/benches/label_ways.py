@@ -1,0 +1,142 @@
+"""What `bench label` compares labelling with: its floor, the bare networks and decoder on the same files, and its peer, the
+script that one writes at first."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import av
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from modeling.face_input import square_crops
+from modeling.retinaface import load_detector
+from modeling.retinaface_network import load_network
+from modeling.soft_targets import aggregate
+from modeling.teacher import Teacher, load_teacher
+from pipeline.face_finding import find_faces
+from pipeline.face_tracks import choose_track, link_faces, shot_cuts
+from pipeline.frames import FRAME_STRIDE, sample_frames
+from pipeline.rejects import Rejected
+from pipeline.speech import encode_flac, read_speech, require_speech
+from pipeline.weights import Weights
+
+DETECTOR_SIDE_PX = 640
+MEAN_BGR = np.float32([104, 117, 123])
+
+
+class Floor:
+    """The bare work on one file, part by part, on one thread: seconds of `decode` (the cheaper of a plain loop over PyAV and
+    of the project's sampling), `plain_decode`, `plain_sound`, `speech`, `detect` and `teacher`."""
+
+    def __init__(self, detector: Weights, teacher: Weights):
+        one_thread()
+        self.detector = load_detector(detector.name, detector.data)
+        self.teacher = load_teacher(teacher.name, teacher.data, teacher.description)
+        self.teacher.mirrored = False  # as the job has it
+
+    def __call__(self, path: str) -> dict[str, float]:
+        spent: Counter[str] = Counter()
+
+        def timed(name: str, work, *arguments):
+            start = time.perf_counter()
+            result = work(*arguments)
+            spent[name] += time.perf_counter() - start
+            return result
+
+        frames = timed("sampled_decode", sample_frames, path, 0.0, None)
+        require_speech(timed("speech", read_speech, path, 0.0, None))
+        timed("plain_decode", plain_decode, path)
+        timed("plain_sound", plain_sound, path)
+        cuts = shot_cuts(frames.images)
+        faces = find_faces(frames.images, cuts, lambda images: timed("detect", self.detector, images))
+        tracks = link_faces(faces, frames.indices, cuts)
+        if tracks:
+            track = tracks[choose_track(tracks, len(frames.images))[0]]
+            at = np.searchsorted(frames.indices, track.frame_indices)
+            rule = self.teacher.crops
+            crops = [
+                square_crops(frames.images[i], box[None], rule.scale, rule.side_px, rule.grey)
+                for i, box in zip(at, track.boxes_N4, strict=True)
+            ]
+            timed("teacher", self.teacher, np.concatenate(crops))
+        spent["decode"] = min(spent["plain_decode"], spent["sampled_decode"])
+        return dict(spent) | {"frames": len(frames.images)}
+
+
+def one_thread() -> None:
+    """One core for one process, as the workers of the job have it."""
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def plain_decode(path: str) -> int:
+    """Every frame decoded, every 6th as RGB: the loop of PyAV's own documentation, on one thread."""
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        frames = (frame for index, frame in enumerate(container.decode(stream)) if index % FRAME_STRIDE == 0)
+        return sum(1 for frame in frames if frame.to_ndarray(format="rgb24").size)
+
+
+def plain_sound(path: str) -> int:
+    """The sound, resampled to 16 kHz mono."""
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=16_000)
+    with av.open(path) as container:
+        decoded = container.decode(container.streams.audio[0])
+        return sum(out.samples for frame in decoded for out in resampler.resample(frame))
+
+
+def labelled_by_script(paths: Sequence[str], detector: Weights, teacher: Weights) -> dict:
+    """A plain sequential script on all cores: decord, retinaface-pytorch's `predict_jsons` around the same small network, one
+    pass of the teacher a frame, one table at the end. Returns seconds and the rows it labelled."""
+    model, network = package_predictor(detector), load_teacher(teacher.name, teacher.data, teacher.description)
+    network.mirrored = False
+    start = time.perf_counter()
+    rows = [row for path in paths if (row := _script_row(path, model, network))]
+    table = pa.Table.from_pylist(rows)
+    return {"seconds": time.perf_counter() - start, "rows": len(rows), "mb": round(table.nbytes / 1e6, 1)}
+
+
+def package_predictor(detector: Weights):
+    """The package's predictor with the small network in place of its ResNet-50, whose weights no package carries."""
+    from retinaface.predict_single import Model
+
+    model = Model(max_size=DETECTOR_SIDE_PX)
+    network = load_network(detector.name, detector.data)
+    model.model, model.transform = network, _network_input
+    model.eval()
+    return model
+
+
+def _network_input(image: np.ndarray) -> dict:
+    scale = DETECTOR_SIDE_PX / max(image.shape[:2])
+    return {"image": cv2.resize(image, None, fx=scale, fy=scale).astype(np.float32) - MEAN_BGR[::-1]}
+
+
+def _script_row(path: str, model, teacher: Teacher) -> dict | None:
+    import decord
+
+    reader = decord.VideoReader(path, ctx=decord.cpu(0))
+    rule, logits = teacher.crops, []
+    for index in range(0, len(reader), FRAME_STRIDE):
+        frame = reader[index].asnumpy()
+        faces = [face for face in model.predict_jsons(frame) if face["bbox"]]
+        if faces:
+            box = np.float32(max(faces, key=lambda face: _area(face["bbox"]))["bbox"])
+            logits.append(teacher(square_crops(frame, box[None], rule.scale, rule.side_px, rule.grey))[0])
+    try:
+        speech = read_speech(path, 0.0, None)
+        require_speech(speech)
+    except Rejected:
+        return None
+    if not logits:
+        return None
+    return {"path": path, "logits": aggregate(np.stack(logits)), "speech": encode_flac(speech)}
+
+
+def _area(box: Sequence[float]) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])

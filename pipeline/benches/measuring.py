@@ -1,0 +1,86 @@
+"""What all benches share: the machine and version a figure belongs to, and ways that take turns so that they meet the
+same disturbances."""
+
+import dataclasses
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cluster import storage
+from cluster.run_record import installed_versions
+from cluster.session import PROJECT_ROOT
+
+Measured = TypeVar("Measured")
+
+
+def hardware() -> dict[str, Any]:
+    """CPU model, cores this process may use, memory in GiB, names of the GPUs, and the load when asked."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "ram_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "gpus": _gpu_names(),
+        "load_1min": round(os.getloadavg()[0], 2),
+    }
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _gpu_names() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def commit() -> str | None:
+    """`git describe` of this checkout, ending in -dirty where files differ from it; None outside a checkout."""
+    command = ["git", "-C", str(PROJECT_ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def interleaved(ways: Mapping[str, Callable[[], Measured]], repeats: int) -> dict[str, list[Measured]]:
+    """Way -> what each of its calls returned. The ways take turns, every second round in reverse, so that a machine that
+    is busy for a while slows all of them and not the last."""
+    results: dict[str, list[Measured]] = {name: [] for name in ways}
+    for turn in range(repeats):
+        for name in list(ways)[:: -1 if turn % 2 else 1]:
+            results[name].append(ways[name]())
+    return results
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median with the least and the greatest value, which tell how far to trust it."""
+    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
+
+
+def described(name: str, options: Any, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a bench with all that is needed to take them again."""
+    return {
+        "bench": name,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(),
+        "versions": installed_versions(),
+        "commit": commit(),
+        "options": dataclasses.asdict(options),
+        **figures,
+    }
+
+
+def write_report(folder_uri: str, report: Mapping[str, Any]) -> str:
+    """Writes `bench_NAME.json` into the folder; returns its URI."""
+    uri = storage.join(storage.absolute(folder_uri), f"bench_{report['bench']}.json")
+    storage.write_json(uri, dict(report))
+    return uri

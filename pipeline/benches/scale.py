@@ -1,0 +1,216 @@
+"""Labelling at the size of VoxCeleb2 with the media work replaced by a cheap one: what the plan itself costs.
+
+Everything but the work on an utterance is the job's own: cutting, actor pools, parts, resume and audit.
+"""
+
+import contextlib
+import json
+import logging
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cluster import storage
+from cluster.command import JobOptions
+from cluster.failures import UserError
+from cluster.run_record import RunRecord
+from cluster.session import PROJECT_ROOT
+from modeling.emotions import EMOTIONS
+from pipeline import distillation_set
+from pipeline.blocks import cut_parts
+from pipeline.face_cropping import CROPPED_SCHEMA, CropOptions
+from pipeline.label_plan import LabelPlan
+from pipeline.labelling import FIRST_PART, LabelRun, label
+from pipeline.manifest import as_manifest, read_manifest, write_manifest
+from pipeline.schema import DISTILLATION_SCHEMA, IDENTITY_FIELDS
+from pipeline.weights import Weights, teacher_weights
+
+VOXCELEB2_ROWS = 1_200_000
+UTTERANCES_A_VIDEO = 7
+"""VoxCeleb1 has 153,516 utterances in 22,496 videos, VoxCeleb2 1,128,246 in 150,480 (their papers, table 1)."""
+
+FRAMES = 33
+"""An utterance of 8 s at 0.24 s a frame."""
+
+LIMIT_DRIVER_MB = 1500
+LIMIT_RESUME_S = 60
+DONE_BEFORE_RESUME = 0.9
+FLOOR_PARTS = 1000
+
+CHEAP_WORK = (
+    "no file is opened: an utterance becomes a row with 33 frame times, no boxes, no crops and no speech, and the "
+    "teacher is 8 random numbers a frame; a row takes 1 kB on storage instead of 150 kB"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchScale(JobOptions):
+    """Labels a manifest of 1.2 million made-up utterances with next to no work for each: what remains is the time and the
+    memory of the plan itself, of the job that drives it and of going on after a stop.
+
+    Floor: the same parts written one after another by one process, with no plan at all. The JSON says whether the driver
+    stayed under 1.5 GB and whether a run with 90 % done reached new work in less than 60 s.
+    """
+
+    rows: int = VOXCELEB2_ROWS
+    """Utterances of the manifest; fewer for a quick look."""
+    out: str | None = None
+    """Folder or s3:// prefix for the set, new or empty; left out: a temporary folder, removed at the end."""
+    crop_workers: int | None = None
+    """As in `emovox label`."""
+
+    def __post_init__(self):
+        if self.rows < 1000:
+            raise UserError(f"rows is {self.rows}; give 1000 or more")
+
+
+class CheapCropper:
+    """In place of `FaceCropper`: what leaves it has the columns of a cropped utterance, and no pictures."""
+
+    def __init__(self, **arguments: Any):
+        self.names = [field.name for field in IDENTITY_FIELDS]
+
+    def __call__(self, utterances: pa.Table) -> Iterator[pa.Table]:
+        n = len(utterances)
+        columns = {name: utterances[name] for name in self.names} | {
+            "frame_indices": pa.array([np.arange(FRAMES)] * n, pa.list_(pa.int32())),
+            "frame_times_s": pa.array([np.arange(FRAMES) * 0.24] * n, pa.list_(pa.float64())),
+            "frames_sampled": pa.array(np.full(n, FRAMES), pa.int32()),
+        }
+        empty = {field.name: pa.nulls(n, field.type) for field in CROPPED_SCHEMA if field.name not in columns}
+        yield pa.table(columns | empty).select(CROPPED_SCHEMA.names)
+
+
+class CheapLabeller:
+    """In place of `TeacherLabeller`: random logits."""
+
+    def __init__(self, teacher: Any, device: str, mirror: bool = False):
+        self.random = np.random.default_rng(0)
+
+    def __call__(self, cropped: pa.Table) -> pa.Table:
+        n = len(cropped)
+        logits_NFE = self.random.normal(size=(n, FRAMES, len(EMOTIONS))).astype(np.float32)
+        columns = {name: cropped[name] for name in DISTILLATION_SCHEMA.names} | {
+            "frame_logits": pa.array(logits_NFE.tolist(), pa.list_(pa.list_(pa.float32()))),
+            "logits": pa.array(list(logits_NFE.max(axis=1)), pa.list_(pa.float32())),
+        }
+        return pa.table(columns).cast(DISTILLATION_SCHEMA)
+
+
+def bench_scale(options: BenchScale, record: RunRecord) -> dict:
+    """A whole run, and one that goes on with 90 % done, each in a process of its own whose memory is its own.
+
+    Returns rows_per_s and seconds beside floor_seconds, parts, driver_peak_mb and resume_first_work_s beside their limits.
+    """
+    with _output(options.out) as out:
+        labels, manifest = storage.join(out, "labels"), storage.join(out, "manifest.parquet")
+        write_manifest(made_up_manifest(options.rows), manifest)
+        command = {"manifest": manifest, "labels": labels, "workers": options.crop_workers, "address": options.address}
+        with record.stage("fresh"):
+            fresh = _driven(command)
+        done = distillation_set.part_uris(labels)
+        for uri in done[:: round(1 / (1 - DONE_BEFORE_RESUME))]:
+            storage.delete(uri)
+        with record.stage("resume"):
+            resume = _driven(command)
+        floor_s = floor_seconds(manifest, storage.join(out, "floor"))
+    driver_mb = max(fresh["driver_peak_mb"], resume["driver_peak_mb"])
+    return {
+        "rows": options.rows,
+        "work": CHEAP_WORK,
+        "seconds": fresh["seconds"],
+        "rows_per_s": round(options.rows / fresh["seconds"], 1),
+        "first_work_s": fresh["first_work_s"],
+        "floor_seconds": round(floor_s, 1),
+        "over_floor": round(fresh["seconds"] / floor_s, 2),
+        "parts": len(done),
+        "driver_peak_mb": driver_mb,
+        "driver_limit_mb": LIMIT_DRIVER_MB,
+        "driver_under_limit": driver_mb < LIMIT_DRIVER_MB,
+        "resume_seconds": resume["seconds"],
+        "resume_first_work_s": resume["first_work_s"],
+        "resume_limit_s": LIMIT_RESUME_S,
+        "resume_under_limit": resume["first_work_s"] < LIMIT_RESUME_S,
+    }
+
+
+def made_up_manifest(rows: int) -> pa.Table:
+    """Names as long as VoxCeleb2's, `UTTERANCES_A_VIDEO` utterances of 8 s in each file."""
+    videos, places = np.divmod(np.arange(rows), UTTERANCES_A_VIDEO)
+    names = [f"id{video % 6112:05d}/{video:011d}" for video in videos]
+    uris = [f"s3://voxceleb/vox2/dev/mp4/{name}/video.mp4" for name in names]
+    columns = {
+        "utterance_id": [f"{name}/{place:05d}" for name, place in zip(names, places, strict=True)],
+        "speaker_id": [name[:7] for name in names],
+        "video_id": [name[8:] for name in names],
+        "video_uri": uris,
+        "audio_uri": uris,
+        "start_s": places * 8.0,
+        "end_s": places * 8.0 + 8.0,
+        "split": ["train"] * rows,
+    }
+    return as_manifest(columns, "the made-up manifest")
+
+
+def floor_seconds(manifest_uri: str, out: str) -> float:
+    """Seconds to write all parts in one process without a plan, from the first `FLOOR_PARTS` of them."""
+    cropper, labeller = CheapCropper(), CheapLabeller(None, "cpu")
+    parts = list(cut_parts(read_manifest(manifest_uri)))
+    start = time.perf_counter()
+    for part in parts[:FLOOR_PARTS]:
+        for cropped in cropper(part):
+            distillation_set.write_part(out, labeller(cropped))
+    return (time.perf_counter() - start) * len(parts) / min(FLOOR_PARTS, len(parts))
+
+
+def _driven(command: dict) -> dict:
+    """One run as a process of its own: a driver's memory is that of the process that labels, and of nothing before."""
+    request = json.dumps(command | {"started": time.time()})
+    run = [sys.executable, "-m", "pipeline.benches.scale", request]
+    ended = subprocess.run(run, stdout=subprocess.PIPE, cwd=PROJECT_ROOT, check=False)
+    if ended.returncode:
+        raise UserError(f"a run of the benchmark ended with exit code {ended.returncode}; what it said is above")
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def drive(manifest: str, labels: str, workers: int | None, address: str | None, started: float) -> dict:
+    """What `emovox label` does, with the cheap work. `started`: when the process was asked for, in Unix seconds."""
+    record = RunRecord("bench-scale", CropOptions())
+    record.started = started
+    run = LabelRun(
+        manifest=read_manifest(manifest),
+        labels_uri=storage.absolute(labels),
+        teacher=teacher_weights("compact"),
+        detector=Weights("none", b""),
+        cropper=CheapCropper,
+        labeller=CheapLabeller,
+    )
+    label(run, LabelPlan(crop_workers=workers), address, record)
+    return {
+        "seconds": round(record.seconds(), 1),
+        "first_work_s": round(record.stages[FIRST_PART], 1),
+        "driver_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+@contextlib.contextmanager
+def _output(uri: str | None) -> Iterator[str]:
+    if uri is not None:
+        yield uri
+        return
+    with tempfile.TemporaryDirectory(prefix="emovox-scale-") as folder:
+        yield folder
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("emovox").setLevel(logging.INFO)
+    print(json.dumps(drive(**json.loads(sys.argv[1]))))

@@ -1,0 +1,59 @@
+"""What `emovox bench` promises whatever it measures: ways that take turns, a report that tells where it is from."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from jobs import bench
+from pipeline.benches import measuring
+from pipeline.benches.decode import BenchDecode
+from tests.pipeline import clips
+
+
+def test_the_ways_take_turns_and_change_their_order():
+    calls = []
+    ways = {name: lambda name=name: calls.append(name) or len(calls) for name in "abc"}
+    assert measuring.interleaved(ways, 3) == {"a": [1, 6, 7], "b": [2, 5, 8], "c": [3, 4, 9]}
+    assert "".join(calls) == "abccbaabc"
+
+
+def test_a_report_tells_what_is_needed_to_take_it_again(tmp_path):
+    report = measuring.described("decode", BenchDecode(repeats=2), {"clips": 3})
+    measuring.write_report(str(tmp_path), report)
+    written = json.loads((tmp_path / "bench_decode.json").read_text())
+    assert written == report
+    assert written["clips"] == 3 and written["options"]["repeats"] == 2 and written["versions"]["av"]
+    assert written["hardware"]["cores"] >= 1 and written["hardware"]["ram_gib"] > 0
+
+
+def test_a_bench_that_is_not_there_is_wrong_usage():
+    done = subprocess.run([sys.executable, "-m", "jobs", "bench", "nonsense"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == "" and "decode" in done.stderr
+
+
+@pytest.mark.parametrize("name", bench.BENCHES)
+def test_every_bench_explains_its_options(name, capfd):
+    with pytest.raises(SystemExit) as exit:
+        bench.main([name, "--help"])
+    assert exit.value.code == 0
+    assert f"emovox bench {name}" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_decode_compares_what_all_can_read_and_lists_the_rest(tmp_path, capfd):
+    clips.write_stamped_clip(tmp_path / "whole.mp4", [place / 25 for place in range(50)])
+    (tmp_path / "text.mp4").write_text("not a video")
+    assert bench.main(["decode", "--data", str(tmp_path), "--repeats", "1", "--out", str(tmp_path / "out")]) == 0
+    report = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (report["clips"], report["clips_compared"]) == (2, 1)
+    assert {problem["way"] for problem in report["problems"]} >= {"floor", "pyav", "decord"}
+    assert all(problem["clip"].endswith("text.mp4") and problem["problem"] for problem in report["problems"])
+    assert {way: one["pictures"] for way, one in report["whole"].items() if way != "torchcodec"} == {
+        "floor": 50,
+        "pyav": 50,
+        "decord": 50,
+    }
+    assert report["sampled"]["pyav"]["pictures"] == report["sampled"]["decord"]["pictures"] == 9
+    assert (tmp_path / "out" / "bench_decode.json").exists()
