@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ray
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray.autoscaler.sdk import request_resources
 
 from cluster.budget import Stage, require_room
@@ -29,6 +30,9 @@ NODES_WAIT_S = 40.0
 
 CLUSTER_RESERVE_CPUS = 4
 """CPUs of a cluster left for the tasks that read when a job with one stage takes all it can."""
+
+EXECUTOR_LOG = "ray.data._internal.execution.streaming_executor_state"
+"""Where Ray Data logs the traceback of an error that it raises right after; a UserError is one line."""
 
 log = logging.getLogger("emovox")
 
@@ -56,6 +60,7 @@ def session(address: str | None) -> Iterator[None]:
         context.raise_original_map_exception = True  # so that a worker's UserError is one for the driver too
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+        logging.getLogger(EXECUTOR_LOG).setLevel(logging.CRITICAL)
         yield
     finally:
         if started:
@@ -129,12 +134,14 @@ def _start(address: str | None) -> None:
     runtime_env = (
         {} if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else _working_tree()
     )  # a submitted job brought its own
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # `ray start` does; a driver that joins does not
     try:
         ray.init(address=address, runtime_env=runtime_env, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); "
-            "start one with `ray start --head`, or leave --address out for an embedded session"
+            f"--address {address}: no Ray cluster answers there, or it wants another token ({str(error).splitlines()[0]}); "
+            "start one with `ray start --head`, give its token (RAY_AUTH_TOKEN, or the file ~/.ray/auth_token of its head), "
+            "or leave --address out for an embedded session"
         ) from error
 
 

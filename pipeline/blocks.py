@@ -34,17 +34,24 @@ def part_name(utterance_ids: Iterable[str]) -> str:
 
 def cut_parts(manifest: pa.Table, rows: int = MAX_PART_ROWS) -> Iterator[pa.Table]:
     """The manifest in parts of at most `rows`; a file's utterances are split only where they are more than a part."""
-    ordered = manifest.sort_by([(name, "ascending") for name in ("video_uri", "start_s", "utterance_id")])
-    uris = ordered["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()
+    for places in _part_places(manifest, rows):
+        yield manifest.take(places)
+
+
+def _part_places(manifest: pa.Table, rows: int) -> list[np.ndarray]:
+    """The places in the manifest of each part's utterances."""
+    order = pc.sort_indices(manifest, [(name, "ascending") for name in ("video_uri", "start_s", "utterance_id")])
+    order = order.to_numpy()
+    uris = manifest["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()[order]
     file_starts = np.append(0, np.flatnonzero(np.diff(uris)) + 1)
-    start = 0
-    while start < len(ordered):
-        end = min(start + rows, len(ordered))
-        if end < len(ordered):
-            cut = int(file_starts[np.searchsorted(file_starts, end, side="right") - 1])
-            end = cut if cut > start else end
-        yield ordered.slice(start, end - start)
-        start = end
+    cuts = [0]
+    while (start := cuts[-1]) < len(order):
+        end = min(start + rows, len(order))
+        if end < len(order):
+            file_start = int(file_starts[np.searchsorted(file_starts, end, side="right") - 1])
+            end = file_start if file_start > start else end
+        cuts.append(end)
+    return np.split(order, cuts[1:-1]) if len(order) else []
 
 
 def cut_tasks(manifest: pa.Table, todo: pa.Table, workers: int) -> Iterator[list[pa.Table]]:
@@ -54,12 +61,12 @@ def cut_tasks(manifest: pa.Table, todo: pa.Table, workers: int) -> Iterator[list
     """
     enough = workers * TASKS_PER_WORKER
     rows = int(np.clip(-(-len(manifest) // enough), 1, MAX_PART_ROWS))
-    is_todo = pc.is_in(manifest["utterance_id"], value_set=todo["utterance_id"].combine_chunks())
-    marked = cut_parts(manifest.append_column("is_todo", is_todo), rows)
-    parts = [part.filter(part["is_todo"]).drop_columns("is_todo") for part in marked if pc.any(part["is_todo"]).as_py()]
-    size = int(np.clip(len(parts) // enough, 1, MAX_TASK_PARTS))
+    is_todo = pc.is_in(manifest["utterance_id"], value_set=todo["utterance_id"].combine_chunks()).to_numpy()
+    left = [places[is_todo[places]] for places in _part_places(manifest, rows)]
+    left = [places for places in left if len(places)]
+    size = int(np.clip(len(left) // enough, 1, MAX_TASK_PARTS))
     task: list[pa.Table] = []
-    for part in parts:
+    for part in map(manifest.take, left):
         if task and len(task) >= size and not _share_remote_file(task[-1], part):
             yield task
             task = []
@@ -73,11 +80,14 @@ def _share_remote_file(before: pa.Table, after: pa.Table) -> bool:
     return before["video_uri"][-1].as_py() == uri and not storage.is_local(uri)
 
 
-def packed(parts: list[pa.Table]) -> pa.Table:
-    """The parts as one row: `rows`, all their rows as Arrow IPC, and `sizes`, how many are in each."""
+def packed(parts: list[pa.Table], compression: str = "lz4") -> pa.Table:
+    """The parts as one row: `rows`, all their rows as Arrow IPC, and `sizes`, how many are in each.
+
+    compression: "lz4" costs next to nothing for pictures; "zstd" halves what waits, text, in the driver's memory.
+    """
     sink = pa.BufferOutputStream()
     rows = pa.concat_tables(parts)
-    with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
+    with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:
         stream.write_table(rows)
     content = sink.getvalue()
     column = pa.LargeBinaryArray.from_buffers(

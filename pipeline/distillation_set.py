@@ -146,14 +146,17 @@ def audit(manifest: pa.Table, labels_uri: str) -> dict:
     Raises RuntimeError otherwise: that would be a bug, and no label of such a set should be trusted.
     """
     table = read_columns(labels_uri, ["utterance_id", "reject_reason"])
-    counts = Counter(table["utterance_id"].to_pylist())
-    wanted = set(manifest["utterance_id"].to_pylist())
-    lost, doubled = wanted - counts.keys(), [id for id, n in counts.items() if n > 1]
-    if lost or doubled or counts.keys() - wanted:
+    found, wanted = table["utterance_id"].combine_chunks(), manifest["utterance_id"]
+    lost = wanted.filter(pc.invert(pc.is_in(wanted, value_set=found)))
+    if len(lost) or pc.count_distinct(found).as_py() != len(found) or len(found) != len(wanted):
+        counts = Counter(found.to_pylist())
+        doubled = [id for id, n in counts.items() if n > 1]
+        foreign = counts.keys() - set(wanted.to_pylist())
         raise RuntimeError(
-            f"{labels_uri}: {len(lost)} utterances lost {sorted(lost)[:3]}, {len(doubled)} doubled {doubled[:3]}"
+            f"{labels_uri}: {len(lost)} utterances lost {sorted(lost.to_pylist())[:3]}, {len(doubled)} doubled "
+            f"{doubled[:3]}, {len(foreign)} not in the manifest {sorted(foreign)[:3]}"
         )
-    reasons = Counter(reason for reason in table["reject_reason"].to_pylist() if reason)
+    reasons = {item["values"]: item["counts"] for item in table["reject_reason"].drop_null().value_counts().to_pylist()}
     rejected = sum(reasons.values())
     return {
         "rows": len(table),

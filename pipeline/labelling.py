@@ -156,7 +156,7 @@ def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHan
     """The plan itself; yields the summary of each part when it is on storage."""
     cropping, labelling = stages
     cut_from = todo if run.retry else run.manifest  # rejects lie apart: by the manifest, each would be its own part
-    tasks = ray.data.from_blocks([packed(parts) for parts in cut_tasks(cut_from, todo, cropping.workers)])
+    tasks = ray.data.from_blocks([packed(parts, "zstd") for parts in cut_tasks(cut_from, todo, cropping.workers)])
     tasks.context.target_max_block_size = 1  # a part goes on when it is ready; by default 128 MiB are gathered first
     watch(tasks, stages)
     summaries = tasks.map_batches(

@@ -129,11 +129,11 @@ def _refuse(table: pa.Table, is_bad: pa.ChunkedArray, column: str, remedy: str, 
 
 def manifest_fingerprint(table: pa.Table) -> str:
     """sha256 (hex) over the content of a manifest; the order of rows and the way the table is stored do not matter."""
-    table = table.take(pc.sort_indices(table["utterance_id"]))
+    order = pc.sort_indices(table["utterance_id"])
     digest = hashlib.sha256()
     for field in MANIFEST_SCHEMA:
         digest.update(f"{field.name}:{field.type}".encode())
-        _hash_array(digest, table[field.name].combine_chunks())
+        _hash_array(digest, table[field.name].take(order).combine_chunks())
     return digest.hexdigest()
 
 
@@ -141,9 +141,12 @@ def _hash_array(digest: "hashlib._Hash", array: pa.Array) -> None:
     """Validity and values, with values under null set to zero: Arrow leaves them undefined."""
     digest.update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)).tobytes())
     if pa.types.is_string(array.type):
-        texts = array.fill_null("").to_pylist()
-        digest.update(np.array([len(text) for text in texts], np.int64).tobytes())
-        digest.update("".join(texts).encode())
+        texts = array.fill_null("").cast(pa.large_string())
+        digest.update(pc.utf8_length(texts).to_numpy().astype(np.int64).tobytes())
+        _, offsets, content = texts.buffers()
+        ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        if content is not None and len(ends):
+            digest.update(content.slice(ends[0], ends[-1] - ends[0]))
     elif pa.types.is_list(array.type):
         digest.update(pc.list_value_length(array).fill_null(0).to_numpy().tobytes())
         _hash_array(digest, array.flatten())

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -97,8 +98,10 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def test_a_plan_waits_for_nodes_that_join_and_refuses_what_no_node_offers(clips, tmp_path):
-    """Nodes are `ray start` processes of their own, as an engineer starts them by hand."""
+def test_a_plan_waits_for_nodes_that_join_and_refuses_what_no_node_offers(clips, tmp_path, monkeypatch):
+    """Nodes are `ray start` processes of their own, as an engineer starts them by hand, with a token."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 32)
     manifest = manifest_of({Path(clip).stem: clip for clip in clips}, utterances=2)
     write_manifest(manifest, str(tmp_path / "manifest.parquet"))
     ray_program = str(Path(sys.executable).with_name("ray"))
@@ -107,7 +110,8 @@ def test_a_plan_waits_for_nodes_that_join_and_refuses_what_no_node_offers(clips,
     node = (ray_program, "start", "--block", f"--address=127.0.0.1:{port}", "--num-cpus=1", '--resources={"decode": 1}')
     label = (sys.executable, "-m", "jobs", "label", "--address", f"127.0.0.1:{port}")
     label += ("--manifest", str(tmp_path / "manifest.parquet"), "--out", str(tmp_path / "labels"))
-    with started(*head, f"--temp-dir={tmp_path / 'ray'}"):
+    # Ray's sockets lie in its folder, and the path of a socket has 107 characters at most
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder, started(*head, f"--temp-dir={folder}"):
         wait_for_port(port)
         start = time.monotonic()
         refused = subprocess.run(

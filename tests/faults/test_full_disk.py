@@ -34,7 +34,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(data_dir, small_disk,
     assert code == 1 and answer is None
     problem = [line for line in lines if line.startswith("emovox label: ")]
     assert problem == lines[-1:] and str(out) in problem[0] and "the disk is full; free room" in problem[0]
-    assert not any("Traceback" in line for line in lines)
+    assert not any("Traceback" in line for line in lines), "\n".join(lines)
     finished = parts(out)
     assert 0 < sum(pq.read_metadata(out / "utterances" / name).num_rows for name in finished) < 18
     assert not (out / "lease.json").exists()
