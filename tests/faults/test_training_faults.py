@@ -62,6 +62,7 @@ def test_workers_killed_twice_leave_no_trace(labels, whole, tmp_path):
     assert run.log.read_text().count("going on from the last saved epoch") == 2
 
 
+@pytest.mark.endurance
 def test_a_killed_command_started_again_gives_the_same_student(labels, whole, tmp_path):
     out = tmp_path / "student"
     for epoch in (2, 5):
@@ -74,6 +75,7 @@ def test_a_killed_command_started_again_gives_the_same_student(labels, whole, tm
     assert_same_training(out, whole)
 
 
+@pytest.mark.endurance
 def test_an_interrupted_command_does_not_say_that_it_is_done(labels, tmp_path):
     with training(labels, tmp_path / "student", "--workers", "1") as run:
         run.until_epoch(1)
@@ -94,6 +96,7 @@ def add_node(cluster):
     return cluster.add_node(num_cpus=3, object_store_memory=80 * 2**20)
 
 
+@pytest.mark.endurance
 def test_a_lost_node_is_named_and_waited_for(labels, whole, cluster, tmp_path):
     node, out = add_node(cluster), tmp_path / "student"
     with training(labels, out, "--workers", "2", "--address", cluster.address) as run:
@@ -108,6 +111,7 @@ def test_a_lost_node_is_named_and_waited_for(labels, whole, cluster, tmp_path):
     assert_same_training(out, whole)
 
 
+@pytest.mark.endurance
 def test_with_min_workers_the_rest_goes_on_without_the_lost_node(labels, whole, cluster, tmp_path):
     node, out = add_node(cluster), tmp_path / "student"
     with training(labels, out, "--workers", "2", "--min-workers", "1", "--address", cluster.address) as run:

@@ -41,6 +41,7 @@ def clips(data_dir, tmp_path):
     return folder
 
 
+@pytest.mark.endurance
 def test_a_job_is_followed_through_a_cut_and_attached_again(head, clips, tmp_path):
     wire, manifest = Wire(int(head.rpartition(":")[2])), tmp_path / "m.parquet"
     words = ["--submission-id", "first", "index", "--data", clips, "--out", manifest]

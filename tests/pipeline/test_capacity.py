@@ -137,6 +137,7 @@ def test_a_file_without_rates_is_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 def test_a_run_with_one_cropping_process_foretells_one_with_two(data_dir, tmp_path, capfd):
     """Within 40 %: both runs are short, and their start alone differs by seconds. Rates of a machine that others use too
     say nothing of its cores."""
