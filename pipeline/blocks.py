@@ -34,6 +34,7 @@ def part_name(utterance_ids: Iterable[str]) -> str:
 
 def cut_parts(manifest: pa.Table, rows: int = MAX_PART_ROWS) -> Iterator[pa.Table]:
     """The manifest in parts of at most `rows`; a file's utterances are split only where they are more than a part."""
+    manifest = manifest.combine_chunks()  # rows of many chunks are slow to pick out
     for places in _part_places(manifest, rows):
         yield manifest.take(places)
 
@@ -59,6 +60,7 @@ def cut_tasks(manifest: pa.Table, todo: pa.Table, workers: int) -> Iterator[list
 
     Parts of one file on an object store are in one task, which fetches it once; a local file may be split over several.
     """
+    manifest = manifest.combine_chunks()
     enough = workers * TASKS_PER_WORKER
     rows = int(np.clip(-(-len(manifest) // enough), 1, MAX_PART_ROWS))
     is_todo = pc.is_in(manifest["utterance_id"], value_set=todo["utterance_id"].combine_chunks()).to_numpy()
