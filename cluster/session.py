@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ray
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._raylet import GcsClient
 from ray.autoscaler.sdk import request_resources
 
 from cluster.budget import Stage, require_room
@@ -134,15 +135,35 @@ def _start(address: str | None) -> None:
     runtime_env = (
         {} if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else _working_tree()
     )  # a submitted job brought its own
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # `ray start` does; a driver that joins does not
     try:
+        _give_token_if_asked(address)
         ray.init(address=address, runtime_env=runtime_env, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except ray.exceptions.AuthenticationError as error:
         raise UserError(
-            f"--address {address}: no Ray cluster answers there, or it wants another token ({str(error).splitlines()[0]}); "
-            "start one with `ray start --head`, give its token (RAY_AUTH_TOKEN, or the file ~/.ray/auth_token of its head), "
-            "or leave --address out for an embedded session"
+            f"--address {address}: the cluster asks for a token and refuses this one; give its own, which is in "
+            "~/.ray/auth_token of its head, in RAY_AUTH_TOKEN or in the same file here"
         ) from error
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RpcError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); start one with "
+            "`ray start --head`, or leave --address out for an embedded session"
+        ) from error
+
+
+def _give_token_if_asked(address: str) -> None:
+    """Makes this process give its token, where it has one and the cluster refuses it without. A token must not be given
+    unasked: the cluster would end each actor of this process as soon as it is made.
+
+    Raises AuthenticationError for the wrong token, at once (`ray.init` tries for 20 s), and RpcError where none answers.
+    """
+    if "://" in address or address == "auto":
+        return
+    try:
+        GcsClient(address=address)
+    except ray.exceptions.AuthenticationError:
+        if not maybe_enable_token_auth_if_token_available(warn_if_disabled=False):
+            raise
+        GcsClient(address=address)
 
 
 def _working_tree() -> dict:

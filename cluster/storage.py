@@ -7,6 +7,7 @@ line (`cluster/storage_errors.py`); an object store that is away for a while is 
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -66,7 +67,7 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
 
 
 def _s3(uri: str) -> "PatientS3":
-    """The object store; one instance in a process. s3fs is loaded here: a job with local files needs none of it."""
+    """The object store. s3fs is loaded only here: a job with local files needs none of it."""
     scheme, _, path = str(uri).partition("://")
     if scheme != "s3":
         raise UserError(f"{uri}: the scheme is not known; use a local path, file:// or s3://")
@@ -75,9 +76,15 @@ def _s3(uri: str) -> "PatientS3":
             f"s3://...@{path.partition('@')[2]}: credentials in a URI are not read; give them by AWS_PROFILE, or "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
+    return _s3_of(tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
+
+
+@functools.lru_cache(maxsize=4)
+def _s3_of(environment: tuple[tuple[str, str], ...]) -> "PatientS3":
+    """One instance for each environment: whoever corrects AWS_ENDPOINT_URL in a notebook reaches the other address."""
     from cluster.storage_s3 import PatientS3
 
-    return PatientS3()
+    return PatientS3(skip_instance_cache=True)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -25,11 +26,16 @@ def weed() -> str | None:
 
 
 def free_ports(n: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports below those that the system gives to outgoing connections: a server that is away for a while finds its
+    own again."""
+    ports = []
+    for port in random.sample(range(20_000, 32_000), 1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == n:
+            return ports
+    raise RuntimeError(f"no {n} free ports")
 
 
 class S3Server:
@@ -42,9 +48,9 @@ class S3Server:
         ]
         config = folder / "s3.json"
         config.write_text(json.dumps({"identities": identities}))
-        master, volume, filer, s3 = free_ports(4)
+        master, volume, filer, s3, *grpc = free_ports(8)
         ports = [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}"]
-        for name, port in zip(("master", "volume", "filer", "s3"), free_ports(4), strict=True):
+        for name, port in zip(("master", "volume", "filer", "s3"), grpc, strict=True):
             ports.append(f"-{name}.port.grpc={port}")
         self.command = [weed(), "server", f"-dir={folder}", "-s3", "-filer", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         self.command += [*ports, f"-s3.config={config}", "-master.telemetry=false", "-volume.max=20"]

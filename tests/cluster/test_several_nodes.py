@@ -77,9 +77,9 @@ def test_stages_land_where_declared_and_a_lost_node_costs_no_utterance(clips, tm
         cluster.wait_for_nodes()
         labels = tmp_path / "labels"
         module = (sys.executable, "-m", "tests.cluster.placed_run")
-        with started(
-            *module, cluster.address, str(labels), str(tmp_path / "notes"), *clips, stdout=subprocess.PIPE
-        ) as run:
+        arguments = (cluster.address, str(labels), str(tmp_path / "notes"), *clips)
+        token = os.environ | {"RAY_AUTH_TOKEN": "0" * 32}  # of another cluster: this one asks for none
+        with started(*module, *arguments, stdout=subprocess.PIPE, env=token) as run:
             wait_until(lambda: parts_of(labels), run)
             cluster.remove_node(decoders[1])  # its worker cannot be placed anywhere else
             counts = json.loads(run.communicate(timeout=PATIENCE_S)[0].splitlines()[-1])

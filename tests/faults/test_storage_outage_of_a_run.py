@@ -27,8 +27,7 @@ def server(tmp_path, monkeypatch, data_dir):
     with running_server(tmp_path / "weed") as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        PatientS3.clear_instance_cache()
-        PatientS3().mkdir("bucket")
+        PatientS3(skip_instance_cache=True).mkdir("bucket")
         for clip in sorted((data_dir / "video/labelled").glob("MEAD*.mp4"))[:CLIPS]:
             storage.write_bytes(f"s3://bucket/videos/{clip.name}", clip.read_bytes())
         ended = emovox("index", "--data", "s3://bucket/videos", "--out", "s3://bucket/m.parquet")

@@ -36,9 +36,8 @@ def proxy(server, monkeypatch):
     with faulty_proxy(server.endpoint) as proxy:
         for name, value in {**server.environment, "AWS_ENDPOINT_URL": proxy.url}.items():
             monkeypatch.setenv(name, value)
-        PatientS3.clear_instance_cache()
         with contextlib.suppress(FileExistsError):
-            PatientS3().mkdir("bucket")
+            PatientS3(skip_instance_cache=True).mkdir("bucket")
         yield proxy
 
 

@@ -41,12 +41,11 @@ def reach(server, monkeypatch):
         for name, value in environment.items():
             if value is not None:
                 monkeypatch.setenv(name, value)
-        PatientS3.clear_instance_cache()  # a job is one process with one environment; here it changes
 
     monkeypatch.setenv(storage_patience.VARIABLE, "180")
     reach()
-    if not PatientS3().exists("bucket"):
-        PatientS3().mkdir("bucket")
+    if not PatientS3(skip_instance_cache=True).exists("bucket"):
+        PatientS3(skip_instance_cache=True).mkdir("bucket")
         storage.write_bytes(FILE, CONTENT)
     return reach
 
