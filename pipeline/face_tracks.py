@@ -24,6 +24,7 @@ median and 0.15 at least (a quick turn of the head); between two people of one f
 MAX_MISSED_FRAMES = 2
 """A face may be missed for so many sampled frames (half a second) and still be the same track."""
 
+THINNED_SIDE_PX = 128
 CUT_DISTANCE = 0.25
 """Bhattacharyya distance of colour histograms above which a shot cut lies between two sampled frames.
 
@@ -58,12 +59,16 @@ def shot_cuts(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _colour_histogram(image: np.ndarray) -> np.ndarray:
-    """8 x 8 x 8 bins of R, G, B over the picture thinned to about 192 pixels and averaged down to 64 x 64.
+    """8 x 8 x 8 bins of R, G, B over the picture thinned to a short side of 128 pixels and averaged down to 64 x 64.
 
-    Thinned first: 40 % less time than averaging every pixel, and the same cuts over the clips above.
+    Thinned first: a sixth of the time of every n-th pixel picked by numpy, itself 40 % below averaging every pixel; the
+    same cuts in all three ways over 53 clips (docs/log.md).
     """
-    step = max(1, min(image.shape[:2]) // 192)
-    small = cv2.resize(np.ascontiguousarray(image[::step, ::step]), (64, 64), interpolation=cv2.INTER_AREA)
+    height, width = image.shape[:2]
+    part = min(1.0, THINNED_SIDE_PX / min(height, width))
+    size = max(1, round(width * part)), max(1, round(height * part))
+    thinned = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+    small = cv2.resize(thinned, (64, 64), interpolation=cv2.INTER_AREA)
     return cv2.calcHist([small], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3)
 
 

@@ -2,12 +2,11 @@
 
 import logging
 import multiprocessing
-import os
 import statistics
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
@@ -17,7 +16,7 @@ from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from cluster.session import local_cores, session
 from modeling.teacher import DEFAULT_TEACHER
-from pipeline import distillation_set, labelling
+from pipeline import labelling
 from pipeline.benches.label_ways import Floor, labelled_by_script
 from pipeline.clips_layout import SUFFIXES
 from pipeline.label_plan import LabelPlan
@@ -41,18 +40,22 @@ class BenchLabel(JobOptions):
     The floor is the bare work: decoding (the cheaper of a plain PyAV loop and of the job's own sampling), the sound, the
     detector on the frames at which the job looks, the teacher on the job's crops, each in as many processes as there are
     cores, perfectly spread. The peer is a plain script: decord, `predict_jsons` of retinaface-pytorch around the same
-    network, one teacher pass a frame. Each clip is one utterance. The job labels all clips `--repeats` times over; its
-    steady time runs from the first quarter of its parts on storage to the last; what comes before is told as all_seconds
-    and start_s. The floor is that of the very files of this time, taken before and after the job, so that a disturbed
-    machine shows.
+    network, one teacher pass a frame. Each clip is one utterance.
+
+    The job labels all clips `--repeats` times over, and then `--longer` times as often. What the longer run takes more
+    is what further clips cost; the rest, start and end, is the same in both and is told as start_s. Measured within one
+    run it would be wrong: clips that come out late were in part worked on early. The floor is taken before, between and
+    after, so that a disturbed machine shows.
     """
 
     data: str
     """Folder with videos on this machine, at any depth. Clips that cannot be labelled are listed and left out."""
     out: str | None = None
     """Folder for bench_label.json, which `emovox plan --rates` reads."""
-    repeats: int = 6
-    """How often the job labels the same clips; the more, the less its start and end weigh."""
+    repeats: int = 4
+    """How often the job's shorter run labels the same clips."""
+    longer: int = 3
+    """How many times as long the longer run is."""
     clips: int | None = None
     """Take at most so many clips, spread evenly over the folder; left out: all."""
 
@@ -60,6 +63,8 @@ class BenchLabel(JobOptions):
         for name in ("repeats", "clips"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; give 1 or more")
+        if self.longer < 2:
+            raise UserError(f"longer is {self.longer}; give 2 or more, two runs of a length tell nothing")
 
 
 def bench_label(options: BenchLabel, record: RunRecord) -> dict:
@@ -67,47 +72,54 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
     weights = detector_weights(DEFAULT_DETECTOR), teacher_weights(DEFAULT_TEACHER)
     cores = local_cores()
     with record.stage("floor"):
-        spent, left_out = bare_work(_clips(options), weights, cores)
-        if not spent:
+        first, left_out = bare_work(_clips(options), weights, cores)
+        if not first:
             raise UserError(
                 f"{options.data}: no clip of {len(left_out)} can be labelled; give a folder with talking faces"
             )
-    paths = sorted(spent)
+    paths = sorted(first)
     log.info("%d clips, %d left out; the job labels them %d times", len(paths), len(left_out), options.repeats)
-    with record.stage("job"):
-        run = run_job_on(paths * options.repeats, weights, options.address)
+    floors, runs = [first], []
+    for repeats in (options.repeats, options.repeats * options.longer):
+        with record.stage(f"job {repeats} times"):
+            runs.append(run_job_on(paths * repeats, weights, options.address))
+        with record.stage(f"floor after {repeats}"):
+            floors.append(bare_work(paths, weights, cores)[0])
     with record.stage("peer"), _processes(1) as pool:
         peer = pool.submit(labelled_by_script, paths, *weights).result()
-    with record.stage("floor again"):
-        again, _ = bare_work(paths, weights, cores)
-    floors = [_seconds(measured, paths, FLOOR_PARTS) / cores for measured in (spent, again)]
-    seconds, files = run.steady()
 
-    def bare(parts: Sequence[str]) -> float:
-        """Seconds of bare work on the files that the job labelled in its steady time, on one core."""
-        return (_seconds(spent, files, parts) + _seconds(again, files, parts)) / 2
+    def bare_s(parts: Sequence[str], measured: Sequence[dict] = floors) -> float:
+        """Seconds of bare work of all clips, once, on all cores; the mean of the measured floors."""
+        return (
+            statistics.mean(sum(clip.get(part, 0.0) for clip in f.values() for part in parts) for f in measured) / cores
+        )
 
+    pass_s = (runs[1].seconds - runs[0].seconds) / (options.repeats * (options.longer - 1))
     return {
         "clips": len(paths),
-        "frames": sum(clip["frames"] for clip in spent.values()),
+        "frames": sum(clip["frames"] for clip in first.values()),
         "cores": cores,
         "left_out": left_out,
         "floor": {
             "rows": len(paths),
-            "seconds": round(statistics.mean(floors), 2),
-            "work_s": {
-                part: round((_seconds(spent, paths, [part]) + _seconds(again, paths, [part])) / 2, 3) for part in PARTS
-            },
-            "before_and_after": [round(floor, 3) for floor in floors],
+            "seconds": round(bare_s(FLOOR_PARTS), 3),
+            "each": [round(bare_s(FLOOR_PARTS, [measured]), 3) for measured in floors],
+            "work_s": {part: round(bare_s([part]) * cores, 3) for part in PARTS},
         },
-        "job": run.facts() | {"floor_seconds": round(bare(FLOOR_PARTS) / cores, 2)},
+        "job": {
+            "rows": len(paths),
+            "seconds": round(pass_s, 3),
+            "start_s": round(runs[1].seconds + runs[1].start_s - pass_s * options.repeats * options.longer, 2),
+            "runs": [run.facts() for run in runs],
+        },
         "peer": peer,
-        "over_floor": round(seconds * cores / bare(FLOOR_PARTS), 3),
+        "over_floor": round(pass_s / bare_s(FLOOR_PARTS), 3),
         "over_floor_limit": LIMIT_OVER_FLOOR,
-        "over_peer": round(seconds * cores / bare(FLOOR_PARTS) * statistics.mean(floors) / peer["seconds"], 3),
-        "over_decode": round(seconds * cores / bare(PLAIN_PARTS), 2),
+        "over_floor_whole_run": round(runs[1].seconds / (bare_s(FLOOR_PARTS) * options.repeats * options.longer), 3),
+        "over_peer": round(pass_s / peer["seconds"], 3),
+        "over_decode": round(pass_s / bare_s(PLAIN_PARTS), 2),
         "over_decode_limit": LIMIT_OVER_DECODE,
-        "over_video_decode": round(seconds * cores / bare(PLAIN_PARTS[:1]), 2),
+        "over_video_decode": round(pass_s / bare_s(PLAIN_PARTS[:1]), 2),
     }
 
 
@@ -154,10 +166,6 @@ def _floor_of(path: str) -> dict[str, float] | str:
     return spent if spent.get("teacher") else "no_face"
 
 
-def _seconds(spent: dict[str, dict[str, float]], files: Sequence[str], parts: Sequence[str]) -> float:
-    return sum(spent[file].get(part, 0.0) for file in files for part in parts)
-
-
 def run_job_on(paths: Sequence[str], weights: tuple[Weights, Weights], address: str | None) -> "Run":
     """Labels the files as `emovox label` does."""
     record = RunRecord("bench-label", LabelPlan())
@@ -171,38 +179,22 @@ def run_job_on(paths: Sequence[str], weights: tuple[Weights, Weights], address: 
             raise RuntimeError(
                 f"the job labelled {counts['labelled']} of {len(paths)} clips that the floor could label"
             )
-        parts = [
-            (os.path.getmtime(uri), rows["video_uri"].to_pylist())
-            for uri, rows in distillation_set.read_parts(run.labels_uri, ["video_uri"])
-        ]
-    return Run(sorted(parts), record)
+    worked_s = record.stages[labelling.WORK]
+    return Run(len(paths), worked_s, record.stages["all"] - worked_s, record.counts["stages"])
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the job did. parts: when each was on storage (Unix seconds), and the files of its rows; in this order."""
+    """What the job did: rows, seconds from the first task to the last part on storage, seconds of start before and of the
+    audit after, and what its stages counted."""
 
-    parts: list[tuple[float, list[str]]]
-    record: RunRecord
-
-    def steady(self) -> tuple[float, list[str]]:
-        """Seconds from the first quarter of the parts to the last part, and the files labelled in that time. Before it
-        processes load code, memory and their first file."""
-        first = max(0, len(self.parts) // 4 - 1)
-        files = [file for _, files in self.parts[first + 1 :] for file in files]
-        return self.parts[-1][0] - self.parts[first][0], files
+    rows: int
+    seconds: float
+    start_s: float
+    stages: dict[str, dict]
 
     def facts(self) -> dict:
-        work_s = self.record.stages[labelling.WORK]
-        seconds, files = self.steady()
-        return {
-            "rows": len(files),
-            "seconds": round(seconds, 2),
-            "all_rows": sum(len(files) for _, files in self.parts),
-            "all_seconds": round(work_s, 2),
-            "start_s": round(self.record.stages["all"] - work_s, 2),
-            "stages": self.record.counts["stages"],
-        }
+        return asdict(self) | {"seconds": round(self.seconds, 2), "start_s": round(self.start_s, 2)}
 
 
 def _manifest(paths: Sequence[str]) -> pa.Table:

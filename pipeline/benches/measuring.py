@@ -4,9 +4,8 @@ same disturbances."""
 import dataclasses
 import os
 import platform
-import statistics
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,11 +58,6 @@ def interleaved(ways: Mapping[str, Callable[[], Measured]], repeats: int) -> dic
         for name in list(ways)[:: -1 if turn % 2 else 1]:
             results[name].append(ways[name]())
     return results
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median with the least and the greatest value, which tell how far to trust it."""
-    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
 
 
 def described(name: str, options: Any, figures: Mapping[str, Any]) -> dict[str, Any]:
