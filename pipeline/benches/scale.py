@@ -142,9 +142,9 @@ def bench_scale(options: BenchScale, record: RunRecord) -> dict:
     }
 
 
-def made_up_manifest(rows: int) -> pa.Table:
-    """Names as long as VoxCeleb2's, `UTTERANCES_A_VIDEO` utterances of 8 s in each file."""
-    videos, places = np.divmod(np.arange(rows), UTTERANCES_A_VIDEO)
+def made_up_manifest(rows: int, utterances_a_video: int = UTTERANCES_A_VIDEO) -> pa.Table:
+    """Names as long as VoxCeleb2's, utterances of 8 s."""
+    videos, places = np.divmod(np.arange(rows), utterances_a_video)
     names = [f"id{video % 6112:05d}/{video:011d}" for video in videos]
     uris = [f"s3://voxceleb/vox2/dev/mp4/{name}/video.mp4" for name in names]
     columns = {
