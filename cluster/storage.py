@@ -79,12 +79,13 @@ def _s3(uri: str) -> "PatientS3":
     return _s3_of(tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=1)
 def _s3_of(environment: tuple[tuple[str, str], ...]) -> "PatientS3":
     """One instance for each environment: whoever corrects AWS_ENDPOINT_URL in a notebook reaches the other address."""
     from cluster.storage_s3 import PatientS3
 
-    return PatientS3(skip_instance_cache=True)
+    PatientS3.clear_instance_cache()  # s3fs's own cache does not look at the environment
+    return PatientS3()
 
 
 @contextlib.contextmanager
