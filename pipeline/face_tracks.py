@@ -25,6 +25,8 @@ MAX_MISSED_FRAMES = 2
 """A face may be missed for so many sampled frames (half a second) and still be the same track."""
 
 THINNED_SIDE_PX = 128
+"""Short side of the pictures of which colours are counted; 192 gives the same cuts over 53 clips in twice the time."""
+
 CUT_DISTANCE = 0.25
 """Bhattacharyya distance of colour histograms above which a shot cut lies between two sampled frames.
 
