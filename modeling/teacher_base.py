@@ -30,6 +30,11 @@ class CropRule:
     grey: bool
     scale: float
 
+    @property
+    def size_bytes(self) -> int:
+        """Of one crop."""
+        return self.side_px**2 * (1 if self.grey else 3)
+
 
 @dataclass(frozen=True)
 class TeacherNetwork:

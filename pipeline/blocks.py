@@ -1,6 +1,6 @@
 """How a manifest is cut, and how the pieces travel through the plan.
 
-A part is what goes to storage in one write, at most `MAX_PART_ROWS` utterances; a task is what one cropping worker is
+A part is what goes to storage in one write, at most `part_rows` utterances; a task is what one cropping worker is
 handed at a time, a few parts. Both are cut from the manifest in the order of its files, so that a file is opened by one
 task, and both depend on the manifest alone where it is large: a run that goes on finds its parts again by their names.
 
@@ -16,15 +16,35 @@ import pyarrow.compute as pc
 
 from cluster import storage
 
-MAX_PART_ROWS = 32
-"""Utterances in a part: 32 x 33 crops fill a teacher batch and, at 224 px, 160 MB; with 8 s of FLAC each a part is 5 MB."""
+PART_ROWS = 32
+"""Utterances in a part: 32 x 33 crops fill a teacher batch and, at 224 px in colour, 160 MB; with 8 s of FLAC each a part is
+5 MB on storage."""
+
+LARGE_PART_ROWS = 128
+"""The same for a large manifest and small crops. What the driver does and keeps is by the part, and so are a store's requests;
+what a stop loses is at most a part of each worker, about a minute and a half."""
+
+LARGE_MANIFEST = 100_000
+"""Utterances from which a manifest is large: VoxCeleb1 and 2 are."""
+
+MAX_PART_BYTES = 160_000_000
+"""A part travels whole: its crops together take no more, at `USUAL_FRAMES` an utterance."""
+
+USUAL_FRAMES = 33
+"""Frames of an utterance of 8 s at 0.24 s a frame."""
 
 TASKS_PER_WORKER = 4
 """At least so many tasks for each cropping worker, so that none is idle while another holds a large one."""
 
-MAX_TASK_PARTS = 8
-"""Parts of a task, for a manifest that gives every worker many: Ray's own cost is by the task. What is lost with a
+MAX_TASK_ROWS = 256
+"""Utterances of a task, for a manifest that gives every worker many: Ray's own cost is by the task. What is lost with a
 worker is its task; parts of it that are written already stay."""
+
+
+def part_rows(manifest_rows: int, crop_bytes: int) -> int:
+    """The most utterances in a part of a manifest of so many; `crop_bytes`: of one face crop of the teacher."""
+    fits = LARGE_PART_ROWS * USUAL_FRAMES * crop_bytes <= MAX_PART_BYTES
+    return LARGE_PART_ROWS if manifest_rows >= LARGE_MANIFEST and fits else PART_ROWS
 
 
 def part_name(utterance_ids: Iterable[str]) -> str:
@@ -32,11 +52,18 @@ def part_name(utterance_ids: Iterable[str]) -> str:
     return f"part-{hashlib.sha256(chr(10).join(sorted(utterance_ids)).encode()).hexdigest()[:20]}.parquet"
 
 
-def cut_parts(manifest: pa.Table, rows: int = MAX_PART_ROWS) -> Iterator[pa.Table]:
-    """The manifest in parts of at most `rows`; a file's utterances are split only where they are more than a part."""
-    manifest = manifest.combine_chunks()  # rows of many chunks are slow to pick out
-    for places in _part_places(manifest, rows):
-        yield manifest.take(places)
+def cut_parts(manifest: pa.Table, rows: int = PART_ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The manifest in parts of at most `rows`; a file's utterances are split only where they are more than a part.
+
+    columns: those that are wanted of a part; left out: all.
+    """
+    places = _part_places(manifest, rows)
+    manifest = manifest.select(columns or manifest.column_names)
+    ordered = manifest.take(np.concatenate(places)) if places else manifest  # one by one it takes twenty times as long
+    start = 0
+    for part in places:
+        yield ordered.slice(start, len(part))
+        start += len(part)
 
 
 def _part_places(manifest: pa.Table, rows: int) -> list[np.ndarray]:
@@ -55,47 +82,48 @@ def _part_places(manifest: pa.Table, rows: int) -> list[np.ndarray]:
     return np.split(order, cuts[1:-1]) if len(order) else []
 
 
-def cut_tasks(manifest: pa.Table, todo: pa.Table, workers: int) -> Iterator[list[pa.Table]]:
-    """The rows of `todo`, a subset of `manifest`, in tasks; each is a list of parts.
+def cut_tasks(
+    manifest: pa.Table, todo: pa.Table, workers: int, rows: int = PART_ROWS
+) -> Iterator[tuple[pa.Table, list[int]]]:
+    """The rows of `todo`, a subset of `manifest`, in tasks; each with the sizes of its parts, of at most `rows`.
 
     Parts of one file on an object store are in one task, which fetches it once; a local file may be split over several.
     """
-    manifest = manifest.combine_chunks()
+    manifest = manifest.combine_chunks()  # rows of many chunks are slow to pick out
     enough = workers * TASKS_PER_WORKER
-    rows = int(np.clip(-(-len(manifest) // enough), 1, MAX_PART_ROWS))
+    rows = int(np.clip(-(-len(manifest) // enough), 1, rows))
     is_todo = pc.is_in(manifest["utterance_id"], value_set=todo["utterance_id"].combine_chunks()).to_numpy()
     left = [places[is_todo[places]] for places in _part_places(manifest, rows)]
     left = [places for places in left if len(places)]
-    size = int(np.clip(len(left) // enough, 1, MAX_TASK_PARTS))
-    task: list[pa.Table] = []
-    for part in map(manifest.take, left):
-        if task and len(task) >= size and not _share_remote_file(task[-1], part):
-            yield task
+    size = int(np.clip(len(left) // enough, 1, max(1, MAX_TASK_ROWS // rows)))
+    task: list[np.ndarray] = []
+    for places in left:
+        if len(task) >= size and not _share_remote_file(manifest, int(task[-1][-1]), int(places[0])):
+            yield manifest.take(np.concatenate(task)), [len(part) for part in task]
             task = []
-        task.append(part)
+        task.append(places)
     if task:
-        yield task
+        yield manifest.take(np.concatenate(task)), [len(part) for part in task]
 
 
-def _share_remote_file(before: pa.Table, after: pa.Table) -> bool:
-    uri = after["video_uri"][0].as_py()
-    return before["video_uri"][-1].as_py() == uri and not storage.is_local(uri)
+def _share_remote_file(manifest: pa.Table, before: int, after: int) -> bool:
+    uri = manifest["video_uri"][after].as_py()
+    return manifest["video_uri"][before].as_py() == uri and not storage.is_local(uri)
 
 
-def packed(parts: list[pa.Table], compression: str = "lz4") -> pa.Table:
-    """The parts as one row: `rows`, all their rows as Arrow IPC, and `sizes`, how many are in each.
+def packed(rows: pa.Table, sizes: list[int], compression: str = "lz4") -> pa.Table:
+    """Parts as one row: `rows`, all their rows as Arrow IPC, and `sizes`, how many are in each.
 
     compression: "lz4" costs next to nothing for pictures; "zstd" halves what waits, text, in the driver's memory.
     """
     sink = pa.BufferOutputStream()
-    rows = pa.concat_tables(parts)
     with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:
         stream.write_table(rows)
     content = sink.getvalue()
     column = pa.LargeBinaryArray.from_buffers(
         pa.large_binary(), 1, [None, pa.py_buffer(np.array([0, content.size], np.int64)), content]
     )
-    return pa.table({"rows": column, "sizes": pa.array([[len(part) for part in parts]], pa.list_(pa.int32()))})
+    return pa.table({"rows": column, "sizes": pa.array([sizes], pa.list_(pa.int32()))})
 
 
 def unpacked(row: pa.Table) -> tuple[pa.Table, list[int]]:

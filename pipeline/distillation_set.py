@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from cluster import storage
 from cluster.failures import UserError
-from pipeline.blocks import cut_parts, part_name
+from pipeline.blocks import LARGE_MANIFEST, LARGE_PART_ROWS, PART_ROWS, cut_parts, part_name
 from pipeline.schema import DISTILLATION_SCHEMA, SCHEMA_VERSION
 
 READ_THREADS = 16
@@ -135,6 +135,8 @@ def pending(manifest: pa.Table, labels_uri: str) -> pa.Table:
     with ThreadPoolExecutor(READ_THREADS) as pool:
         read = list(pool.map(lambda uri: read_part(uri, ["utterance_id"])["utterance_id"].combine_chunks(), others))
     done = pa.concat_arrays([pa.array([], pa.string()), *known, *read])
+    if not len(done):
+        return manifest  # a filter copies it
     return manifest.filter(pc.invert(pc.is_in(manifest["utterance_id"], value_set=done)))
 
 
@@ -142,10 +144,11 @@ def _compared(manifest: pa.Table, labels_uri: str) -> tuple[list[pa.Array], list
     """Ids of the parts that stand there under the name that `cut_parts` gives them, and the URIs of all other parts."""
     found = {uri.rsplit("/", 1)[1]: uri for uri in part_uris(labels_uri)}
     known = []
-    for part in cut_parts(manifest.select(["utterance_id", "video_uri", "start_s"])) if found else ():
-        ids = part["utterance_id"].combine_chunks()
-        if found.pop(part_name(ids.to_pylist()), None):
-            known.append(ids)
+    for rows in (LARGE_PART_ROWS, PART_ROWS) if len(manifest) >= LARGE_MANIFEST else (PART_ROWS,):
+        for part in cut_parts(manifest, rows, ["utterance_id"]) if found else ():
+            ids = part["utterance_id"].combine_chunks()
+            if found.pop(part_name(ids.to_pylist()), None):
+                known.append(ids)
     return known, list(found.values())
 
 

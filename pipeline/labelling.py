@@ -27,7 +27,7 @@ from cluster.tally import Meter, start_tally
 from modeling.teacher import load_teacher
 from modeling.teacher_base import CropRule
 from pipeline import distillation_set
-from pipeline.blocks import cut_tasks, packed, regrouped, unpacked
+from pipeline.blocks import cut_tasks, packed, part_rows, regrouped, unpacked
 from pipeline.face_cropping import CropOptions, FaceCropper
 from pipeline.label_plan import LabelPlan
 from pipeline.manifest import manifest_fingerprint
@@ -156,7 +156,9 @@ def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHan
     """The plan itself; yields the summary of each part when it is on storage."""
     cropping, labelling = stages
     cut_from = todo if run.retry else run.manifest  # rejects lie apart: by the manifest, each would be its own part
-    tasks = ray.data.from_blocks([packed(parts, "zstd") for parts in cut_tasks(cut_from, todo, cropping.workers)])
+    crops = run.teacher_crops()
+    cut = cut_tasks(cut_from, todo, cropping.workers, part_rows(len(run.manifest), crops.size_bytes))
+    tasks = ray.data.from_blocks([packed(utterances, sizes, "zstd") for utterances, sizes in cut])
     tasks.context.target_max_block_size = 1  # a part goes on when it is ready; by default 128 MiB are gathered first
     watch(tasks, stages)
     summaries = tasks.map_batches(
@@ -164,7 +166,7 @@ def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHan
         fn_constructor_kwargs={
             "cropper": run.cropper,
             "options": run.crops,
-            "crops": run.teacher_crops(),
+            "crops": crops,
             "detector": ray.put(run.detector),
             "device": _device(cropping),
             "tally": tally,
@@ -195,7 +197,7 @@ class PartCropper:
     def __call__(self, task: pa.Table) -> Iterator[pa.Table]:
         rows, sizes = unpacked(task)
         for part in regrouped(self.cropper(rows), sizes):
-            yield packed([part])
+            yield packed(part, [len(part)])
 
 
 class PartWriter:

@@ -25,7 +25,7 @@ from cluster.run_record import RunRecord
 from cluster.session import PROJECT_ROOT
 from modeling.emotions import EMOTIONS
 from pipeline import distillation_set
-from pipeline.blocks import cut_parts
+from pipeline.blocks import USUAL_FRAMES, cut_parts, part_rows
 from pipeline.face_cropping import CROPPED_SCHEMA, CropOptions
 from pipeline.label_plan import LabelPlan
 from pipeline.labelling import FIRST_PART, LabelRun, label
@@ -37,17 +37,17 @@ VOXCELEB2_ROWS = 1_200_000
 UTTERANCES_A_VIDEO = 7
 """VoxCeleb1 has 153,516 utterances in 22,496 videos, VoxCeleb2 1,128,246 in 150,480 (their papers, table 1)."""
 
-FRAMES = 33
-"""An utterance of 8 s at 0.24 s a frame."""
-
 LIMIT_DRIVER_MB = 1500
 LIMIT_RESUME_S = 60
 DONE_BEFORE_RESUME = 0.9
-FLOOR_PARTS = 1000
+FLOOR_ROWS = 30_000
+
+CHEAP_CROPS_BYTES = 4096
+"""Of an utterance. Below 100 kB a part Ray would keep it in the driver's heap, where no real part ever is."""
 
 CHEAP_WORK = (
-    "no file is opened: an utterance becomes a row with 33 frame times, no boxes, no crops and no speech, and the "
-    "teacher is 8 random numbers a frame; a row takes 1 kB on storage instead of 150 kB"
+    "no file is opened: an utterance becomes a row with 33 frame times, 4 kB of random bytes for its crops instead of 135, "
+    "no boxes and no speech, and the teacher is 8 random numbers a frame; a row takes 1 kB on storage instead of 150"
 )
 
 
@@ -73,17 +73,19 @@ class BenchScale(JobOptions):
 
 
 class CheapCropper:
-    """In place of `FaceCropper`: what leaves it has the columns of a cropped utterance, and no pictures."""
+    """In place of `FaceCropper`: what leaves it has the columns of a cropped utterance, and made-up pictures."""
 
     def __init__(self, **arguments: Any):
         self.names = [field.name for field in IDENTITY_FIELDS]
+        self.random = np.random.default_rng(0)
 
     def __call__(self, utterances: pa.Table) -> Iterator[pa.Table]:
         n = len(utterances)
         columns = {name: utterances[name] for name in self.names} | {
-            "frame_indices": pa.array([np.arange(FRAMES)] * n, pa.list_(pa.int32())),
-            "frame_times_s": pa.array([np.arange(FRAMES) * 0.24] * n, pa.list_(pa.float64())),
-            "frames_sampled": pa.array(np.full(n, FRAMES), pa.int32()),
+            "frame_indices": pa.array([np.arange(USUAL_FRAMES)] * n, pa.list_(pa.int32())),
+            "frame_times_s": pa.array([np.arange(USUAL_FRAMES) * 0.24] * n, pa.list_(pa.float64())),
+            "crops": pa.array([self.random.bytes(CHEAP_CROPS_BYTES) for _ in range(n)], pa.binary()),
+            "frames_sampled": pa.array(np.full(n, USUAL_FRAMES), pa.int32()),
         }
         empty = {field.name: pa.nulls(n, field.type) for field in CROPPED_SCHEMA if field.name not in columns}
         yield pa.table(columns | empty).select(CROPPED_SCHEMA.names)
@@ -97,7 +99,7 @@ class CheapLabeller:
 
     def __call__(self, cropped: pa.Table) -> pa.Table:
         n = len(cropped)
-        logits_NFE = self.random.normal(size=(n, FRAMES, len(EMOTIONS))).astype(np.float32)
+        logits_NFE = self.random.normal(size=(n, USUAL_FRAMES, len(EMOTIONS))).astype(np.float32)
         columns = {name: cropped[name] for name in DISTILLATION_SCHEMA.names} | {
             "frame_logits": pa.array(logits_NFE.tolist(), pa.list_(pa.list_(pa.float32()))),
             "logits": pa.array(list(logits_NFE.max(axis=1)), pa.list_(pa.float32())),
@@ -121,7 +123,7 @@ def bench_scale(options: BenchScale, record: RunRecord) -> dict:
             storage.delete(uri)
         with record.stage("resume"):
             resume = _driven(command)
-        floor_s = floor_seconds(manifest, storage.join(out, "floor"))
+        floor_s = floor_seconds(cheap_run(manifest, storage.join(out, "floor")))
     driver_mb = max(fresh["driver_peak_mb"], resume["driver_peak_mb"])
     return {
         "rows": options.rows,
@@ -160,15 +162,30 @@ def made_up_manifest(rows: int, utterances_a_video: int = UTTERANCES_A_VIDEO) ->
     return as_manifest(columns, "the made-up manifest")
 
 
-def floor_seconds(manifest_uri: str, out: str) -> float:
-    """Seconds to write all parts in one process without a plan, from the first `FLOOR_PARTS` of them."""
+def cheap_run(manifest: str, labels: str) -> LabelRun:
+    """What `emovox label` would do with the compact teacher, with the cheap work."""
+    return LabelRun(
+        manifest=read_manifest(manifest),
+        labels_uri=storage.absolute(labels),
+        teacher=teacher_weights("compact"),
+        detector=Weights("none", b""),
+        cropper=CheapCropper,
+        labeller=CheapLabeller,
+    )
+
+
+def floor_seconds(run: LabelRun) -> float:
+    """Seconds to write all parts in one process without a plan, from the first `FLOOR_ROWS` utterances."""
     cropper, labeller = CheapCropper(), CheapLabeller(None, "cpu")
-    parts = list(cut_parts(read_manifest(manifest_uri)))
-    start = time.perf_counter()
-    for part in parts[:FLOOR_PARTS]:
+    rows = part_rows(len(run.manifest), run.teacher_crops().size_bytes)
+    start, written = time.perf_counter(), 0
+    for part in cut_parts(run.manifest, rows):
         for cropped in cropper(part):
-            distillation_set.write_part(out, labeller(cropped))
-    return (time.perf_counter() - start) * len(parts) / min(FLOOR_PARTS, len(parts))
+            distillation_set.write_part(run.labels_uri, labeller(cropped))
+        written += len(part)
+        if written >= FLOOR_ROWS:
+            break
+    return (time.perf_counter() - start) * len(run.manifest) / written
 
 
 def _driven(command: dict) -> dict:
@@ -185,15 +202,7 @@ def drive(manifest: str, labels: str, workers: int | None, address: str | None, 
     """What `emovox label` does, with the cheap work. `started`: when the process was asked for, in Unix seconds."""
     record = RunRecord("bench-scale", CropOptions())
     record.started = started
-    run = LabelRun(
-        manifest=read_manifest(manifest),
-        labels_uri=storage.absolute(labels),
-        teacher=teacher_weights("compact"),
-        detector=Weights("none", b""),
-        cropper=CheapCropper,
-        labeller=CheapLabeller,
-    )
-    label(run, LabelPlan(crop_workers=workers), address, record)
+    label(cheap_run(manifest, labels), LabelPlan(crop_workers=workers), address, record)
     return {
         "seconds": round(record.seconds(), 1),
         "first_work_s": round(record.stages[FIRST_PART], 1),

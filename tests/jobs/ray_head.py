@@ -12,10 +12,18 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import requests
 
 TOKEN = "a-token-of-this-test-0123456789abcdef"
+
+
+class Head(NamedTuple):
+    """dashboard: a URL, for jobs; address: host:port, for drivers."""
+
+    dashboard: str
+    address: str
 
 
 def free_port() -> int:
@@ -25,18 +33,18 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def ray_head(**resources: int) -> Iterator[str]:
-    """`ray start --head` with token authentication, and only this one ended afterwards. Yields the dashboard's address."""
+def ray_head(**resources: int) -> Iterator[Head]:
+    """`ray start --head` with token authentication, and only this one ended afterwards."""
     for attempt in range(3):
-        with _started(resources) as address:
-            if address or attempt == 2:
-                assert address, "no head came up"
-                yield address
+        with _started(resources) as head:
+            if head or attempt == 2:
+                assert head, "no head came up"
+                yield head
                 return
 
 
 @contextlib.contextmanager
-def _started(resources: dict[str, int]) -> Iterator[str | None]:
+def _started(resources: dict[str, int]) -> Iterator[Head | None]:
     """One attempt; None if the head gives up: Ray allows a node 30 s, which a machine busy with other work may exceed."""
     folder = tempfile.mkdtemp(prefix="head", dir="/tmp")  # short: the names of sockets may have 107 characters
     ports = {name: free_port() for name in ("port", "dashboard-port", "ray-client-server-port")}
@@ -49,10 +57,10 @@ def _started(resources: dict[str, int]) -> Iterator[str | None]:
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     head = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        address = f"http://127.0.0.1:{ports['dashboard-port']}"
-        while head.poll() is None and not _answers(address):
+        found = Head(f"http://127.0.0.1:{ports['dashboard-port']}", f"127.0.0.1:{ports['port']}")
+        while head.poll() is None and not _answers(found.dashboard):
             time.sleep(0.5)
-        yield address if head.poll() is None else None
+        yield found if head.poll() is None else None
     finally:
         head.terminate()  # with --block it takes its own processes with it
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -14,9 +14,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def head():
-    with ray_head(num_cpus=6) as address:
-        yield address
+def cluster():
+    with ray_head(num_cpus=6) as found:
+        yield found
+
+
+@pytest.fixture
+def head(cluster):
+    return cluster.dashboard
 
 
 def command(address: str, *words: object) -> list[str]:
@@ -101,3 +106,13 @@ def test_a_wrong_or_missing_token_is_refused_in_one_line(head, token, said):
     assert refused.returncode == 1 and refused.stdout == ""
     (line,) = refused.stderr.splitlines()
     assert said in line and "RAY_AUTH_TOKEN" in line
+
+
+@pytest.mark.parametrize("token", ["wrong", None])
+def test_a_driver_without_the_clusters_token_is_told_so_in_one_line(cluster, clips, tmp_path, token):
+    words = ["demo", "--clips", clips, "--out", tmp_path / "demo", "--address", cluster.address]
+    command = [sys.executable, "-m", "jobs", *map(str, words)]
+    refused = subprocess.run(command, capture_output=True, text=True, env=environment(token), timeout=120)
+    assert refused.returncode == 1 and refused.stdout == "" and "Traceback" not in refused.stderr
+    said = refused.stderr.splitlines()[-1]
+    assert "RAY_AUTH_TOKEN" in said and cluster.address in said

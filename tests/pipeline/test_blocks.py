@@ -1,10 +1,22 @@
 """How a manifest is cut: each utterance once, a remote file in one task, and parts that a later run finds by name."""
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 import pytest
 
 from pipeline import distillation_set
-from pipeline.blocks import MAX_PART_ROWS, cut_parts, cut_tasks, packed, part_name, regrouped, unpacked
+from pipeline.blocks import (
+    LARGE_MANIFEST,
+    PART_ROWS,
+    cut_parts,
+    cut_tasks,
+    packed,
+    part_name,
+    part_rows,
+    regrouped,
+    unpacked,
+)
 from tests.pipeline.label_rows import label_table, reject_row
 from tests.pipeline.test_labelling import manifest_of
 
@@ -13,17 +25,17 @@ def ids(table: pa.Table) -> list[str]:
     return table["utterance_id"].to_pylist()
 
 
-def files_of(task: list[pa.Table]) -> set[str]:
-    return {uri for part in task for uri in part["video_uri"].to_pylist()}
+def parts_of(tasks: Iterable[tuple[pa.Table, list[int]]]) -> list[list[str]]:
+    return [ids(part) for rows, sizes in tasks for part in regrouped([rows], sizes)]
 
 
 @pytest.mark.parametrize(("files", "utterances"), [(200, 7), (3, 100), (1, 500), (40, 1)])
 def test_tasks_hold_every_utterance_once_and_fetch_a_remote_file_once(files, utterances):
     manifest = manifest_of({f"v{n}": f"s3://videos/v{n}.mp4" for n in range(files)}, utterances)
     tasks = list(cut_tasks(manifest, manifest, workers=2))
-    assert sorted(id for task in tasks for part in task for id in ids(part)) == sorted(ids(manifest))
-    assert max(len(part) for task in tasks for part in task) <= MAX_PART_ROWS
-    opened = [uri for task in tasks for uri in files_of(task)]
+    assert sorted(id for part in parts_of(tasks) for id in part) == sorted(ids(manifest))
+    assert max(max(sizes) for _, sizes in tasks) <= PART_ROWS
+    opened = [uri for rows, _ in tasks for uri in set(rows["video_uri"].to_pylist())]
     assert len(opened) == len(set(opened)) == files
 
 
@@ -41,16 +53,34 @@ def test_a_small_manifest_still_gives_every_worker_several_tasks():
 def test_a_large_manifest_has_fewer_tasks_than_parts():
     manifest = manifest_of({f"v{n:04d}": f"/v{n}.mp4" for n in range(1000)}, utterances=16)
     tasks = list(cut_tasks(manifest, manifest, workers=2))
-    assert len(tasks) == 63 and sum(map(len, tasks)) == 500
+    assert len(tasks) == 63 and sum(len(sizes) for _, sizes in tasks) == 500
 
 
 def test_a_run_that_goes_on_cuts_the_same_parts():
     manifest = manifest_of({f"v{n}": f"/v{n}.mp4" for n in range(90)}, utterances=7)
-    first = [ids(part) for task in cut_tasks(manifest, manifest, workers=1) for part in task]
+    first = parts_of(cut_tasks(manifest, manifest, workers=1))
     done = {id for part in first[::3] for id in part} | {first[1][0]}
     todo = manifest.filter(pa.array([id not in done for id in ids(manifest)]))
-    again = [ids(part) for task in cut_tasks(manifest, todo, workers=5) for part in task]
+    again = parts_of(cut_tasks(manifest, todo, workers=5))
     assert again == [first[1][1:], *(part for number, part in enumerate(first) if number % 3 and number != 1)]
+
+
+def test_a_large_manifest_has_larger_parts_where_the_crops_are_small():
+    small, large, grey_px, colour_px = LARGE_MANIFEST - 1, LARGE_MANIFEST, 64**2, 3 * 224**2
+    assert part_rows(large, grey_px) > part_rows(small, grey_px) == part_rows(large, colour_px) == PART_ROWS
+    assert part_rows(large, colour_px) * 33 * colour_px < 200e6 > part_rows(large, grey_px) * 33 * grey_px
+
+
+@pytest.mark.parametrize("crop_bytes", [64**2, 3 * 224**2])
+def test_parts_of_a_large_manifest_are_known_by_their_names_whatever_the_teacher(tmp_path, crop_bytes):
+    manifest = manifest_of({f"v{n}": f"/v{n}.mp4" for n in range(LARGE_MANIFEST // 1000)}, utterances=1000)
+    parts = [ids(part) for part in cut_parts(manifest, part_rows(len(manifest), crop_bytes))]
+    folder = tmp_path / "utterances"
+    folder.mkdir()
+    for names in parts[::2]:
+        (folder / part_name(names)).write_bytes(b"not opened: the name says what it holds")
+    left = ids(distillation_set.pending(manifest, str(tmp_path)))
+    assert sorted(left) == sorted(id for names in parts[1::2] for id in names)
 
 
 def test_what_is_done_is_read_from_names_and_from_foreign_parts(tmp_path):
@@ -67,7 +97,7 @@ def test_what_is_done_is_read_from_names_and_from_foreign_parts(tmp_path):
 
 def test_packed_parts_come_back_whole_however_they_are_handed_on():
     manifest = manifest_of({"v": "/v.mp4"}, utterances=20)
-    rows, sizes = unpacked(packed([manifest.slice(0, 3), manifest.slice(3, 12), manifest.slice(15)]))
+    rows, sizes = unpacked(packed(manifest, [3, 12, 5]))
     assert rows.equals(manifest) and sizes == [3, 12, 5]
     for step in (1, 4, 20):
         pieces = (rows.slice(start, step) for start in range(0, 20, step))

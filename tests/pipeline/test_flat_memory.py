@@ -57,7 +57,7 @@ def _mb(process: Path, kind: str) -> float:
     return 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_fifty_times_the_videos_take_no_more_memory(tmp_path):
     small, large = (peaks_mb(videos, tmp_path / str(videos)) for videos in (VIDEOS, 50 * VIDEOS))
