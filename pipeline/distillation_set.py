@@ -141,11 +141,14 @@ def pending(manifest: pa.Table, labels_uri: str) -> pa.Table:
 
 
 def _compared(manifest: pa.Table, labels_uri: str) -> tuple[list[pa.Array], list[str]]:
-    """Ids of the parts that stand there under the name that `cut_parts` gives them, and the URIs of all other parts."""
+    """Ids of the parts that stand there under the name that `cut_parts` gives them, and the URIs of all other parts.
+
+    The names are those of one size of part: parts of two sizes may share rows.
+    """
     found = {uri.rsplit("/", 1)[1]: uri for uri in part_uris(labels_uri)}
-    known = []
+    known: list[pa.Array] = []
     for rows in (LARGE_PART_ROWS, PART_ROWS) if len(manifest) >= LARGE_MANIFEST else (PART_ROWS,):
-        for part in cut_parts(manifest, rows, ["utterance_id"]) if found else ():
+        for part in cut_parts(manifest, rows, ["utterance_id"]) if found and not known else ():
             ids = part["utterance_id"].combine_chunks()
             if found.pop(part_name(ids.to_pylist()), None):
                 known.append(ids)

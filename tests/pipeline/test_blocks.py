@@ -8,6 +8,7 @@ import pytest
 from pipeline import distillation_set
 from pipeline.blocks import (
     LARGE_MANIFEST,
+    LARGE_PART_ROWS,
     PART_ROWS,
     cut_parts,
     cut_tasks,
@@ -81,6 +82,16 @@ def test_parts_of_a_large_manifest_are_known_by_their_names_whatever_the_teacher
         (folder / part_name(names)).write_bytes(b"not opened: the name says what it holds")
     left = ids(distillation_set.pending(manifest, str(tmp_path)))
     assert sorted(left) == sorted(id for names in parts[1::2] for id in names)
+
+
+def test_parts_of_two_sizes_that_share_rows_are_both_looked_into(tmp_path):
+    manifest = manifest_of({f"v{n}": f"/v{n}.mp4" for n in range(LARGE_MANIFEST // 1000)}, utterances=1000)
+    large, small = (ids(next(cut_parts(manifest, rows))) for rows in (LARGE_PART_ROWS, PART_ROWS))
+    for names in (large, small):  # the later command cut larger parts, and a process of the earlier one wrote late
+        distillation_set.write_part(str(tmp_path), label_table([reject_row(name, "no_face") for name in names]))
+    distillation_set.drop_doubles(manifest, str(tmp_path))
+    kept = distillation_set.read_columns(str(tmp_path), ["utterance_id"])
+    assert set(small) < set(large) and sorted(ids(kept)) == sorted(large)
 
 
 def test_what_is_done_is_read_from_names_and_from_foreign_parts(tmp_path):
