@@ -22,7 +22,7 @@ PART_ROWS = 32
 
 LARGE_PART_ROWS = 128
 """The same for a large manifest and small crops. What the driver does and keeps is by the part, and so are a store's requests;
-what a stop loses is at most a part of each worker, about a minute and a half."""
+a stop loses the part that each worker is at, a minute or two of its work, and those that wait for the teacher."""
 
 LARGE_MANIFEST = 100_000
 """Utterances from which a manifest is large: VoxCeleb1 and 2 are."""

@@ -178,14 +178,12 @@ def floor_seconds(run: LabelRun) -> float:
     """Seconds to write all parts in one process without a plan, from the first `FLOOR_ROWS` utterances."""
     cropper, labeller = CheapCropper(), CheapLabeller(None, "cpu")
     rows = part_rows(len(run.manifest), run.teacher_crops().size_bytes)
-    start, written = time.perf_counter(), 0
-    for part in cut_parts(run.manifest, rows):
+    parts = list(cut_parts(run.manifest.slice(0, FLOOR_ROWS), rows))
+    start = time.perf_counter()
+    for part in parts:
         for cropped in cropper(part):
             distillation_set.write_part(run.labels_uri, labeller(cropped))
-        written += len(part)
-        if written >= FLOOR_ROWS:
-            break
-    return (time.perf_counter() - start) * len(run.manifest) / written
+    return (time.perf_counter() - start) * len(run.manifest) / sum(map(len, parts))
 
 
 def _driven(command: dict) -> dict:
@@ -206,7 +204,7 @@ def drive(manifest: str, labels: str, workers: int | None, address: str | None, 
     return {
         "seconds": round(record.seconds(), 1),
         "first_work_s": round(record.stages[FIRST_PART], 1),
-        "driver_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "driver_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6),
     }
 
 
