@@ -6,7 +6,6 @@ Shape letters: B frames of one scaled size, H, W pixels, P priors, N faces, K = 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from retinaface.box_utils import decode, decode_landm
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from modeling.faces import Faces
 from modeling.precision import autocast
 from modeling.retinaface_network import VARIANTS, load_network, prior_boxes
 
@@ -36,32 +36,6 @@ pixels here, which the first look finds too: over 25 frames of each of 41 clips 
 at 640 pixels, 56 ms with smaller frames scaled up as the package does (mean of 1,010 frames, one busy core). The
 boxes overlap those of 640 pixels by about 0.9, and a teacher is as often right on them (42 against 41 % of 287 frames).
 """
-
-
-@dataclass(frozen=True)
-class Faces:
-    """The faces of one frame, the surest first; empty arrays where there is none.
-
-    boxes_N4: float32 x0, y0, x1, y1 in pixels of the given frame, clipped to it. scores_N: float32, threshold to 1.
-    landmarks_N52: float32 x, y of the eyes (left in the picture first), nose and corners of the mouth; not clipped.
-    """
-
-    boxes_N4: np.ndarray
-    scores_N: np.ndarray
-    landmarks_N52: np.ndarray
-
-    def __post_init__(self):
-        n = len(self.scores_N)
-        assert self.boxes_N4.shape == (n, 4) and self.landmarks_N52.shape == (n, 5, 2)
-
-    def __len__(self) -> int:
-        return len(self.scores_N)
-
-    @classmethod
-    def given(cls, boxes_N4: np.ndarray) -> "Faces":
-        """Boxes known from elsewhere: score 1, landmarks NaN."""
-        n = len(boxes_N4)
-        return cls(boxes_N4.astype(np.float32), np.ones(n, np.float32), np.full((n, 5, 2), np.nan, np.float32))
 
 
 def load_detector(

@@ -15,7 +15,7 @@ import ray
 from cluster.failures import UserError
 from cluster.tally import MAX_DEATHS, Meter
 from modeling.face_input import centre_crop_fraction, square_crops
-from modeling.retinaface import Faces, load_detector
+from modeling.faces import Faces
 from modeling.soft_targets import window_span
 from modeling.spectrogram import WINDOW_SAMPLES
 from modeling.teacher_base import CropRule
@@ -79,6 +79,8 @@ class FaceCropper:
         device: str = "cpu",
         tally: "ray.actor.ActorHandle | None" = None,
     ):
+        from modeling.retinaface import load_detector  # brings torchvision, 125 MB that a driver does without
+
         weights: Weights = ray.get(detector)
         self.options = options
         self.crops = crops

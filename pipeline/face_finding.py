@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from modeling.retinaface import Faces
+from modeling.faces import Faces
 from pipeline.face_tracks import overlaps
 
 LOOK_EVERY = 4

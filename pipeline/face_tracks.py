@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from modeling.retinaface import Faces
+from modeling.faces import Faces
 
 MIN_OVERLAP = 0.1
 """Least intersection over union of a face with itself in the next sampled frame.

@@ -16,7 +16,6 @@ from cluster.failures import UserError
 from modeling.compact_teacher import packaged_weights
 from modeling.described_teacher import read_description
 from modeling.published_teachers import PUBLISHED
-from modeling.retinaface import load_detector
 from modeling.teacher import DEFAULT_TEACHER, TEACHERS, load_teacher, needs_description
 from modeling.teacher_training import TEACHER_FILES
 from pipeline.assets import DETECTOR_WEIGHTS, cache_folder, fetch
@@ -76,6 +75,8 @@ def detector_weights(name_or_uri: str) -> Weights:
         raise UserError(
             f"--detector {name_or_uri}: neither a known detector ({DEFAULT_DETECTOR}, {RESNET_DETECTOR}) nor an existing file"
         )
+    from modeling.retinaface import load_detector  # with torchvision, that a driver needs for nothing else
+
     name = RESNET_DETECTOR if RESNET_DETECTOR in name_or_uri.lower() else DEFAULT_DETECTOR
     weights = Weights(name, _unzipped(read_weights(name_or_uri)))
     _try(lambda: load_detector(weights.name, weights.data), name_or_uri)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from retinaface.prior_box import priorbox
 
-from modeling.retinaface import Faces, load_detector
+from modeling.faces import Faces
+from modeling.retinaface import load_detector
 from modeling.retinaface_network import MobileNetRetinaFace, prior_boxes
 
 SIDE_PX = 320

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from modeling.retinaface import Faces
+from modeling.faces import Faces
 from pipeline.face_finding import find_faces
 from pipeline.face_tracks import overlaps
 

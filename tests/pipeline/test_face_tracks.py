@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling.retinaface import Faces, load_detector
+from modeling.faces import Faces
+from modeling.retinaface import load_detector
 from pipeline.face_tracks import FaceTrack, choose_track, link_faces, overlaps, shot_cuts
 
 TALKING_CLIPS = (
