@@ -60,6 +60,15 @@ def interleaved(ways: Mapping[str, Callable[[], Measured]], repeats: int) -> dic
     return results
 
 
+def peak_memory_mb() -> float:
+    """The most memory that this process has had resident, in 10^6 bytes (Linux).
+
+    Not `ru_maxrss`: that keeps what the process which started this one held at that moment, here a manifest as Python lists.
+    """
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) * 1024 / 1e6
+
+
 def described(name: str, options: Any, figures: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a bench with all that is needed to take them again."""
     return {

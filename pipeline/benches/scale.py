@@ -6,7 +6,6 @@ Everything but the work on an utterance is the job's own: cutting, actor pools, 
 import contextlib
 import json
 import logging
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from cluster.run_record import RunRecord
 from cluster.session import PROJECT_ROOT
 from modeling.emotions import EMOTIONS
 from pipeline import distillation_set
+from pipeline.benches.measuring import peak_memory_mb
 from pipeline.blocks import USUAL_FRAMES, cut_parts, part_rows
 from pipeline.face_cropping import CROPPED_SCHEMA, CropOptions
 from pipeline.label_plan import LabelPlan
@@ -204,7 +204,7 @@ def drive(manifest: str, labels: str, workers: int | None, address: str | None, 
     return {
         "seconds": round(record.seconds(), 1),
         "first_work_s": round(record.stages[FIRST_PART], 1),
-        "driver_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6),
+        "driver_peak_mb": round(peak_memory_mb()),
     }
 
 

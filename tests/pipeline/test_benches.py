@@ -28,6 +28,14 @@ def test_a_report_tells_what_is_needed_to_take_it_again(tmp_path):
     assert written["hardware"]["cores"] >= 1 and written["hardware"]["ram_gib"] > 0
 
 
+def test_memory_is_that_of_the_process_itself_and_not_of_the_one_that_started_it():
+    large = bytearray(b"x") * 1_000_000_000
+    assert measuring.peak_memory_mb() > 1000
+    script = f"import runpy; print(runpy.run_path({measuring.__file__!r})['peak_memory_mb']())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert len(large) and float(done.stdout) < 1000
+
+
 def test_a_bench_that_is_not_there_is_wrong_usage():
     done = subprocess.run([sys.executable, "-m", "jobs", "bench", "nonsense"], capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and "decode" in done.stderr
