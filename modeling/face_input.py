@@ -22,25 +22,29 @@ def square_crops(image: np.ndarray, boxes_N4: np.ndarray, scale: float, side_px:
     """Squares of `scale` times the longer side of each box, centred on it, resized to side_px.
 
     image: H x W x 3 uint8 RGB -> uint8 (N, side_px, side_px), ITU-R 601 luma as MATLAB's rgb2gray, or
-    (N, side_px, side_px, 3) RGB. Colour goes last, as in the authors' fetch_emovoxceleb_imdb.m.
+    (N, side_px, side_px, 3) RGB. Enlarged crops turn grey last, as in the authors' fetch_emovoxceleb_imdb.m, whose faces
+    are all enlarged; shrunk ones first, in half the time and at most a grey level apart.
     Beyond the frame its border pixels are repeated. Shrinking averages areas, enlarging interpolates linearly. Square
     edges are rounded to whole pixels.
     """
     crops = np.empty((len(boxes_N4), side_px, side_px, *(() if grey else (3,))), np.uint8)
     for row, (x0, y0, x1, y1) in enumerate(np.asarray(boxes_N4, np.float64)):
         side = max(1, round(scale * max(x1 - x0, y1 - y0)))
-        square = _square(image, round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2), side)
-        interpolation = cv2.INTER_AREA if side > side_px else cv2.INTER_LINEAR
-        resized = cv2.resize(square, (side_px, side_px), interpolation=interpolation)
-        crops[row] = cv2.cvtColor(resized, cv2.COLOR_RGB2GRAY) if grey else resized
+        shrinks = side > side_px
+        square = _square(image, round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2), side, grey=grey and shrinks)
+        resized = cv2.resize(square, (side_px, side_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        crops[row] = cv2.cvtColor(resized, cv2.COLOR_RGB2GRAY) if grey and not shrinks else resized
     return crops
 
 
-def _square(image: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
+def _square(image: np.ndarray, left: int, top: int, side: int, grey: bool) -> np.ndarray:
     """side x side pixels from (left, top); the nearest border pixel stands for what lies beyond the frame."""
     height, width = image.shape[:2]
     inside = image[_overlap(top, side, height), _overlap(left, side, width)]
+    inside = cv2.cvtColor(inside, cv2.COLOR_RGB2GRAY) if grey else inside
     rows, columns = inside.shape[:2]
+    if rows == columns == side:
+        return inside
     above, before = min(max(0, -top), side - rows), min(max(0, -left), side - columns)
     return cv2.copyMakeBorder(inside, above, side - rows - above, before, side - columns - before, cv2.BORDER_REPLICATE)
 
