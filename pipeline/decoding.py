@@ -20,6 +20,7 @@ import numpy as np
 from cluster.failures import UserError
 from pipeline import messages
 from pipeline.frames import SampledFrames
+from pipeline.large_pages import LARGE_PAGES
 from pipeline.rejects import Rejected, RejectReason
 
 MEMORY_BYTES = 4 * 2**30
@@ -177,7 +178,13 @@ class _Child:
                 [sys.executable, "-P", "-c", CHILD_COMMAND, str(fd), str(os.getpid()), str(memory_bytes)],
                 pass_fds=[fd],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env={
+                    **os.environ,
+                    **LARGE_PAGES,
+                    "PYTHONPATH": paths,
+                    "OMP_NUM_THREADS": "1",
+                    "OPENBLAS_NUM_THREADS": "1",
+                },
             )
         self.requests = 0
         self.until = 0.0

@@ -30,6 +30,7 @@ from pipeline import distillation_set
 from pipeline.blocks import cut_tasks, packed, part_rows, regrouped, unpacked
 from pipeline.face_cropping import CropOptions, FaceCropper
 from pipeline.label_plan import LabelPlan
+from pipeline.large_pages import LARGE_PAGES
 from pipeline.manifest import manifest_fingerprint
 from pipeline.node_watch import NodesLost, watch
 from pipeline.retrying import Retry
@@ -253,6 +254,7 @@ def _pool(stage: Stage) -> dict:
     return {
         "batch_format": "pyarrow",
         "batch_size": 1,
+        "runtime_env": {"env_vars": LARGE_PAGES},
         "compute": ActorPoolStrategy(
             min_size=stage.workers, max_size=most, initial_size=stage.workers, max_tasks_in_flight_per_actor=2
         ),

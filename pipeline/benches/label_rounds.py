@@ -14,6 +14,7 @@ from cluster.session import local_cores, session
 from pipeline import labelling
 from pipeline.benches.label_ways import Floor
 from pipeline.label_plan import LabelPlan
+from pipeline.large_pages import large_pages
 from pipeline.manifest import MANIFEST_SCHEMA, as_manifest
 from pipeline.rejects import Rejected
 from pipeline.weights import Weights
@@ -55,7 +56,7 @@ def bare_s(floors: Sequence[Spent], parts: Sequence[str]) -> float:
 def bare_work(paths: Sequence[str], weights: tuple[Weights, Weights], cores: int) -> tuple[Spent, dict[str, str]]:
     """Clip -> seconds of its parts, measured while as many processes work as there are cores; and why others have none."""
     spent, left_out = {}, {}
-    with processes(cores, _start_floor, weights) as pool:
+    with large_pages(), processes(cores, _start_floor, weights) as pool:  # as the workers of the job have them
         list(pool.map(_floor_of, list(paths[:1]) * 2 * cores))  # the first passes of each process are not counted
         for path, answer in zip(paths, pool.map(_floor_of, paths), strict=True):
             (left_out if isinstance(answer, str) else spent)[path] = answer
