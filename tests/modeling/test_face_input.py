@@ -54,6 +54,13 @@ def test_grey_has_the_weights_of_rgb2gray():
     assert crop.shape == (32, 32) and np.abs(crop - luma).max() <= 0.51
 
 
+def test_a_shrunk_grey_crop_is_the_mean_luma_of_its_areas():
+    image = picture()
+    [crop] = square_crops(image, np.array([[10, 10, 42, 42]]), 1.0, 16, grey=True)
+    luma = image[10:42, 10:42].astype(float) @ [0.299, 0.587, 0.114]
+    assert np.abs(crop - luma.reshape(16, 2, 16, 2).mean(axis=(1, 3))).max() <= 1.01
+
+
 @pytest.mark.parametrize("grey, shape", [(True, (0, 48, 48)), (False, (0, 48, 48, 3))])
 def test_no_box_gives_no_crop(grey, shape):
     crops = square_crops(picture(), np.empty((0, 4), np.float32), 1.0, 48, grey)
