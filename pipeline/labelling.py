@@ -24,6 +24,7 @@ from cluster.progress import progress
 from cluster.run_record import RunRecord
 from cluster.session import session
 from cluster.tally import Meter, start_tally
+from cluster.worker_exit import require_exit
 from modeling.teacher import load_teacher
 from modeling.teacher_base import CropRule
 from pipeline import distillation_set
@@ -193,6 +194,7 @@ class PartCropper:
     """Ray Data callable: a packed task -> its parts, packed one by one, each as soon as its last utterance is cropped."""
 
     def __init__(self, cropper: type, **arguments: Any):
+        require_exit()
         self.cropper = cropper(**arguments)
 
     def __call__(self, task: pa.Table) -> Iterator[pa.Table]:
@@ -217,6 +219,7 @@ class PartWriter:
         device: str,
         tally: ActorHandle,
     ):
+        require_exit()
         self.labels_uri = labels_uri
         self.generation = generation
         self.labeller = labeller(teacher, device)

@@ -18,6 +18,7 @@ from cluster.budget import Stage
 from cluster.failures import UserError
 from cluster.progress import progress
 from cluster.session import place, session, worker_cores
+from cluster.worker_exit import require_exit
 from modeling.emotion_head import EmotionHead
 from modeling.emotions import EMOTIONS
 from modeling.student import Student
@@ -128,6 +129,7 @@ class FilePredictor:
     """Ray Data callable: rows with `file` -> rows of `ROWS_SCHEMA`."""
 
     def __init__(self, student: ray.ObjectRef, question: Question):
+        require_exit()
         self.student: Student = ray.get(student)
         self.question = question
 

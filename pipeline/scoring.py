@@ -12,6 +12,7 @@ from cluster.budget import Stage
 from cluster.failures import UserError
 from cluster.progress import progress
 from cluster.session import place, session, worker_cores
+from cluster.worker_exit import require_exit
 from modeling.agreement import balanced_accuracy, confusion, mean_divergence, rank_correlations
 from modeling.distillation import PAPER_TEMPERATURE
 from modeling.emotions import EMOTIONS
@@ -44,6 +45,7 @@ class StudentScorer:
     """Ray Data callable: rows with `speech_flac` -> a row for each student, its softmax on the whole clip."""
 
     def __init__(self, students: ray.ObjectRef):
+        require_exit()
         self.students: dict[str, Student] = ray.get(students)
 
     def __call__(self, rows: pa.Table) -> pa.Table:

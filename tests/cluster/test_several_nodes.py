@@ -66,9 +66,10 @@ def started(*command: str, **options):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_stages_land_where_declared_and_a_lost_node_costs_no_utterance(clips, tmp_path):
+def test_stages_land_where_declared_and_a_lost_node_costs_no_utterance(clips, tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)  # which an embedded session of another test leaves behind
     (tmp_path / "notes").mkdir()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
