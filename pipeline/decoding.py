@@ -22,6 +22,7 @@ from pipeline import messages
 from pipeline.frames import SampledFrames
 from pipeline.large_pages import LARGE_PAGES
 from pipeline.rejects import Rejected, RejectReason
+from pipeline.shared_arrays import SharedArrays
 
 MEMORY_BYTES = 4 * 2**30
 """What the child may allocate: 1550 frames of 1280 x 720, 6 minutes of one utterance (VoxCeleb's longest is 145 s). The
@@ -186,6 +187,7 @@ class _Child:
                     "OPENBLAS_NUM_THREADS": "1",
                 },
             )
+        self.arrays = SharedArrays()
         self.requests = 0
         self.until = 0.0
         self.deadline = Deadline()
@@ -203,7 +205,7 @@ class _Child:
         self.deadline = deadline
         self.until = time.monotonic() + deadline.to_open_s
         try:
-            messages.send(self.socket, (request, deadline))
+            messages.send(self.socket, (request, deadline, self.arrays.released()))
         except OSError:  # it has just died; receive() says of what
             pass
 
@@ -219,7 +221,7 @@ class _Child:
                 return reply
             shapes, indices, times_s, speech_samples, decode_s = reply
             shapes, kinds = [(speech_samples or 0,), *shapes], [np.int16] + [np.uint8] * len(shapes)
-            speech, *images = messages.receive_arrays(self.socket, shapes, kinds)
+            speech, *images = self.arrays.receive(self.socket, shapes, kinds)
             speech = None if speech_samples is None else speech
         except (EOFError, OSError):
             raise self._death() from None

@@ -17,6 +17,7 @@ from pipeline import media, messages
 from pipeline.decoding import Deadline, DecodeRequest
 from pipeline.frames import FRAME_RATE, SampledFrames, sample_frames
 from pipeline.rejects import Rejected, RejectReason
+from pipeline.shared_arrays import SharedBuffers
 from pipeline.speech import read_speech
 
 UNKNOWN_SPAN_S = 600.0  # assumed where neither the request nor the file's header tells how long the span is
@@ -32,10 +33,12 @@ def serve() -> None:
     memory_bytes = int(sys.argv[3])
     _allow_memory(memory_bytes)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    buffers = SharedBuffers()
     while True:
         try:
-            request, deadline = messages.receive(connection)
-            _answer(connection, request, deadline, memory_bytes)
+            request, deadline, released = messages.receive(connection)
+            buffers.take_back(released)
+            _answer(connection, request, deadline, memory_bytes, buffers)
         except (EOFError, ConnectionError):
             return
 
@@ -53,7 +56,9 @@ def _allow_memory(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
-def _answer(connection: socket.socket, request: DecodeRequest, deadline: Deadline, memory_bytes: int) -> None:
+def _answer(
+    connection: socket.socket, request: DecodeRequest, deadline: Deadline, memory_bytes: int, buffers: SharedBuffers
+) -> None:
     started = time.process_time()  # of work: a busy machine makes it no longer
     try:
         frames, speech = _decoded(connection, request, deadline)
@@ -72,7 +77,7 @@ def _answer(connection: socket.socket, request: DecodeRequest, deadline: Deadlin
     speech_samples = None if speech is None else len(speech)
     decode_s = time.process_time() - started
     messages.send(connection, (shapes, frames.indices, frames.times_s, speech_samples, decode_s))
-    messages.send_arrays(connection, [np.zeros(0, np.int16) if speech is None else speech, *frames.images])
+    buffers.send(connection, [np.zeros(0, np.int16) if speech is None else speech, *frames.images])
 
 
 def _out_of_memory(request: DecodeRequest, memory_bytes: int) -> Rejected:

@@ -96,21 +96,24 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
         log.info("round %d of %d: %.2f times the floor", number + 1, options.rounds, rounds[-1].over(FLOOR_PARTS))
     with record.stage("peer"), processes(1) as pool:
         peer = pool.submit(labelled_by_script, paths, *weights).result()
+    return _figures(rounds, peer, cores) | {"left_out": left_out}
+
+
+def _figures(rounds: Sequence[Round], peer: dict, cores: int) -> dict:
     floors = [rounds[0].floors[0], *(floor for each in rounds for floor in each.floors[1:])]
     pass_s = statistics.median(each.pass_s for each in rounds)
     return {
-        "clips": len(paths),
-        "frames": sum(clip["frames"] for clip in first.values()),
+        "clips": rounds[0].clips,
+        "frames": sum(clip["frames"] for clip in floors[0].values()),
         "cores": cores,
-        "left_out": left_out,
         "floor": {
-            "rows": len(paths),
+            "rows": rounds[0].clips,
             "seconds": round(statistics.median(bare_s([floor], FLOOR_PARTS) for floor in floors) / cores, 3),
             "each": [round(bare_s([floor], FLOOR_PARTS) / cores, 3) for floor in floors],
             "work_s": {part: round(bare_s(floors, [part]), 3) for part in PARTS},
         },
         "job": {
-            "rows": len(paths),
+            "rows": rounds[0].clips,
             "seconds": round(pass_s, 3),
             "each": [round(each.pass_s, 3) for each in rounds],
             "start_s": round(statistics.median(each.start_s for each in rounds), 2),
