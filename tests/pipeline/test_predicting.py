@@ -239,7 +239,7 @@ def test_a_longer_file_takes_no_more_memory(student, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["hour.wav", "hour.m4a", "hour.mp3"])
+@pytest.mark.parametrize("name", ["hour.wav", "hour.m4a", pytest.param("hour.mp3", marks=pytest.mark.endurance)])
 def test_an_hour_is_streamed_in_little_memory(student, tmp_path, name):
     """mp3 without an index, the worst case for seeking."""
     with soundfile.SoundFile(tmp_path / "hour.wav", "w", 16_000, 1, subtype="PCM_16") as file:
