@@ -198,7 +198,8 @@ def _is_broken(frame: av.AudioFrame) -> bool:
         return False
     samples = frame.samples * (1 if frame.format.is_planar else len(frame.layout.channels))
     planes = (np.frombuffer(plane, kind, samples) for plane in frame.planes)
-    return not all(math.isfinite(np.dot(plane, plane)) or np.isfinite(plane).all() for plane in planes)
+    with np.errstate(all="ignore"):
+        return not all(math.isfinite(np.dot(plane, plane)) or np.isfinite(plane).all() for plane in planes)
 
 
 def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> np.ndarray:

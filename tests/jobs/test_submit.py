@@ -37,6 +37,10 @@ def emovox(address: str, *words: object, token: str | None = TOKEN) -> subproces
     return subprocess.run(command(address, *words), capture_output=True, text=True, env=environment(token), timeout=300)
 
 
+MANY = 600
+"""Clips that take `index` ten seconds: Ray shows the first line of a job four seconds after its start."""
+
+
 @pytest.fixture
 def clips(data_dir, tmp_path):
     folder = tmp_path / "two clips"  # a space: the entrypoint is a shell's line
@@ -47,7 +51,9 @@ def clips(data_dir, tmp_path):
 
 
 @pytest.mark.endurance
-def test_a_job_is_followed_through_a_cut_and_attached_again(head, clips, tmp_path):
+def test_a_job_is_followed_through_a_cut_and_attached_again(head, clips, tmp_path, data_dir):
+    for number in range(MANY - 2):
+        (clips / f"more{number}.mp4").symlink_to(data_dir / "video/labelled/MEAD_W036_level_3_happy_007.mp4")
     wire, manifest = Wire(int(head.rpartition(":")[2])), tmp_path / "m.parquet"
     words = ["--submission-id", "first", "index", "--data", clips, "--out", manifest]
     submitted = subprocess.Popen(
@@ -66,13 +72,13 @@ def test_a_job_is_followed_through_a_cut_and_attached_again(head, clips, tmp_pat
     assert submitted.wait(timeout=60) == 0
     log = "".join(shown)
     assert "lost the connection" in log and "connected again" in log
-    assert log.count("2 utterances in") == 1 and log.count("Running entrypoint") == 1
+    assert log.count(f"{MANY} utterances in") == 1 and log.count("Running entrypoint") == 1
     (result,) = submitted.stdout.read().splitlines()
-    assert json.loads(result)["manifest"] == str(manifest) and pq.read_table(manifest).num_rows == 2
+    assert json.loads(result)["manifest"] == str(manifest) and pq.read_table(manifest).num_rows == MANY
 
     attached = emovox(head, "--attach", "first")
     assert (attached.returncode, attached.stdout.strip()) == (0, result)
-    assert "2 utterances in" in attached.stderr
+    assert f"{MANY} utterances in" in attached.stderr
     short = emovox(head, "--attach", "first", "--tail", 1)
     assert short.stdout.strip() == result and "Running entrypoint" not in short.stderr
 

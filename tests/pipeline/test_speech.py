@@ -172,3 +172,18 @@ def test_flac_keeps_every_sample_and_is_read_in_part():
     assert np.array_equal(decode_flac(data), samples)
     assert np.array_equal(decode_flac(data, 12_345, 16_000), samples[12_345:28_345])
     assert soundfile.info(io.BytesIO(data)).subtype == "PCM_16"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["FLOAT", "DOUBLE"])
+def test_sound_with_nan_is_rejected_and_the_loudest_number_is_not(tmp_path, kind):
+    wave = tone(2.0, 16_000).reshape(-1)
+    for value in (np.nan, np.inf, -np.inf):
+        broken = wave.copy()
+        broken[12_345] = value
+        soundfile.write(tmp_path / "broken.wav", broken, 16_000, subtype=kind)
+        with pytest.raises(Rejected, match="NaN or infinity"):
+            read_speech(tmp_path / "broken.wav", 0, None)
+    wave[12_345] = 1e30  # its square is beyond float32
+    soundfile.write(tmp_path / "loud.wav", wave, 16_000, subtype=kind)
+    assert len(read_speech(tmp_path / "loud.wav", 0, None)) == 32_000
