@@ -9,5 +9,6 @@ LONGEST_EXIT_S = 60
 
 
 def require_exit(within_s: int = LONGEST_EXIT_S) -> None:
-    """From the moment that this process begins to exit, the kernel ends it after so many seconds if it is still there."""
+    """When this process has run its atexit functions, which follow the end of its threads, and is still there so many seconds
+    later, the kernel ends it. For worker processes: it takes the process's one alarm."""
     atexit.register(signal.alarm, within_s)

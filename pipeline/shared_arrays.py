@@ -3,9 +3,10 @@
 An utterance's frames are tens of megabytes, and finding, clearing and taking back pages costs the kernel more than it costs
 to copy into them: 75 MB took 63 ms of CPU time in fresh memory and 24 ms in memory that had been used before. So the
 sender keeps its buffers, and the receiver tells which of them nothing looks into any more. An array can be kept for as
-long as one likes: then its buffer is not used again.
+long as one likes: then its buffer is not used again. (A process that the receiver forks does not count as one that looks.)
 """
 
+import itertools
 import math
 import mmap
 import os
@@ -22,6 +23,9 @@ KEPT_BYTES = 128 * 2**20
 """Larger buffers are not used again: a rare long utterance should not hold its memory for ever. (VoxCeleb's 8 s in 360p
 are 25 MB, in 720p 95.)"""
 
+KEPT_FREE = 2
+"""Buffers that wait to be used again. A receiver that looks at one result while the next is made gives one back at a time."""
+
 NUMBER = struct.Struct("!q")
 UNKEPT = -1
 
@@ -31,11 +35,14 @@ class SharedBuffers:
 
     def __init__(self):
         self._free: list[int] = []
-        self._buffers: list[_Buffer] = []
+        self._buffers: dict[int, _Buffer] = {}
+        self._numbers = itertools.count()
 
     def take_back(self, numbers: Iterable[int]) -> None:
         """The buffers of these numbers may be used again; as `SharedArrays.released` gives them."""
         self._free += numbers
+        while len(self._free) > KEPT_FREE:
+            self._buffers.pop(self._free.pop(0)).close()
 
     def send(self, connection: socket.socket, arrays: Sequence[np.ndarray]) -> None:
         """Lays the arrays one behind the other in a buffer and sends its descriptor."""
@@ -46,10 +53,12 @@ class SharedBuffers:
             number = self._free.pop()
             buffer = self._buffers[number]
         else:
-            number, buffer = len(self._buffers), _Buffer()
-            self._buffers.append(buffer)
+            number = next(self._numbers)
+            buffer = self._buffers[number] = _Buffer()
         buffer.fill(arrays, size)
         socket.send_fds(connection, [NUMBER.pack(number)], [buffer.file.fileno()])
+        if number == UNKEPT:
+            buffer.close()
 
 
 class SharedArrays:
@@ -91,6 +100,10 @@ class _Buffer:
     def __init__(self):
         self.file = _nameless_file()
         self.memory: mmap.mmap | None = None
+
+    def close(self) -> None:
+        self.memory = None
+        self.file.close()
 
     def fill(self, arrays: Sequence[np.ndarray], size: int) -> None:
         if self.memory is None or len(self.memory) < size:

@@ -133,15 +133,17 @@ class _AudioStream:
 
     def runs(self, start_s: float, end: int | None) -> Iterator[Run]:
         """Resampled pieces in order, from a little before `start_s` to the 16 kHz sample `end` or somewhat later."""
-        resampler, next_s, next_sample = None, float(self.first_s), 0
+        resampler, next_sample = None, 0
+        run_s, length_s = float(self.first_s), 0.0  # start of a run and its length: a clock since 1970 rounds their sum
         sought = self._seek(start_s)
         for frame in self._frames():
-            at_s = next_s if frame.pts is None else frame.time  # fractions of each frame take longer than its decoding
-            if resampler is not None and abs(at_s - next_s) > GAP_S:
+            at_s = run_s + length_s if frame.pts is None else frame.time  # Fractions take longer than decoding
+            if resampler is not None and abs(at_s - run_s - length_s) > GAP_S:
                 yield next_sample, _resampled(resampler, None)
                 resampler = None
             self.last_frame = frame.samples, frame.sample_rate
-            next_s = (at_s if resampler is None else next_s) + frame.samples / frame.sample_rate
+            run_s, length_s = (at_s, 0.0) if resampler is None else (run_s, length_s)
+            length_s += frame.samples / frame.sample_rate
             if resampler is None:
                 at_s = Fraction(at_s) if frame.pts is None else frame.pts * frame.time_base
                 skipped = self._to_common_phase(at_s, frame.sample_rate) if sought else 0
