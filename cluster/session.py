@@ -119,10 +119,9 @@ def _start(address: str | None) -> None:
     if not is_remote(address):
         log.info("starting an embedded Ray session on %d cores", local_cores())
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # hides a warning about Ray Data's own actors
-        os.environ.setdefault(
-            "RAY_num_workers_soft_limit", "0"
-        )  # idle processes, each half a per cent of a core, go ...
-        os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "10000")  # ... after 10 s (1 s by default)
+        # idle worker processes, each half a per cent of a core, go after 10 s (by default those beyond one a CPU, after 1 s)
+        os.environ.setdefault("RAY_num_workers_soft_limit", "0")
+        os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "10000")
         os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: the driver would starve its own workers
         ray.init(
             address="local",  # not the cluster that `ray start` may have left on this machine

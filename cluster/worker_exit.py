@@ -9,6 +9,6 @@ LONGEST_EXIT_S = 60
 
 
 def require_exit(within_s: int = LONGEST_EXIT_S) -> None:
-    """When this process has run its atexit functions, which follow the end of its threads, and is still there so many seconds
-    later, the kernel ends it. For worker processes: it takes the process's one alarm."""
+    """From its atexit functions on, which follow the end of its threads, the kernel gives this process so many seconds.
+    For worker processes: it takes the process's one alarm."""
     atexit.register(signal.alarm, within_s)
