@@ -33,7 +33,7 @@ MAX_PART_BYTES = 160_000_000
 USUAL_FRAMES = 33
 """Frames of an utterance of 8 s at 0.24 s a frame."""
 
-TASKS_PER_WORKER = 4
+TASKS_PER_WORKER = 8
 """At least so many tasks for each cropping worker, so that none is idle while another holds a large one."""
 
 MAX_TASK_ROWS = 256

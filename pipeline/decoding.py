@@ -219,10 +219,9 @@ class _Child:
                 reply = span_s
             if isinstance(reply, Exception):
                 return reply
-            shapes, indices, times_s, speech_samples, decode_s = reply
-            shapes, kinds = [(speech_samples or 0,), *shapes], [np.int16] + [np.uint8] * len(shapes)
-            speech, *images = self.arrays.receive(self.socket, shapes, kinds)
-            speech = None if speech_samples is None else speech
+            places, indices, times_s, sound, decode_s = reply
+            images = self.arrays.receive(self.socket, places if sound is None else [*places, sound])
+            speech = None if sound is None else images.pop()
         except (EOFError, OSError):
             raise self._death() from None
         return DecodedUtterance(SampledFrames(images, indices, times_s), speech, decode_s)

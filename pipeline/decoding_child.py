@@ -1,5 +1,6 @@
 """The decoder process of `pipeline/decoding.py`: answers one request after another until its socket closes."""
 
+import contextlib
 import ctypes
 import math
 import os
@@ -9,9 +10,11 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from av.container import InputContainer
 
 from pipeline import media, messages
 from pipeline.decoding import Deadline, DecodeRequest
@@ -33,7 +36,7 @@ def serve() -> None:
     memory_bytes = int(sys.argv[3])
     _allow_memory(memory_bytes)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    buffers = SharedBuffers()
+    buffers = SharedBuffers(memory_bytes)
     while True:
         try:
             request, deadline, released = messages.receive(connection)
@@ -60,11 +63,11 @@ def _answer(
     connection: socket.socket, request: DecodeRequest, deadline: Deadline, memory_bytes: int, buffers: SharedBuffers
 ) -> None:
     started = time.process_time()  # of work: a busy machine makes it no longer
+    problem = None
     try:
-        frames, speech = _decoded(connection, request, deadline)
-        size = sum(image.nbytes for image in frames.images)  # here a frame on display for long is one, there many
-        problem = _out_of_memory(request, memory_bytes) if size > memory_bytes else None
-    except MemoryError:  # its traceback, which holds the frames, is gone before anything is sent
+        buffers.begin()
+        frames, speech = _decoded(connection, request, deadline, buffers.lay)
+    except MemoryError:
         problem = _out_of_memory(request, memory_bytes)
     except Exception as error:
         problem = _portable(error)
@@ -73,11 +76,11 @@ def _answer(
     if problem is not None:
         messages.send(connection, problem)
         return
-    shapes = [image.shape for image in frames.images]
-    speech_samples = None if speech is None else len(speech)
+    images = [buffers.place(image) for image in frames.images]
+    sound = None if speech is None else buffers.place(speech)
     decode_s = time.process_time() - started
-    messages.send(connection, (shapes, frames.indices, frames.times_s, speech_samples, decode_s))
-    buffers.send(connection, [np.zeros(0, np.int16) if speech is None else speech, *frames.images])
+    messages.send(connection, (images, frames.indices, frames.times_s, sound, decode_s))
+    buffers.send(connection)
 
 
 def _out_of_memory(request: DecodeRequest, memory_bytes: int) -> Rejected:
@@ -86,33 +89,41 @@ def _out_of_memory(request: DecodeRequest, memory_bytes: int) -> Rejected:
 
 
 def _decoded(
-    connection: socket.socket, request: DecodeRequest, deadline: Deadline
+    connection: socket.socket, request: DecodeRequest, deadline: Deadline, keep: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[SampledFrames, np.ndarray | None]:
-    """Frames and speech; on the way the caller is told how long the span is."""
+    """Frames and speech, each where `keep` puts it; on the way the caller is told how long the span is."""
     signal.alarm(math.ceil(deadline.to_open_s + ALARM_AFTER_S))
-    span_s = _span_s(request)
-    messages.send(connection, span_s)
-    signal.alarm(math.ceil(deadline.of(span_s) + ALARM_AFTER_S))
-    frames = sample_frames(
-        request.video_path,
-        request.start_s,
-        request.end_s,
-        request.longest_side_px,
-        request.decoder,
-        request.pictures_per_s,
-    )
-    speech = read_speech(request.audio_path, request.start_s, request.end_s) if request.speech else None
-    return frames, speech
+    with contextlib.ExitStack() as files:
+        opened = files.enter_context(media.open_container(request.video_path)) if _is_length_in_file(request) else None
+        span_s = _span_s(request, opened)
+        messages.send(connection, span_s)
+        signal.alarm(math.ceil(deadline.of(span_s) + ALARM_AFTER_S))
+        frames = sample_frames(
+            request.video_path,
+            request.start_s,
+            request.end_s,
+            request.longest_side_px,
+            request.decoder,
+            request.pictures_per_s,
+            opened,
+            keep,
+        )
+    if not request.speech:
+        return frames, None
+    return frames, keep(read_speech(request.audio_path, request.start_s, request.end_s))
 
 
-def _span_s(request: DecodeRequest) -> float:
+def _is_length_in_file(request: DecodeRequest) -> bool:
+    return request.end_s is None and not Path(request.video_path).is_dir()
+
+
+def _span_s(request: DecodeRequest, opened: InputContainer | None) -> float:
     """Seconds of media that the request may have to read, for its deadline."""
+    if opened is not None:
+        return float(media.duration_s(opened) or UNKNOWN_SPAN_S)
     if request.end_s is not None:
         return float(max(0.0, request.end_s - request.start_s))
-    if Path(request.video_path).is_dir():
-        return sum(1 for _ in Path(request.video_path).glob("*.jpg")) / (request.pictures_per_s or FRAME_RATE)
-    with media.open_container(request.video_path) as container:
-        return float(media.duration_s(container) or UNKNOWN_SPAN_S)
+    return sum(1 for _ in Path(request.video_path).glob("*.jpg")) / (request.pictures_per_s or FRAME_RATE)
 
 
 def _portable(error: Exception) -> Exception:

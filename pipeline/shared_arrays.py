@@ -15,6 +15,7 @@ import struct
 import tempfile
 import weakref
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -26,17 +27,36 @@ are 25 MB, in 720p 95.)"""
 KEPT_FREE = 2
 """Buffers that wait to be used again. A receiver that looks at one result while the next is made gives one back at a time."""
 
-NUMBER = struct.Struct("!q")
+HEAD = struct.Struct("!qq")  # number of the buffer, bytes in use
 UNKEPT = -1
+FIRST_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an array lies in its buffer. dtype: numpy's name of it."""
+
+    start: int
+    shape: tuple[int, ...]
+    dtype: str
+
+    def of(self, memory: mmap.mmap) -> np.ndarray:
+        return np.frombuffer(memory, self.dtype, math.prod(self.shape), self.start).reshape(self.shape)
 
 
 class SharedBuffers:
-    """The sender's end."""
+    """The sender's end: arrays are laid into a buffer one by one, as they are made, and then sent together.
 
-    def __init__(self):
+    most_bytes: of one message; more is a MemoryError.
+    """
+
+    def __init__(self, most_bytes: int | None = None):
+        self.most_bytes = most_bytes
         self._free: list[int] = []
         self._buffers: dict[int, _Buffer] = {}
         self._numbers = itertools.count()
+        self._number: int | None = None  # of the buffer that is being filled
+        self._laid: dict[int, tuple[np.ndarray, Place]] = {}  # by id, of its arrays
 
     def take_back(self, numbers: Iterable[int]) -> None:
         """The buffers of these numbers may be used again; as `SharedArrays.released` gives them."""
@@ -44,21 +64,38 @@ class SharedBuffers:
         while len(self._free) > KEPT_FREE:
             self._buffers.pop(self._free.pop(0)).close()
 
-    def send(self, connection: socket.socket, arrays: Sequence[np.ndarray]) -> None:
-        """Lays the arrays one behind the other in a buffer and sends its descriptor."""
-        size = sum(array.nbytes for array in arrays)
-        if size > KEPT_BYTES:
-            number, buffer = UNKEPT, _Buffer()
-        elif self._free:
-            number = self._free.pop()
-            buffer = self._buffers[number]
-        else:
-            number = next(self._numbers)
-            buffer = self._buffers[number] = _Buffer()
-        buffer.fill(arrays, size)
-        socket.send_fds(connection, [NUMBER.pack(number)], [buffer.file.fileno()])
+    def begin(self) -> None:
+        """Starts a message; what was laid down and not sent is dropped."""
+        if self._number is None:
+            self._number = self._free.pop() if self._free else next(self._numbers)
+            if self._number not in self._buffers:
+                self._buffers[self._number] = _Buffer()
+        self._buffers[self._number].used = 0
+        self._laid.clear()
+
+    def lay(self, array: np.ndarray) -> np.ndarray:
+        """Copies an array behind those before it; returns it where it lies now."""
+        buffer = self._buffers[self._number]
+        if self.most_bytes is not None and buffer.used + array.nbytes > self.most_bytes:
+            raise MemoryError
+        place = buffer.lay(array)
+        laid = place.of(buffer.memory)
+        self._laid[id(laid)] = laid, place
+        return laid
+
+    def place(self, array: np.ndarray) -> Place:
+        """Where the receiver finds an array that `lay` returned."""
+        return self._laid[id(array)][1]
+
+    def send(self, connection: socket.socket) -> None:
+        """Sends the buffer; what was laid into it is not this end's any more."""
+        buffer = self._buffers[self._number]
+        number = self._number if buffer.used <= KEPT_BYTES else UNKEPT
+        socket.send_fds(connection, [HEAD.pack(number, buffer.used)], [buffer.file.fileno()])
+        self._laid.clear()
         if number == UNKEPT:
-            buffer.close()
+            self._buffers.pop(self._number).close()
+        self._number = None
 
 
 class SharedArrays:
@@ -71,50 +108,46 @@ class SharedArrays:
         """Numbers of the buffers that nothing here has looked into since the last call."""
         return [self._released.pop() for _ in range(len(self._released))]
 
-    def receive(
-        self, connection: socket.socket, shapes: Sequence[tuple[int, ...]], kinds: Sequence[type]
-    ) -> list[np.ndarray]:
+    def receive(self, connection: socket.socket, places: Sequence[Place]) -> list[np.ndarray]:
         """The arrays that were sent, where they lie. Raises EOFError where the other end has closed."""
-        data, descriptors, _, _ = socket.recv_fds(connection, NUMBER.size, 1, socket.MSG_WAITALL)
+        data, descriptors, _, _ = socket.recv_fds(connection, HEAD.size, 1, socket.MSG_WAITALL)
         if not data:
             raise EOFError
-        (number,) = NUMBER.unpack(data)
-        sizes = [math.prod(shape) for shape in shapes]
-        total = sum(size * np.dtype(kind).itemsize for size, kind in zip(sizes, kinds, strict=True))
+        number, used = HEAD.unpack(data)
         with os.fdopen(descriptors[0], "rb") as file:
             memory = mmap.mmap(
-                file.fileno(), max(1, total), flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE
+                file.fileno(), max(1, used), flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE
             )
         if number != UNKEPT:  # the arrays hold `memory`; it goes with the last of them
             weakref.finalize(memory, self._released.append, number).atexit = False
-        arrays, start = [], 0
-        for size, shape, kind in zip(sizes, shapes, kinds, strict=True):
-            arrays.append(np.frombuffer(memory, kind, size, start).reshape(shape))
-            start += arrays[-1].nbytes
-        return arrays
+        return [place.of(memory) for place in places]
 
 
 class _Buffer:
-    """A file without a name, in memory where the system has such files (Linux), and its bytes."""
+    """A file without a name, in memory where the system has such files (Linux), and its bytes, of which `used` are taken."""
 
     def __init__(self):
         self.file = _nameless_file()
-        self.memory: mmap.mmap | None = None
+        self.used = 0
+        self._grow(FIRST_BYTES)
 
     def close(self) -> None:
         self.memory = None
         self.file.close()
 
-    def fill(self, arrays: Sequence[np.ndarray], size: int) -> None:
-        if self.memory is None or len(self.memory) < size:
-            self.memory = None
-            os.ftruncate(self.file.fileno(), max(1, size))
-            self.memory = mmap.mmap(self.file.fileno(), max(1, size))
-        start = 0
-        for array in filter(np.size, arrays):
-            place = np.frombuffer(self.memory, array.dtype, array.size, start).reshape(array.shape)
-            np.copyto(place, array)
-            start += array.nbytes
+    def lay(self, array: np.ndarray) -> Place:
+        start = -(-self.used // array.itemsize) * array.itemsize
+        if len(self.memory) < start + array.nbytes:
+            self._grow(max(start + array.nbytes, 2 * len(self.memory)))
+        self.used = start + array.nbytes
+        place = Place(start, array.shape, array.dtype.str)
+        np.copyto(place.of(self.memory), array)
+        return place
+
+    def _grow(self, size: int) -> None:
+        """Arrays that were laid before keep the mapping that they lie in; it is of the same memory."""
+        os.ftruncate(self.file.fileno(), size)
+        self.memory = mmap.mmap(self.file.fileno(), size)
 
 
 def _nameless_file() -> BinaryIO:

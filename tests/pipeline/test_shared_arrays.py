@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import shared_arrays
 from pipeline.decoding import DecodeRequest, IsolatedDecoder
-from pipeline.shared_arrays import SharedArrays, SharedBuffers
+from pipeline.shared_arrays import Place, SharedArrays, SharedBuffers
 
 SPEECH = (100,)
 
@@ -29,8 +29,10 @@ def of(value: int, pixels: int = 5000) -> list[np.ndarray]:
 def sent(sender: SharedBuffers, receiver: SharedArrays, ends, arrays: list[np.ndarray]) -> list[np.ndarray]:
     """What comes out at the other end, which before that tells what it has no use for any more."""
     sender.take_back(receiver.released())
-    sender.send(ends[0], arrays)
-    return receiver.receive(ends[1], [array.shape for array in arrays], [array.dtype.type for array in arrays])
+    sender.begin()
+    places = [sender.place(sender.lay(array)) for array in arrays]
+    sender.send(ends[0])
+    return receiver.receive(ends[1], places)
 
 
 def test_arrays_that_are_still_looked_at_stay_what_they_were(ends):
@@ -86,7 +88,7 @@ def test_nothing_and_pictures_without_sound_can_be_sent(ends):
 def test_an_end_that_is_closed_is_told(ends):
     ends[0].close()
     with pytest.raises(EOFError):
-        SharedArrays().receive(ends[1], [(1,)], [np.uint8])
+        SharedArrays().receive(ends[1], [Place(0, (1,), "u1")])
 
 
 def test_frames_of_one_utterance_outlive_the_decoding_of_others(data_dir):
