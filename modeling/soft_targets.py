@@ -94,6 +94,7 @@ def draw_window(rng: np.random.Generator, samples: int, frame_indices: np.ndarra
 def window_of(speech_T: np.ndarray, start: int, padding: str = "zeros") -> np.ndarray:
     """int16 (64384,) from `start`. Speech shorter than that is padded at its end: with "zeros" (the paper), or it is said
     over again, "repeat". Students that normalise a clip as a whole should not learn from silence that no test clip has.
+    A window that needs no padding is a view of the speech.
     """
     if speech_T.dtype != np.int16 or speech_T.ndim != 1:
         raise ValueError(f"speech has type {speech_T.dtype} and shape {speech_T.shape}; it must be int16 samples (T,)")
@@ -101,9 +102,11 @@ def window_of(speech_T: np.ndarray, start: int, padding: str = "zeros") -> np.nd
         raise ValueError(f"{start = } is outside the {len(speech_T)} samples of speech")
     if padding not in PADDINGS:
         raise ValueError(f"{padding = }: short speech is padded by one of {', '.join(PADDINGS)}")
-    if padding == "repeat":
-        return np.resize(speech_T[start:], WINDOW_SAMPLES)
-    window_T = np.zeros(WINDOW_SAMPLES, np.int16)
     part_T = speech_T[start : start + WINDOW_SAMPLES]
+    if len(part_T) == WINDOW_SAMPLES:
+        return part_T
+    if padding == "repeat":
+        return np.resize(part_T, WINDOW_SAMPLES)
+    window_T = np.zeros(WINDOW_SAMPLES, np.int16)
     window_T[: len(part_T)] = part_T
     return window_T

@@ -10,6 +10,7 @@ from cluster.progress import progress
 from cluster.run_record import RunRecord
 from pipeline.assets import SAMPLE_VIDEOS, fetch
 from pipeline.benches.decode_ways import WAYS, Answer, WayProcess, installed, library
+from pipeline.benches.ffmpeg_libraries import found_by_new_processes
 from pipeline.benches.measuring import interleaved
 from pipeline.clips_layout import SUFFIXES
 from pipeline.face_cropping import CropOptions
@@ -20,8 +21,8 @@ Answers = dict[str, dict[str, list[Answer]]]
 
 @dataclass(frozen=True, kw_only=True)
 class BenchDecode(JobOptions):
-    """Decodes the same clips with PyAV, decord and (where it is installed) torchcodec: whole, and the frames on the grid of
-    0.24 s that labelling takes, which is every 6th at 25 frames per second.
+    """Decodes the same clips with PyAV, decord and torchcodec (which the extra `bench` installs): whole, and the frames on
+    the grid of 0.24 s that labelling takes, which is every 6th at 25 frames per second.
 
     Each way has one thread and a process of its own; they take turns clip by clip. The floor decodes every frame and makes
     no picture of any. `pyav` and `decord` sampled are what `emovox label --crops.decoder` does; `..., plain` is how one
@@ -49,7 +50,7 @@ def bench_decode(options: BenchDecode, record: RunRecord) -> dict:
     absent = sorted({library(way) for _, way in WAYS if not installed(way)})
     kinds: dict[str, Answers] = {}
     total = len(paths) * sum(installed(way) for _, way in WAYS)
-    with progress(total, "decode", "clips") as bar:
+    with found_by_new_processes(), progress(total, "decode", "clips") as bar:
         for kind in ("whole", "sampled"):
             with record.stage(kind):
                 kinds[kind] = _answers(kind, paths, options.repeats, bar)

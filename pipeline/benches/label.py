@@ -1,6 +1,7 @@
 """How near `emovox label` comes to the bare work it consists of, and how far it is from a plain script."""
 
 import logging
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +12,8 @@ from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from cluster.session import local_cores
 from modeling.teacher import DEFAULT_TEACHER
-from pipeline.benches.label_rounds import (
-    FLOOR_PARTS,
-    PARTS,
-    PLAIN_PARTS,
-    Round,
-    bare_s,
-    bare_work,
-    measured_round,
-    processes,
-)
+from pipeline.benches.label_floor import FLOOR_PARTS, PARTS, PLAIN_PARTS, Spent, bare_s, bare_workers, processes
+from pipeline.benches.label_job import Run, job_and_floors
 from pipeline.benches.label_ways import labelled_by_script
 from pipeline.clips_layout import SUFFIXES
 from pipeline.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
@@ -40,100 +33,88 @@ class BenchLabel(JobOptions):
     cores, perfectly spread. The peer is a plain script: decord, `predict_jsons` of retinaface-pytorch around the same
     network, one teacher pass a frame. Each clip is one utterance.
 
-    The job labels all clips `--repeats` times over, and `--longer` times as often. What the longer run takes more is what
-    further clips cost; the rest, start and end, is the same in both and is told as start_s. Measured within one run it
-    would be wrong: clips that come out late were in part worked on early. Of this there are `--rounds`, every second
-    with the longer run first, and the floor is taken before and after every run; each round is compared with its own
-    three floors and the median of the rounds counts, so that a machine that others disturb for a while does not decide.
+    The job labels all clips over and over for some minutes, in processes of its own. Every `--slice-s` seconds of its work
+    all of them stand still while the floor is taken once over the same clips, so that a machine whose speed wanders, as
+    those of clouds do, slows both alike. Counted are the job's seconds from its first task to its last part on storage,
+    which has the filling of the plan at its beginning and the emptying at its end in it; what comes before and after,
+    the start of Ray and the audit, is told as start_s.
     """
 
     data: str
     """Folder with videos on this machine, at any depth. Clips that cannot be labelled are listed and left out."""
     out: str | None = None
     """Folder for bench_label.json, which `emovox plan --rates` reads."""
-    rounds: int = 3
-    """How often the shorter run, the longer run and the floor take turns."""
-    repeats: int = 3
-    """How often the job's shorter run labels the same clips."""
-    longer: int = 3
-    """How many times as long the longer run is."""
+    work_s: float = 180.0
+    """The job labels the clips as often as takes about so many seconds by the floor, three times at least."""
+    slice_s: float = 15.0
+    """Seconds of the job's work between two floors."""
     clips: int | None = None
     """Take at most so many clips, spread evenly over the folder; left out: all."""
 
     def __post_init__(self):
-        for name in ("rounds", "repeats", "clips"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; give 1 or more")
-        if self.longer < 2:
-            raise UserError(f"longer is {self.longer}; give 2 or more, two runs of a length tell nothing")
+        for name in ("work_s", "slice_s", "clips"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise UserError(f"{name} is {getattr(self, name)}; give more than 0")
+        if self.address is not None:
+            raise UserError(
+                f"address is {self.address}: this bench is of one machine, whose processes stand still at times; leave it out"
+            )
 
 
 def bench_label(options: BenchLabel, record: RunRecord) -> dict:
     """JSON: floor, job, peer (seconds and rows of each), over_floor, over_peer, over_decode and their limits."""
     weights = detector_weights(DEFAULT_DETECTOR), teacher_weights(DEFAULT_TEACHER)
-    cores = local_cores()
-    with record.stage("floor"):
-        first, left_out = bare_work(_clips(options), weights, cores)
+    cores, found = local_cores(), _clips(options)
+    with bare_workers(found[0], weights, cores) as bare_work:
+        with record.stage("floor"):
+            first, left_out = bare_work(found)
         if not first:
             raise UserError(
                 f"{options.data}: no clip of {len(left_out)} can be labelled; give a folder with talking faces"
             )
-    paths = sorted(first)
-    log.info("%d clips, %d left out; the job labels them %d times", len(paths), len(left_out), options.repeats)
-    rounds: list[Round] = []
-    for number in range(options.rounds):
-        last_floor = rounds[-1].floors[-1] if rounds else first
-        with record.stage(f"round {number + 1}"):
-            one = measured_round(
-                paths,
-                (options.repeats, options.longer),
-                weights,
-                last_floor,
-                long_first=number % 2 == 1,
-                address=options.address,
-            )
-        rounds.append(one)
-        log.info("round %d of %d: %.2f times the floor", number + 1, options.rounds, rounds[-1].over(FLOOR_PARTS))
+        paths = sorted(first)
+        passes = max(3, math.ceil(options.work_s / (bare_s([first], FLOOR_PARTS) / cores)))
+        log.info("%d clips, %d left out; the job labels them %d times", len(paths), len(left_out), passes)
+        with record.stage("job and floor"):
+            run, floors = job_and_floors(paths * passes, options.slice_s, lambda: bare_work(paths)[0])
     with record.stage("peer"), processes(1) as pool:
         peer = pool.submit(labelled_by_script, paths, *weights).result()
-    return _figures(rounds, peer, cores) | {"left_out": left_out}
+    return _figures(run, floors or [first], peer, cores) | {"left_out": left_out}
 
 
-def _figures(rounds: Sequence[Round], peer: dict, cores: int) -> dict:
-    floors = [rounds[0].floors[0], *(floor for each in rounds for floor in each.floors[1:])]
-    pass_s = statistics.median(each.pass_s for each in rounds)
+def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int) -> dict:
+    clips = len(floors[0])
+    pass_s = run.seconds / run.rows * clips
+    floor_s = {parts: bare_s(floors, parts) / cores for parts in (FLOOR_PARTS, PLAIN_PARTS, PLAIN_PARTS[:1])}
     return {
-        "clips": rounds[0].clips,
+        "clips": clips,
         "frames": sum(clip["frames"] for clip in floors[0].values()),
         "cores": cores,
         "floor": {
-            "rows": rounds[0].clips,
-            "seconds": round(statistics.median(bare_s([floor], FLOOR_PARTS) for floor in floors) / cores, 3),
+            "rows": clips,
+            "seconds": round(floor_s[FLOOR_PARTS], 3),
             "each": [round(bare_s([floor], FLOOR_PARTS) / cores, 3) for floor in floors],
+            "standard_error": round(_standard_error([bare_s([floor], FLOOR_PARTS) / cores for floor in floors]), 3),
             "work_s": {part: round(bare_s(floors, [part]), 3) for part in PARTS},
         },
         "job": {
-            "rows": rounds[0].clips,
+            "rows": clips,
             "seconds": round(pass_s, 3),
-            "each": [round(each.pass_s, 3) for each in rounds],
-            "start_s": round(statistics.median(each.start_s for each in rounds), 2),
-            "runs": [run.facts() for each in rounds for run in (each.short, each.long)],
+            "start_s": round(run.start_s, 2),
+            "run": run.facts(),
         },
         "peer": peer,
-        "over_floor": _median_over(rounds, FLOOR_PARTS),
+        "over_floor": round(pass_s / floor_s[FLOOR_PARTS], 3),
         "over_floor_limit": LIMIT_OVER_FLOOR,
-        "over_floor_each": [round(each.over(FLOOR_PARTS), 3) for each in rounds],
-        "over_floor_whole_run": round(statistics.median(each.whole_over_floor() for each in rounds), 3),
         "over_peer": round(pass_s / peer["seconds"], 3),
-        "over_decode": _median_over(rounds, PLAIN_PARTS),
+        "over_decode": round(pass_s / floor_s[PLAIN_PARTS], 3),
         "over_decode_limit": LIMIT_OVER_DECODE,
-        "over_decode_each": [round(each.over(PLAIN_PARTS), 3) for each in rounds],
-        "over_video_decode": _median_over(rounds, PLAIN_PARTS[:1]),
+        "over_video_decode": round(pass_s / floor_s[PLAIN_PARTS[:1]], 3),
     }
 
 
-def _median_over(rounds: Sequence[Round], parts: Sequence[str]) -> float:
-    return round(statistics.median(each.over(parts) for each in rounds), 3)
+def _standard_error(values: Sequence[float]) -> float:
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def _clips(options: BenchLabel) -> list[str]:
