@@ -34,7 +34,8 @@ USUAL_FRAMES = 33
 """Frames of an utterance of 8 s at 0.24 s a frame."""
 
 TASKS_PER_WORKER = 8
-"""At least so many tasks for each cropping worker, so that none is idle while another holds a large one."""
+"""At least so many tasks for each cropping worker, so that none is idle for long while another holds a large one. A manifest
+of fewer than this times PART_ROWS utterances a worker has smaller parts for it."""
 
 MAX_TASK_ROWS = 256
 """Utterances of a task, for a manifest that gives every worker many: Ray's own cost is by the task. What is lost with a

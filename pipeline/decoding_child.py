@@ -63,10 +63,11 @@ def _answer(
     connection: socket.socket, request: DecodeRequest, deadline: Deadline, memory_bytes: int, buffers: SharedBuffers
 ) -> None:
     started = time.process_time()  # of work: a busy machine makes it no longer
-    problem = None
     try:
         buffers.begin()
         frames, speech = _decoded(connection, request, deadline, buffers.lay)
+        size = sum(image.nbytes for image in frames.images)  # as many as there are grid places, however few differ
+        problem = _out_of_memory(request, memory_bytes) if size > memory_bytes else None
     except MemoryError:
         problem = _out_of_memory(request, memory_bytes)
     except Exception as error:
@@ -74,6 +75,7 @@ def _answer(
     finally:
         signal.alarm(0)
     if problem is not None:
+        buffers.drop()
         messages.send(connection, problem)
         return
     images = [buffers.place(image) for image in frames.images]
@@ -127,9 +129,11 @@ def _span_s(request: DecodeRequest, opened: InputContainer | None) -> float:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error as it can be sent: with its traceback as a note, or as text where it cannot be pickled."""
+    """The error as it can be sent: with its traceback as a note, or as text where it cannot be pickled. The traceback itself,
+    which holds the frames, goes."""
     if isinstance(error, Rejected):
-        return error
+        return Rejected(error.reason, error.detail)
     trace = "".join(traceback.format_exception(error))
     error.add_note(f"in the decoder process:\n{trace}")
-    return error if messages.can_send(error) else RuntimeError(trace)
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None) if messages.can_send(error) else RuntimeError(trace)

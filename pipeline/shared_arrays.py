@@ -6,6 +6,7 @@ sender keeps its buffers, and the receiver tells which of them nothing looks int
 long as one likes: then its buffer is not used again. (A process that the receiver forks does not count as one that looks.)
 """
 
+import errno
 import itertools
 import math
 import mmap
@@ -65,13 +66,20 @@ class SharedBuffers:
             self._buffers.pop(self._free.pop(0)).close()
 
     def begin(self) -> None:
-        """Starts a message; what was laid down and not sent is dropped."""
+        """Starts a message."""
+        self.drop()
         if self._number is None:
-            self._number = self._free.pop() if self._free else next(self._numbers)
-            if self._number not in self._buffers:
-                self._buffers[self._number] = _Buffer()
+            number = self._free.pop() if self._free else next(self._numbers)
+            self._buffers[number] = self._buffers.get(number) or _Buffer()
+            self._number = number
         self._buffers[self._number].used = 0
+
+    def drop(self) -> None:
+        """Gives up what was laid down and not sent."""
         self._laid.clear()
+        if self._number is not None and self._buffers[self._number].is_large():
+            self._buffers.pop(self._number).close()
+            self._number = None
 
     def lay(self, array: np.ndarray) -> np.ndarray:
         """Copies an array behind those before it; returns it where it lies now."""
@@ -90,7 +98,7 @@ class SharedBuffers:
     def send(self, connection: socket.socket) -> None:
         """Sends the buffer; what was laid into it is not this end's any more."""
         buffer = self._buffers[self._number]
-        number = self._number if buffer.used <= KEPT_BYTES else UNKEPT
+        number = UNKEPT if buffer.is_large() else self._number
         socket.send_fds(connection, [HEAD.pack(number, buffer.used)], [buffer.file.fileno()])
         self._laid.clear()
         if number == UNKEPT:
@@ -135,10 +143,14 @@ class _Buffer:
         self.memory = None
         self.file.close()
 
+    def is_large(self) -> bool:
+        return len(self.memory) > KEPT_BYTES
+
     def lay(self, array: np.ndarray) -> Place:
         start = -(-self.used // array.itemsize) * array.itemsize
         if len(self.memory) < start + array.nbytes:
-            self._grow(max(start + array.nbytes, 2 * len(self.memory)))
+            doubled = 2 * len(self.memory)
+            self._grow(max(start + array.nbytes, doubled if self.is_large() else min(doubled, KEPT_BYTES)))
         self.used = start + array.nbytes
         place = Place(start, array.shape, array.dtype.str)
         np.copyto(place.of(self.memory), array)
@@ -146,8 +158,13 @@ class _Buffer:
 
     def _grow(self, size: int) -> None:
         """Arrays that were laid before keep the mapping that they lie in; it is of the same memory."""
-        os.ftruncate(self.file.fileno(), size)
-        self.memory = mmap.mmap(self.file.fileno(), size)
+        try:
+            os.ftruncate(self.file.fileno(), size)
+            self.memory = mmap.mmap(self.file.fileno(), size)
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+            raise MemoryError from error
 
 
 def _nameless_file() -> BinaryIO:

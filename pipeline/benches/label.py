@@ -10,7 +10,7 @@ from cluster import storage
 from cluster.command import JobOptions
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from cluster.session import local_cores
+from cluster.session import is_remote, local_cores
 from modeling.teacher import DEFAULT_TEACHER
 from pipeline.benches.label_floor import FLOOR_PARTS, PARTS, PLAIN_PARTS, Spent, bare_s, bare_workers, processes
 from pipeline.benches.label_job import Run, job_and_floors
@@ -55,9 +55,9 @@ class BenchLabel(JobOptions):
         for name in ("work_s", "slice_s", "clips"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise UserError(f"{name} is {getattr(self, name)}; give more than 0")
-        if self.address is not None:
+        if is_remote(self.address):
             raise UserError(
-                f"address is {self.address}: this bench is of one machine, whose processes stand still at times; leave it out"
+                "this bench is of one machine, whose processes stand still at times; leave out --address and RAY_ADDRESS"
             )
 
 
@@ -76,7 +76,7 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
         passes = max(3, math.ceil(options.work_s / (bare_s([first], FLOOR_PARTS) / cores)))
         log.info("%d clips, %d left out; the job labels them %d times", len(paths), len(left_out), passes)
         with record.stage("job and floor"):
-            run, floors = job_and_floors(paths * passes, options.slice_s, lambda: bare_work(paths)[0])
+            run, floors = job_and_floors(paths * passes, options.slice_s, lambda: _whole(*bare_work(paths)))
     with record.stage("peer"), processes(1) as pool:
         peer = pool.submit(labelled_by_script, paths, *weights).result()
     return _figures(run, floors or [first], peer, cores) | {"left_out": left_out}
@@ -94,7 +94,7 @@ def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int) -> dict:
             "rows": clips,
             "seconds": round(floor_s[FLOOR_PARTS], 3),
             "each": [round(bare_s([floor], FLOOR_PARTS) / cores, 3) for floor in floors],
-            "standard_error": round(_standard_error([bare_s([floor], FLOOR_PARTS) / cores for floor in floors]), 3),
+            "standard_error": _standard_error([bare_s([floor], FLOOR_PARTS) / cores for floor in floors]),
             "work_s": {part: round(bare_s(floors, [part]), 3) for part in PARTS},
         },
         "job": {
@@ -113,8 +113,14 @@ def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int) -> dict:
     }
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+def _whole(spent: Spent, left_out: dict[str, str]) -> Spent:
+    if left_out:
+        raise RuntimeError(f"clips that could be labelled before could not be now: {left_out}")
+    return spent
+
+
+def _standard_error(values: Sequence[float]) -> float | None:
+    return round(statistics.stdev(values) / math.sqrt(len(values)), 3) if len(values) > 1 else None
 
 
 def _clips(options: BenchLabel) -> list[str]:

@@ -25,8 +25,9 @@ BareWork = Callable[[Sequence[str]], tuple[Spent, dict[str, str]]]
 @contextlib.contextmanager
 def bare_workers(warm_up: str, weights: tuple[Weights, Weights], cores: int) -> Iterator[BareWork]:
     """The processes, ready: their first passes, over the clip `warm_up`, are behind them. Between calls they sleep."""
-    with large_pages(), processes(cores, _start_floor, weights) as pool:  # as the workers of the job have them
-        list(pool.map(_floor_of, [warm_up] * 2 * cores))
+    with processes(cores, _start_floor, weights) as pool:
+        with large_pages():  # as the workers of the job have them
+            list(pool.map(_floor_of, [warm_up] * 2 * cores))
 
         def bare_work(paths: Sequence[str]) -> tuple[Spent, dict[str, str]]:
             spent, left_out = {}, {}

@@ -17,6 +17,8 @@ from modeling.teacher import DEFAULT_TEACHER
 from pipeline import distillation_set, labelling
 from pipeline.benches.label_floor import Spent
 from pipeline.benches.pausing import Pausable
+from pipeline.decoding import Deadline
+from pipeline.face_cropping import CropOptions
 from pipeline.label_plan import LabelPlan
 from pipeline.manifest import MANIFEST_SCHEMA, as_manifest, read_manifest, write_manifest
 from pipeline.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
@@ -24,8 +26,8 @@ from pipeline.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
 
 @dataclass(frozen=True)
 class Run:
-    """What the job did: rows, seconds from the first task to the last part on storage without the pauses, seconds of start
-    before and of the audit after, and what its stages counted."""
+    """What the job did: rows, seconds from the first task to the last part on storage without the pauses, seconds of Ray's
+    start before and of the audit after, and what its stages counted."""
 
     rows: int
     seconds: float
@@ -72,8 +74,9 @@ def _labelled(manifest: str, labels: str) -> Run:
         labels_uri=labels,
         teacher=teacher_weights(DEFAULT_TEACHER),
         detector=detector_weights(DEFAULT_DETECTOR),
+        crops=CropOptions(deadline=Deadline(to_open_s=3600.0)),  # which goes on while the process stands still
     )
-    with session(None), record.stage("all"):
+    with record.stage("all"), session(None):
         counts = labelling.label(run, LabelPlan(), None, record)
     if counts["labelled"] != len(run.manifest):
         raise RuntimeError(

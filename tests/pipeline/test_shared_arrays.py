@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import shared_arrays
 from pipeline.decoding import DecodeRequest, IsolatedDecoder
+from pipeline.rejects import Rejected
 from pipeline.shared_arrays import Place, SharedArrays, SharedBuffers
 
 SPEECH = (100,)
@@ -109,3 +110,42 @@ def test_frames_of_one_utterance_outlive_the_decoding_of_others(data_dir):
         assert all((image == copy).all() for image, copy in zip(first, copies, strict=True))
         again = frames(requests[0])
         assert all((image == copy).all() for image, copy in zip(again, copies, strict=True))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="memory of open files is counted on Linux only")
+def test_a_message_that_is_given_up_holds_no_large_memory(monkeypatch):
+    monkeypatch.setattr(shared_arrays, "KEPT_BYTES", 2 * 2**20)
+    large = np.ones(8 * 2**20, np.uint8)
+    sender = SharedBuffers(most_bytes=9 * 2**20)
+
+    def held_bytes() -> int:
+        return sum(512 * os.stat(file.path).st_blocks for file in os.scandir("/proc/self/fd") if _is_buffer(file.path))
+
+    sender.begin()
+    sender.lay(large)
+    with pytest.raises(MemoryError):
+        sender.lay(large)
+    assert held_bytes() >= large.nbytes
+    sender.drop()
+    assert held_bytes() < large.nbytes
+
+
+def _is_buffer(descriptor: str) -> bool:
+    try:
+        return "emovox" in os.readlink(descriptor)
+    except OSError:
+        return False
+
+
+def test_a_reject_after_the_frames_leaves_no_frames_in_the_decoder(data_dir):
+    """The clip has pictures and no sound, which is found after they are decoded."""
+    silent = str(data_dir / "video" / "labelled" / "EAMM_MEAD_contempt.mp4")
+    with IsolatedDecoder() as decoder:
+        held = []
+        for _ in range(3):
+            decoder.submit(DecodeRequest(video_path=silent, audio_path=silent, start_s=0.0, end_s=None))
+            with pytest.raises(Rejected):
+                decoder.result()
+            files = [file.path for file in os.scandir(f"/proc/{decoder.child_pid}/fd") if _is_buffer(file.path)]
+            held.append(len(files))
+        assert held[-1] == held[0] <= 2
