@@ -70,6 +70,8 @@ class LabelRun:
     labeller: type = TeacherLabeller
     retry: Retry | None = None
     """Only the rejects of this order are labelled, again."""
+    watcher: Callable[[dict[str, dict]], None] = lambda counts: None
+    """Is given what each stage has done (`Tally.counts`) about once a second."""
 
     def identity(self) -> dict:
         """What decides the labels; see `cluster.identity.claim`."""
@@ -124,7 +126,9 @@ def _worked(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord) -
     tally = start_tally()
 
     def counts() -> dict[str, dict]:
-        return ray.get(tally.counts.remote())
+        counted = ray.get(tally.counts.remote())
+        run.watcher(counted)
+        return counted
 
     started = time.monotonic()
     with progress(len(todo), "label", "utterances") as bar, watched(bar, len(todo), counts):

@@ -28,7 +28,7 @@ from ray.data.expressions import Expr, col
 from cluster import storage
 from cluster.failures import UserError
 from pipeline.distillation_set import part_uris, read_part, read_parts
-from pipeline.window_drawing import KEPT_BYTES, WINDOW_COLUMNS, DrawWindows, Utterances, WindowDraw
+from pipeline.window_drawing import KEPT_BYTES, PLACE, WINDOW_COLUMNS, DrawWindows, Utterances, WindowDraw
 
 FILTER_COLUMNS = ["split", "reject_reason", "speech_samples"]
 
@@ -175,14 +175,16 @@ def window_batches(
     per_pass = len(places) // share.batch
 
     def read(indices_M: np.ndarray) -> pa.Table:
-        return places.read(indices_M) if whole is None else whole.take(indices_M)
+        if whole is None:
+            return places.read(indices_M)
+        return pa.table({"utterance_id": whole["utterance_id"].take(indices_M), PLACE: indices_M})
 
     def draw_batch(numbered: tuple[int, pa.Table]) -> dict[str, torch.Tensor]:
         number, rows = numbered
         return DrawWindows(draw, number // per_pass, utterances)(rows)
 
-    utterances = Utterances(kept_bytes)
     whole = places.read(np.arange(len(places))) if len(places) <= BLOCK_UTTERANCES else None
+    utterances = Utterances(kept_bytes, whole)
     with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(DECODE_THREADS) as decoding:
         blocks = _ahead(reading, read, _own_blocks(places.part_N, draw.seed, share, first_batch), 1)
         batches = enumerate(_rebatched(blocks, share.rows), first_batch)

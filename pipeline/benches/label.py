@@ -35,18 +35,19 @@ class BenchLabel(JobOptions):
 
     The job labels all clips over and over for some minutes, in processes of its own. Every `--slice-s` seconds of its work
     all of them stand still while the floor is taken once over the same clips, so that a machine whose speed wanders, as
-    those of clouds do, slows both alike. Counted are the job's seconds from its first task to its last part on storage,
-    which has the filling of the plan at its beginning and the emptying at its end in it; what comes before and after,
-    the start of Ray and the audit, is told as start_s.
+    those of clouds do, slows both alike. Counted is the steady state: how many seconds of work its stages do in a second,
+    between the first part on storage and the time when tasks run out. `over_floor_whole_run` has the filling of the plan at
+    the beginning and its emptying at the end in it; what comes before and after, the start of Ray and the audit, is told as
+    start_s.
     """
 
     data: str
     """Folder with videos on this machine, at any depth. Clips that cannot be labelled are listed and left out."""
     out: str | None = None
     """Folder for bench_label.json, which `emovox plan --rates` reads."""
-    work_s: float = 180.0
+    work_s: float = 100.0
     """The job labels the clips as often as takes about so many seconds by the floor, three times at least."""
-    slice_s: float = 15.0
+    slice_s: float = 20.0
     """Seconds of the job's work between two floors."""
     clips: int | None = None
     """Take at most so many clips, spread evenly over the folder; left out: all."""
@@ -84,7 +85,7 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
 
 def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int) -> dict:
     clips = len(floors[0])
-    pass_s = run.seconds / run.rows * clips
+    pass_s = run.steady_s / run.rows * clips
     floor_s = {parts: bare_s(floors, parts) / cores for parts in (FLOOR_PARTS, PLAIN_PARTS, PLAIN_PARTS[:1])}
     return {
         "clips": clips,
@@ -106,6 +107,7 @@ def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int) -> dict:
         "peer": peer,
         "over_floor": round(pass_s / floor_s[FLOOR_PARTS], 3),
         "over_floor_limit": LIMIT_OVER_FLOOR,
+        "over_floor_whole_run": round(run.worked_s / run.rows * clips / floor_s[FLOOR_PARTS], 3),
         "over_peer": round(pass_s / peer["seconds"], 3),
         "over_decode": round(pass_s / floor_s[PLAIN_PARTS], 3),
         "over_decode_limit": LIMIT_OVER_DECODE,

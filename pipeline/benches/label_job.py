@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -23,20 +24,63 @@ from pipeline.label_plan import LabelPlan
 from pipeline.manifest import MANIFEST_SCHEMA, as_manifest, read_manifest, write_manifest
 from pipeline.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
 
+WORK_STAGES = ("decode", "faces", "teacher")
+
+DRY_AT = 0.9
+"""Of all rows decoded: after that the first cropping process may find no task any more."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What had been done at a moment: Unix seconds, seconds of work of all stages, rows decoded and rows on storage."""
+
+    at: float
+    work_s: float
+    decoded: int
+    written: int
+
 
 @dataclass(frozen=True)
 class Run:
-    """What the job did: rows, seconds from the first task to the last part on storage without the pauses, seconds of Ray's
-    start before and of the audit after, and what its stages counted."""
+    """What the job did: rows, seconds from the first task to the last part on storage, seconds of Ray's start before and of
+    the audit after, what its stages counted, and looks at it about a second apart.
+
+    pauses: (begin, end), Unix seconds, while it stood still; they are in `seconds`.
+    """
 
     rows: int
     seconds: float
     start_s: float
     stages: dict[str, dict]
-    pauses: int = 0
+    looks: list[Look]
+    pauses: Sequence[tuple[float, float]] = ()
+
+    @property
+    def worked_s(self) -> float:
+        """`seconds` without the pauses."""
+        return self.seconds - sum(end - begin for begin, end in self.pauses)
+
+    @property
+    def steady_s(self) -> float:
+        """What `worked_s` would be at the speed of the steady state: seconds of work over seconds of the clock, from the first
+        part on storage until the tasks run out. How many rows are between the stages at either end does not matter."""
+        within = [look for look in self.looks if look.written and look.decoded <= DRY_AT * self.rows]
+        if len(within) < 2 or within[-1].work_s == within[0].work_s:
+            return self.worked_s
+        first, last = within[0], within[-1]
+        paused_s = sum(max(0.0, min(end, last.at) - max(begin, first.at)) for begin, end in self.pauses)
+        work_s = sum(self.stages[stage]["seconds"] for stage in WORK_STAGES)
+        return work_s * (last.at - first.at - paused_s) / (last.work_s - first.work_s)
 
     def facts(self) -> dict:
-        return asdict(self) | {"seconds": round(self.seconds, 2), "start_s": round(self.start_s, 2)}
+        return {
+            "rows": self.rows,
+            "worked_s": round(self.worked_s, 2),
+            "steady_s": round(self.steady_s, 2),
+            "start_s": round(self.start_s, 2),
+            "pauses": len(self.pauses),
+            "stages": self.stages,
+        }
 
 
 def job_and_floors(paths: Sequence[str], slice_s: float, floor: Callable[[], Spent]) -> tuple[Run, list[Spent]]:
@@ -56,9 +100,8 @@ def job_and_floors(paths: Sequence[str], slice_s: float, floor: Callable[[], Spe
             answer = job.output()
             if job.process.returncode:
                 raise UserError(f"the job ended with exit code {job.process.returncode}; what it said is above")
-            run = Run(**json.loads(answer.splitlines()[-1]))
-            paused_s = sum(end - begin for begin, end in job.pauses)
-    return Run(run.rows, run.seconds - paused_s, run.start_s, run.stages, len(floors)), floors
+            told = json.loads(answer.splitlines()[-1])
+    return Run(**told | {"looks": [Look(**look) for look in told["looks"]], "pauses": job.pauses}), floors
 
 
 def _written(labels: str) -> int:
@@ -68,13 +111,20 @@ def _written(labels: str) -> int:
 
 def _labelled(manifest: str, labels: str) -> Run:
     """In the process of the job."""
-    record = RunRecord("bench-label", LabelPlan())
+    record, looks = RunRecord("bench-label", LabelPlan()), []
+
+    def look(stages: dict[str, dict]) -> None:
+        work_s = sum(stages[stage]["seconds"] for stage in WORK_STAGES if stage in stages)
+        decoded, written = (stages.get(stage, {}).get("rows", 0) for stage in ("decode", "write"))
+        looks.append(Look(time.time(), work_s, decoded, written))
+
     run = labelling.LabelRun(
         manifest=read_manifest(manifest),
         labels_uri=labels,
         teacher=teacher_weights(DEFAULT_TEACHER),
         detector=detector_weights(DEFAULT_DETECTOR),
         crops=CropOptions(deadline=Deadline(to_open_s=3600.0)),  # which goes on while the process stands still
+        watcher=look,
     )
     with record.stage("all"), session(None):
         counts = labelling.label(run, LabelPlan(), None, record)
@@ -83,7 +133,7 @@ def _labelled(manifest: str, labels: str) -> Run:
             f"the job labelled {counts['labelled']} of {len(run.manifest)} clips that the floor could label"
         )
     worked_s = record.stages[labelling.WORK]
-    return Run(len(run.manifest), worked_s, record.stages["all"] - worked_s, record.counts["stages"])
+    return Run(len(run.manifest), worked_s, record.stages["all"] - worked_s, record.counts["stages"], looks)
 
 
 def _manifest(paths: Sequence[str]) -> pa.Table:

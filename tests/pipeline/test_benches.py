@@ -11,6 +11,7 @@ import pytest
 from jobs import bench
 from pipeline.benches import measuring
 from pipeline.benches.decode import BenchDecode
+from pipeline.benches.label_job import Look, Run
 from pipeline.benches.pausing import Pausable
 from tests.pipeline import clips
 
@@ -102,3 +103,15 @@ def test_decode_compares_what_all_can_read_and_lists_the_rest(tmp_path, capfd):
     }
     assert report["sampled"]["pyav"]["pictures"] == report["sampled"]["decord"]["pictures"] == 9
     assert (tmp_path / "out" / "bench_decode.json").exists()
+
+
+def test_the_steady_state_of_labelling_leaves_out_beginning_end_and_pauses():
+    """Two cores at 80 %: 1.6 s of work a second. A pause of 50 s; the last rows are left to one core."""
+    looks = [Look(at=100.0 + t, work_s=1.6 * t, decoded=t, written=max(0, t - 10)) for t in range(0, 41)]
+    looks += [Look(at=150.0 + t, work_s=1.6 * t, decoded=t, written=t - 10) for t in range(41, 91)]
+    looks += [
+        Look(at=150.0 + t, work_s=144 + 0.8 * (t - 90), decoded=min(100, t), written=t - 10) for t in range(91, 111)
+    ]
+    stages = {name: {"seconds": 160 / 3, "rows": 100} for name in ("decode", "faces", "teacher")}
+    run = Run(rows=100, seconds=160.0, start_s=5.0, stages=stages, looks=looks, pauses=[(140.5, 190.5)])
+    assert run.worked_s == pytest.approx(110) and run.steady_s == pytest.approx(100)
