@@ -29,7 +29,7 @@ USAGE = "\n".join(
         "benches:",
         *(f"  {name:<8} {what}" for name, what in BENCHES.items()),
         "",
-        "`emovox bench NAME --help` explains a bench; each takes --out FOLDER.",
+        "`emovox bench NAME --help` explains a bench; each takes --out FOLDER, train and scale --address RAY.",
         "`emovox plan --rates bench_label.json` turns the figures of `label` into hours and nodes.",
     ]
 )

@@ -1,5 +1,6 @@
 """`emovox bench train`: what the data path and Ray Train cost a training, beside the same training without them."""
 
+import logging
 import os
 import statistics
 import subprocess
@@ -37,6 +38,8 @@ that it has seen decoded. With two workers each has then seen all but a sixty-fo
 MOST_BATCHES_BEFORE = 600
 
 PEER = "pipeline.benches.train_peer"
+
+log = logging.getLogger("emovox")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +117,8 @@ def _measure(options: BenchTrain, recipe: StudentRecipe, places: Places, labels:
     that others disturb for a while does not decide."""
     rates: dict[str, list[float]] = {"real": [], "memory": [], "decoded": [], "torchrun": []}
     over_memory, decoded_over_memory, over_torchrun, decoded_over_torchrun = [], [], [], []
-    for _ in range(options.repeats):
+    for repeat in range(options.repeats):
+        log.info("%d workers, training %d of %d: ours and the peer's take turns", workers, repeat + 1, options.repeats)
         ours = _ours(options, recipe, places, out, workers)
         peer = _torchrun(options, labels, workers)
         over_memory += [real / memory for real, memory in zip(ours["real"], ours["memory"], strict=True)]
