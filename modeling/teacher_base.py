@@ -70,15 +70,23 @@ class Teacher:
         if parts.follows_device:
             self.network = self.network.to(self.device, memory_format=torch.channels_last)
 
+    @property
+    def batch_faces(self) -> int:
+        """Faces of one forward pass on its device."""
+        return BATCH_FACES[self.device.type] // (1 if self.crops.side_px <= 112 else 4)
+
     @torch.inference_mode()
     def __call__(self, crops: np.ndarray, batch_size: int | None = None) -> np.ndarray:
         """uint8 crops as `crops` asks for, (N, H, W) grey or (N, H, W, 3) RGB -> float32 logits (N, E)."""
-        size = batch_size or BATCH_FACES[self.device.type] // (1 if self.crops.side_px <= 112 else 4)
+        size = batch_size or self.batch_faces
         parts = [np.empty((0, len(EMOTIONS)), np.float32)]
         for start in range(0, len(crops), size):
-            x = self.parts.prepare(torch.from_numpy(crops[start : start + size]).to(self.device))
-            parts.append(self._logits(x).float().cpu().numpy())
+            parts.append(self.logits(self.prepared(crops[start : start + size])).float().cpu().numpy())
         return np.concatenate(parts)
+
+    def prepared(self, crops: np.ndarray) -> Tensor:
+        """uint8 crops -> the network's input (N, C, H, W), on its device."""
+        return self.parts.prepare(torch.from_numpy(crops).to(self.device))
 
     def faces(self, images_NHW: np.ndarray, batch_size: int = 1024) -> np.ndarray:
         """Grey face pictures of any one size that show just the face, as FER+'s (uint8, N, H, W) -> logits (N, E)."""
@@ -87,7 +95,8 @@ class Teacher:
             parts.append(self(fit(images_NHW[start : start + batch_size], self.crops)))
         return np.concatenate(parts)
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
+        """The network's input (N, C, H, W) -> logits (N, E), on its device and in its precision."""
         with autocast(self.device, self.precision):
             logits = self.network(x)
             return (logits + self.network(x.flip(-1))) / 2 if self.mirrored else logits

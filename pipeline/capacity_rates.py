@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from cluster import storage
 from cluster.failures import UserError
+from modeling.teacher import DEFAULT_TEACHER
 from pipeline import distillation_set
 from pipeline.capacity import Rates, seconds_an_utterance
 from pipeline.frame_grid import FRAME_PERIOD_S
@@ -63,7 +64,13 @@ def rates_of_bench(report: Mapping[str, Any], uri: str) -> Rates:
         teacher_core_s=work_s["teacher"] / clips,
         overhead=max(1.0, report["over_floor"]),
         start_s=report["job"]["start_s"],
+        images_per_s=_images_per_s(report),
     )
+
+
+def _images_per_s(report: Mapping[str, Any]) -> float | None:
+    """Of the job's teacher on a GPU, where the bench was taken with one."""
+    return report["gpu"]["teachers"][DEFAULT_TEACHER]["images_per_s"] if "gpu" in report else None
 
 
 def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:

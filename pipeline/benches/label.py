@@ -12,10 +12,21 @@ from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from cluster.session import is_remote, local_cores
 from modeling.teacher import DEFAULT_TEACHER
-from pipeline.benches.label_floor import FLOOR_PARTS, PARTS, PLAIN_PARTS, Spent, bare_s, bare_workers, processes
+from pipeline.benches.label_floor import (
+    CPU_PARTS,
+    FLOOR_PARTS,
+    PARTS,
+    PLAIN_PARTS,
+    Spent,
+    bare_s,
+    bare_workers,
+    processes,
+)
+from pipeline.benches.label_gpu import gpu_figures
 from pipeline.benches.label_job import Run, job_and_floors
 from pipeline.benches.label_ways import labelled_by_script
 from pipeline.clips_layout import SUFFIXES
+from pipeline.devices import local_device
 from pipeline.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
 
 LIMIT_OVER_FLOOR = 1.15
@@ -51,6 +62,10 @@ class BenchLabel(JobOptions):
     """Seconds of the job's work between two floors."""
     clips: int | None = None
     """Take at most so many clips, spread evenly over the folder; left out: all."""
+    gpu: bool = False
+    """The job's teacher runs on a GPU. The floor is then the longer of two that run side by side: decoding and detecting on
+    the cores, and the teacher at the images a second that the GPU reaches by itself, which `gpu` tells beside the ceiling
+    that a bare matrix product sets. The plain script has both networks on the GPU."""
 
     def __post_init__(self):
         for name in ("work_s", "slice_s", "clips"):
@@ -65,7 +80,13 @@ class BenchLabel(JobOptions):
 def bench_label(options: BenchLabel, record: RunRecord) -> dict:
     """JSON: floor, job, peer (seconds and rows of each), over_floor, over_peer, over_decode and their limits."""
     weights = detector_weights(DEFAULT_DETECTOR), teacher_weights(DEFAULT_TEACHER)
+    device = local_device(options.gpu)
     cores, found = local_cores(), _clips(options)
+    gpu = None
+    if options.gpu:
+        with record.stage("gpu"), processes(1) as pool:
+            gpu = pool.submit(gpu_figures, weights[1]).result()
+    floor_parts = CPU_PARTS if options.gpu else FLOOR_PARTS
     with bare_workers(found[0], weights, cores) as bare_work:
         with record.stage("floor"):
             first, left_out = bare_work(found)
@@ -74,28 +95,39 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
                 f"{options.data}: no clip of {len(left_out)} can be labelled; give a folder with talking faces"
             )
         paths = sorted(first)
-        passes = max(3, math.ceil(options.work_s / (bare_s([first], FLOOR_PARTS) / cores)))
+        passes = max(3, math.ceil(options.work_s / (bare_s([first], floor_parts) / cores)))
         log.info("%d clips, %d left out; the job labels them %d times", len(paths), len(left_out), passes)
         with record.stage("job and floor"):
-            run, floors = job_and_floors(paths * passes, options.slice_s, lambda: _whole(*bare_work(paths)))
+            run, floors = job_and_floors(
+                paths * passes, options.slice_s, lambda: _whole(*bare_work(paths)), options.gpu
+            )
     with record.stage("peer"), processes(1) as pool:
-        peer = pool.submit(labelled_by_script, paths, *weights).result()
-    return _figures(run, floors or [first], peer, cores) | {"left_out": left_out}
+        peer = pool.submit(labelled_by_script, paths, *weights, device).result()
+    return _figures(run, floors or [first], peer, cores, gpu) | {"left_out": left_out}
 
 
-def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int) -> dict:
+def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int, gpu: dict | None) -> dict:
     clips = len(floors[0])
+    faces = round(sum(clip["faces"] for clip in floors[0].values()))
     pass_s = run.steady_s / run.rows * clips
-    floor_s = {parts: bare_s(floors, parts) / cores for parts in (FLOOR_PARTS, PLAIN_PARTS, PLAIN_PARTS[:1])}
+    teacher_s = faces / gpu["teachers"][DEFAULT_TEACHER]["images_per_s"] if gpu else 0.0
+
+    def floor_pass_s(floors: Sequence[Spent]) -> float:
+        return max(bare_s(floors, CPU_PARTS if gpu else FLOOR_PARTS) / cores, teacher_s)
+
+    floor_s = floor_pass_s(floors)
+    plain_s, video_s = (bare_s(floors, parts) / cores for parts in (PLAIN_PARTS, PLAIN_PARTS[:1]))
+    each = [floor_pass_s([floor]) for floor in floors]
     return {
         "clips": clips,
         "frames": sum(clip["frames"] for clip in floors[0].values()),
+        "faces": faces,
         "cores": cores,
         "floor": {
             "rows": clips,
-            "seconds": round(floor_s[FLOOR_PARTS], 3),
-            "each": [round(bare_s([floor], FLOOR_PARTS) / cores, 3) for floor in floors],
-            "standard_error": _standard_error([bare_s([floor], FLOOR_PARTS) / cores for floor in floors]),
+            "seconds": round(floor_s, 3),
+            "each": [round(seconds, 3) for seconds in each],
+            "standard_error": _standard_error(each),
             "work_s": {part: round(bare_s(floors, [part]), 3) for part in PARTS},
         },
         "job": {
@@ -105,13 +137,14 @@ def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int) -> dict:
             "run": run.facts(),
         },
         "peer": peer,
-        "over_floor": round(pass_s / floor_s[FLOOR_PARTS], 3),
+        "over_floor": round(pass_s / floor_s, 3),
         "over_floor_limit": LIMIT_OVER_FLOOR,
-        "over_floor_whole_run": round(run.worked_s / run.rows * clips / floor_s[FLOOR_PARTS], 3),
+        "over_floor_whole_run": round(run.worked_s / run.rows * clips / floor_s, 3),
         "over_peer": round(pass_s / peer["seconds"], 3),
-        "over_decode": round(pass_s / floor_s[PLAIN_PARTS], 3),
+        "over_decode": round(pass_s / plain_s, 3),
         "over_decode_limit": LIMIT_OVER_DECODE,
-        "over_video_decode": round(pass_s / floor_s[PLAIN_PARTS[:1]], 3),
+        "over_video_decode": round(pass_s / video_s, 3),
+        **({"gpu": gpu} if gpu else {}),
     }
 
 

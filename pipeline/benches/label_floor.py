@@ -11,7 +11,8 @@ from pipeline.large_pages import large_pages
 from pipeline.rejects import Rejected
 from pipeline.weights import Weights
 
-FLOOR_PARTS = ("decode", "speech", "detect", "teacher")
+CPU_PARTS = ("decode", "speech", "detect")
+FLOOR_PARTS = (*CPU_PARTS, "teacher")
 PLAIN_PARTS = ("plain_decode", "plain_sound")
 PARTS = (*FLOOR_PARTS, *PLAIN_PARTS, "sampled_decode")
 

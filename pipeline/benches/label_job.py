@@ -25,6 +25,7 @@ from pipeline.manifest import MANIFEST_SCHEMA, as_manifest, read_manifest, write
 from pipeline.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
 
 WORK_STAGES = ("decode", "faces", "teacher")
+"""Of a job whose teacher runs on a GPU only the first two count: its seconds are the clock's, with pauses in them."""
 
 DRY_AT = 0.9
 """Of all rows decoded: after that the first cropping process may find no task any more."""
@@ -43,7 +44,7 @@ class Look:
 @dataclass(frozen=True)
 class Run:
     """What the job did: rows, seconds from the first task to the last part on storage, seconds of Ray's start before and of
-    the audit after, what its stages counted, and looks at it about a second apart.
+    the audit after, what its stages counted, their seconds of work, and looks at it about a second apart.
 
     pauses: (begin, end), Unix seconds, while it stood still; they are in `seconds`.
     """
@@ -52,6 +53,7 @@ class Run:
     seconds: float
     start_s: float
     stages: dict[str, dict]
+    work_s: float
     looks: list[Look]
     pauses: Sequence[tuple[float, float]] = ()
 
@@ -69,8 +71,7 @@ class Run:
             return self.worked_s
         first, last = within[0], within[-1]
         paused_s = sum(max(0.0, min(end, last.at) - max(begin, first.at)) for begin, end in self.pauses)
-        work_s = sum(self.stages[stage]["seconds"] for stage in WORK_STAGES)
-        return work_s * (last.at - first.at - paused_s) / (last.work_s - first.work_s)
+        return self.work_s * (last.at - first.at - paused_s) / (last.work_s - first.work_s)
 
     def facts(self) -> dict:
         return {
@@ -83,14 +84,16 @@ class Run:
         }
 
 
-def job_and_floors(paths: Sequence[str], slice_s: float, floor: Callable[[], Spent]) -> tuple[Run, list[Spent]]:
+def job_and_floors(
+    paths: Sequence[str], slice_s: float, floor: Callable[[], Spent], gpu: bool = False
+) -> tuple[Run, list[Spent]]:
     """Labels the files as `emovox label` does. From its first part on the job stands still after every `slice_s` seconds of
     its work, until `floor` has been measured; so both meet the same machine, however its speed wanders."""
     floors: list[Spent] = []
     with tempfile.TemporaryDirectory(prefix="emovox-bench-") as out:
         manifest, labels = storage.join(out, "manifest.parquet"), storage.join(out, "labels")
         write_manifest(_manifest(paths), manifest)
-        command = [sys.executable, "-m", "pipeline.benches.label_job", manifest, labels]
+        command = [sys.executable, "-m", "pipeline.benches.label_job", manifest, labels, *(["--gpu"] if gpu else [])]
         with Pausable(command, PROJECT_ROOT) as job:
             while not _written(labels) and job.runs_on(0.5):
                 pass
@@ -109,14 +112,17 @@ def _written(labels: str) -> int:
     return len(distillation_set.read_columns(labels, ["utterance_id"]))
 
 
-def _labelled(manifest: str, labels: str) -> Run:
+def _labelled(manifest: str, labels: str, gpu: bool) -> Run:
     """In the process of the job."""
-    record, looks = RunRecord("bench-label", LabelPlan()), []
+    plan, looks = LabelPlan(gpus_per_teacher=float(gpu)), []
+    record = RunRecord("bench-label", plan)
+
+    def work_s(stages: dict[str, dict]) -> float:
+        return sum(stages[stage]["seconds"] for stage in WORK_STAGES[: 2 if gpu else None] if stage in stages)
 
     def look(stages: dict[str, dict]) -> None:
-        work_s = sum(stages[stage]["seconds"] for stage in WORK_STAGES if stage in stages)
         decoded, written = (stages.get(stage, {}).get("rows", 0) for stage in ("decode", "write"))
-        looks.append(Look(time.time(), work_s, decoded, written))
+        looks.append(Look(time.time(), work_s(stages), decoded, written))
 
     run = labelling.LabelRun(
         manifest=read_manifest(manifest),
@@ -127,13 +133,14 @@ def _labelled(manifest: str, labels: str) -> Run:
         watcher=look,
     )
     with record.stage("all"), session(None):
-        counts = labelling.label(run, LabelPlan(), None, record)
+        counts = labelling.label(run, plan, None, record)
     if counts["labelled"] != len(run.manifest):
         raise RuntimeError(
             f"the job labelled {counts['labelled']} of {len(run.manifest)} clips that the floor could label"
         )
     worked_s = record.stages[labelling.WORK]
-    return Run(len(run.manifest), worked_s, record.stages["all"] - worked_s, record.counts["stages"], looks)
+    stages = record.counts["stages"]
+    return Run(len(run.manifest), worked_s, record.stages["all"] - worked_s, stages, work_s(stages), looks)
 
 
 def _manifest(paths: Sequence[str]) -> pa.Table:
@@ -155,4 +162,4 @@ def _manifest(paths: Sequence[str]) -> pa.Table:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("emovox").setLevel(logging.INFO)
-    print(json.dumps(asdict(_labelled(*sys.argv[1:]))))
+    print(json.dumps(asdict(_labelled(*sys.argv[1:3], gpu="--gpu" in sys.argv[3:]))))

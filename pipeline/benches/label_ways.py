@@ -38,6 +38,7 @@ class Floor:
 
     def __call__(self, path: str) -> dict[str, float]:
         spent: Counter[str] = Counter()
+        crops: list[np.ndarray] = []
 
         def timed(name: str, work, *arguments):
             start = time.perf_counter()
@@ -62,7 +63,7 @@ class Floor:
             ]
             timed("teacher", self.teacher, np.concatenate(crops))
         spent["decode"] = min(spent["plain_decode"], spent["sampled_decode"])
-        return dict(spent) | {"frames": len(frames.images)}
+        return dict(spent) | {"frames": len(frames.images), "faces": len(crops)}
 
 
 def one_thread() -> None:
@@ -90,10 +91,11 @@ def plain_sound(path: str) -> int:
         return sum(out.samples for frame in decoded for out in resampler.resample(frame))
 
 
-def labelled_by_script(paths: Sequence[str], detector: Weights, teacher: Weights) -> dict:
+def labelled_by_script(paths: Sequence[str], detector: Weights, teacher: Weights, device: str) -> dict:
     """A plain sequential script on all cores: decord, retinaface-pytorch's `predict_jsons` around the same small network, one
-    pass of the teacher a frame, one table at the end. Returns seconds and the rows it labelled."""
-    model, network = package_predictor(detector), load_teacher(teacher.name, teacher.data, teacher.description)
+    pass of the teacher a frame, one table at the end; both networks on `device`. Returns seconds and the rows it labelled."""
+    model = package_predictor(detector, device)
+    network = load_teacher(teacher.name, teacher.data, teacher.description, device)
     network.mirrored = False
     start = time.perf_counter()
     rows = [row for path in paths if (row := _script_row(path, model, network))]
@@ -101,12 +103,12 @@ def labelled_by_script(paths: Sequence[str], detector: Weights, teacher: Weights
     return {"seconds": time.perf_counter() - start, "rows": len(rows), "mb": round(table.nbytes / 1e6, 1)}
 
 
-def package_predictor(detector: Weights):
+def package_predictor(detector: Weights, device: str = "cpu"):
     """The package's predictor with the small network in place of its ResNet-50, whose weights no package carries."""
     from retinaface.predict_single import Model
 
-    model = Model(max_size=DETECTOR_SIDE_PX)
-    network = load_network(detector.name, detector.data)
+    model = Model(max_size=DETECTOR_SIDE_PX, device=device)
+    network = load_network(detector.name, detector.data).to(device)
     model.model, model.transform = network, _network_input
     model.eval()
     return model

@@ -7,12 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from jobs import bench
 from pipeline.benches import measuring
 from pipeline.benches.decode import BenchDecode
+from pipeline.benches.label_gpu import gpu_figures
 from pipeline.benches.label_job import Look, Run
 from pipeline.benches.pausing import Pausable
+from pipeline.weights import teacher_weights
 from tests.pipeline import clips
 
 
@@ -113,5 +116,15 @@ def test_the_steady_state_of_labelling_leaves_out_beginning_end_and_pauses():
         Look(at=150.0 + t, work_s=144 + 0.8 * (t - 90), decoded=min(100, t), written=t - 10) for t in range(91, 111)
     ]
     stages = {name: {"seconds": 160 / 3, "rows": 100} for name in ("decode", "faces", "teacher")}
-    run = Run(rows=100, seconds=160.0, start_s=5.0, stages=stages, looks=looks, pauses=[(140.5, 190.5)])
+    run = Run(rows=100, seconds=160.0, start_s=5.0, stages=stages, work_s=160.0, looks=looks, pauses=[(140.5, 190.5)])
     assert run.worked_s == pytest.approx(110) and run.steady_s == pytest.approx(100)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_teacher_on_a_gpu_is_measured_beside_what_a_matrix_product_reaches():
+    figures = gpu_figures(teacher_weights("compact"))
+    assert set(figures["teachers"]) == {"compact", "senet50, random weights"}
+    for one in figures["teachers"].values():
+        assert 0 < one["of_ceiling"] <= one["network_of_ceiling"] < 1
+    # SENet-50 at 224 pixels: 3.87 G multiplications and additions (Hu et al. 2018, table 2), two operations each
+    assert figures["teachers"]["senet50, random weights"]["gflop_per_image"] == pytest.approx(2 * 3.87, rel=0.05)

@@ -115,6 +115,9 @@ def test_rates_of_the_label_bench():
     rates = rates_of_bench(report, "bench_label.json")
     assert (rates.decode_core_s, rates.detect_core_s, rates.teacher_core_s) == pytest.approx((0.5, 0.3, 0.2))
     assert (rates.faces, rates.utterance_s, rates.overhead, rates.start_s) == pytest.approx((25, 6.0, 1.1, 12))
+    assert rates.images_per_s is None
+    on_a_gpu = report | {"gpu": {"teachers": {"compact": {"images_per_s": 9000}}}}
+    assert rates_of_bench(on_a_gpu, "bench_label.json").images_per_s == 9000
 
 
 def test_a_plan_tells_its_rates_so_that_another_can_use_them(tmp_path, capfd, caplog):
