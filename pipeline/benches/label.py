@@ -86,7 +86,6 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
     if options.gpu:
         with record.stage("gpu"), processes(1) as pool:
             gpu = pool.submit(gpu_figures, weights[1]).result()
-    floor_parts = CPU_PARTS if options.gpu else FLOOR_PARTS
     with bare_workers(found[0], weights, cores) as bare_work:
         with record.stage("floor"):
             first, left_out = bare_work(found)
@@ -95,7 +94,7 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
                 f"{options.data}: no clip of {len(left_out)} can be labelled; give a folder with talking faces"
             )
         paths = sorted(first)
-        passes = max(3, math.ceil(options.work_s / (bare_s([first], floor_parts) / cores)))
+        passes = max(3, math.ceil(options.work_s / _floor_s([first], cores, gpu)))
         log.info("%d clips, %d left out; the job labels them %d times", len(paths), len(left_out), passes)
         with record.stage("job and floor"):
             run, floors = job_and_floors(
@@ -108,20 +107,14 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
 
 def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int, gpu: dict | None) -> dict:
     clips = len(floors[0])
-    faces = round(sum(clip["faces"] for clip in floors[0].values()))
     pass_s = run.steady_s / run.rows * clips
-    teacher_s = faces / gpu["teachers"][DEFAULT_TEACHER]["images_per_s"] if gpu else 0.0
-
-    def floor_pass_s(floors: Sequence[Spent]) -> float:
-        return max(bare_s(floors, CPU_PARTS if gpu else FLOOR_PARTS) / cores, teacher_s)
-
-    floor_s = floor_pass_s(floors)
+    floor_s = _floor_s(floors, cores, gpu)
     plain_s, video_s = (bare_s(floors, parts) / cores for parts in (PLAIN_PARTS, PLAIN_PARTS[:1]))
-    each = [floor_pass_s([floor]) for floor in floors]
+    each = [_floor_s([floor], cores, gpu) for floor in floors]
     return {
         "clips": clips,
         "frames": sum(clip["frames"] for clip in floors[0].values()),
-        "faces": faces,
+        "faces": _faces(floors[0]),
         "cores": cores,
         "floor": {
             "rows": clips,
@@ -146,6 +139,18 @@ def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int, gpu: dic
         "over_video_decode": round(pass_s / video_s, 3),
         **({"gpu": gpu} if gpu else {}),
     }
+
+
+def _floor_s(floors: Sequence[Spent], cores: int, gpu: dict | None) -> float:
+    """Seconds of the clock for one pass: all parts perfectly spread over the cores, or the longer of what the cores and the
+    GPU do side by side."""
+    if gpu is None:
+        return bare_s(floors, FLOOR_PARTS) / cores
+    return max(bare_s(floors, CPU_PARTS) / cores, _faces(floors[0]) / gpu["teachers"][DEFAULT_TEACHER]["images_per_s"])
+
+
+def _faces(floor: Spent) -> int:
+    return int(sum(clip["faces"] for clip in floor.values()))
 
 
 def _whole(spent: Spent, left_out: dict[str, str]) -> Spent:

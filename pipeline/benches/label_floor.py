@@ -12,12 +12,13 @@ from pipeline.rejects import Rejected
 from pipeline.weights import Weights
 
 CPU_PARTS = ("decode", "speech", "detect")
+"""What stays on the cores where the teacher runs on a GPU."""
 FLOOR_PARTS = (*CPU_PARTS, "teacher")
 PLAIN_PARTS = ("plain_decode", "plain_sound")
 PARTS = (*FLOOR_PARTS, *PLAIN_PARTS, "sampled_decode")
 
 Spent = dict[str, dict[str, float]]
-"""Clip -> seconds of each of its parts."""
+"""Clip -> seconds of each of its parts, and its numbers of `frames` and `faces`."""
 
 BareWork = Callable[[Sequence[str]], tuple[Spent, dict[str, str]]]
 """Clips -> what was spent on each, and of those that cannot be labelled, why."""

@@ -15,6 +15,7 @@ from modeling.teacher_base import Teacher
 from pipeline.weights import Weights
 
 MATRIX_SIDE = 8192
+"""Of both factors; large enough that the GPU does nothing but multiply."""
 MATRIX_PRODUCTS = 20
 PASSES = 3
 WARM_UP = 2
@@ -47,6 +48,7 @@ def gpu_figures(teacher: Weights) -> dict:
 
 
 def random_senet50() -> Teacher:
+    """The paper's teacher but for its weights."""
     torch.manual_seed(0)
     return Teacher("senet50", b"", published_parts(FerPlusNetwork(gated=True)), "cuda")
 
@@ -60,6 +62,7 @@ def matrix_tflops() -> float:
 
 
 def teacher_figures(teacher: Teacher, ceiling_tflops: float) -> dict:
+    """See `gpu_figures`. Operations are counted by torch, a multiplication and an addition as two."""
     rule = teacher.crops
     batch = teacher.batch_faces
     shape = (BATCHES * batch, rule.side_px, rule.side_px) + (() if rule.grey else (3,))

@@ -24,8 +24,10 @@ from pipeline.label_plan import LabelPlan
 from pipeline.manifest import MANIFEST_SCHEMA, as_manifest, read_manifest, write_manifest
 from pipeline.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
 
-WORK_STAGES = ("decode", "faces", "teacher")
-"""Of a job whose teacher runs on a GPU only the first two count: its seconds are the clock's, with pauses in them."""
+CPU_STAGES = ("decode", "faces")
+"""Whose seconds of work are those of a core, in which a pause does not count; a teacher's on a GPU are the clock's."""
+
+WORK_STAGES = (*CPU_STAGES, "teacher")
 
 DRY_AT = 0.9
 """Of all rows decoded: after that the first cropping process may find no task any more."""
@@ -87,8 +89,11 @@ class Run:
 def job_and_floors(
     paths: Sequence[str], slice_s: float, floor: Callable[[], Spent], gpu: bool = False
 ) -> tuple[Run, list[Spent]]:
-    """Labels the files as `emovox label` does. From its first part on the job stands still after every `slice_s` seconds of
-    its work, until `floor` has been measured; so both meet the same machine, however its speed wanders."""
+    """Labels the files as `emovox label` does, with the teacher on a GPU if `gpu`.
+
+    From its first part on the job stands still after every `slice_s` seconds of its work, until `floor` has been measured; so
+    both meet the same machine, however its speed wanders.
+    """
     floors: list[Spent] = []
     with tempfile.TemporaryDirectory(prefix="emovox-bench-") as out:
         manifest, labels = storage.join(out, "manifest.parquet"), storage.join(out, "labels")
@@ -118,7 +123,7 @@ def _labelled(manifest: str, labels: str, gpu: bool) -> Run:
     record = RunRecord("bench-label", plan)
 
     def work_s(stages: dict[str, dict]) -> float:
-        return sum(stages[stage]["seconds"] for stage in WORK_STAGES[: 2 if gpu else None] if stage in stages)
+        return sum(stages[stage]["seconds"] for stage in (CPU_STAGES if gpu else WORK_STAGES) if stage in stages)
 
     def look(stages: dict[str, dict]) -> None:
         decoded, written = (stages.get(stage, {}).get("rows", 0) for stage in ("decode", "write"))

@@ -28,7 +28,8 @@ MEAN_BGR = np.float32([104, 117, 123])
 
 class Floor:
     """The bare work on one file, part by part, on one thread: seconds of `decode` (the cheaper of a plain loop over PyAV and
-    of the project's sampling), `plain_decode`, `plain_sound`, `speech`, `detect` and `teacher`."""
+    of the project's sampling), `plain_decode`, `plain_sound`, `speech`, `detect` and `teacher`, and how many `frames` were
+    sampled and `faces` labelled."""
 
     def __init__(self, detector: Weights, teacher: Weights):
         one_thread()
