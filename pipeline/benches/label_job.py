@@ -81,7 +81,7 @@ class Run:
             "worked_s": round(self.worked_s, 2),
             "steady_s": round(self.steady_s, 2),
             "start_s": round(self.start_s, 2),
-            "pauses": len(self.pauses),
+            "pauses_s": [round(end - begin, 2) for begin, end in self.pauses],
             "stages": self.stages,
         }
 
