@@ -122,6 +122,9 @@ def _start(address: str | None) -> None:
         # idle worker processes, each half a per cent of a core, go after 10 s (by default those beyond one a CPU, after 1 s)
         os.environ.setdefault("RAY_num_workers_soft_limit", "0")
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "10000")
+        # statistics of Ray's event loops and of its tasks, which nobody can ask an embedded session for: 0.6 % of two cores
+        os.environ.setdefault("RAY_event_stats", "0")
+        os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
         os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: the driver would starve its own workers
         ray.init(
             address="local",  # not the cluster that `ray start` may have left on this machine
