@@ -21,6 +21,7 @@ from pipeline.benches.label_floor import (
     bare_s,
     bare_workers,
     processes,
+    spread,
 )
 from pipeline.benches.label_gpu import gpu_figures
 from pipeline.benches.label_job import Run, job_and_floors
@@ -93,13 +94,11 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
             raise UserError(
                 f"{options.data}: no clip of {len(left_out)} can be labelled; give a folder with talking faces"
             )
-        paths = sorted(first)
+        paths, busy = sorted(first), spread(first, cores)
         passes = max(3, math.ceil(options.work_s / _floor_s([first], cores, gpu)))
         log.info("%d clips, %d left out; the job labels them %d times", len(paths), len(left_out), passes)
         with record.stage("job and floor"):
-            run, floors = job_and_floors(
-                paths * passes, options.slice_s, lambda: _whole(*bare_work(paths)), options.gpu
-            )
+            run, floors = job_and_floors(paths * passes, options.slice_s, lambda: _whole(*bare_work(busy)), options.gpu)
     with record.stage("peer"), processes(1) as pool:
         peer = pool.submit(labelled_by_script, paths, *weights, device).result()
     return _figures(run, floors or [first], peer, cores, gpu) | {"left_out": left_out}

@@ -1,8 +1,10 @@
 """The floor of `emovox bench label`: the bare work on some clips, in as many processes as there are cores."""
 
 import contextlib
+import math
 import multiprocessing
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
@@ -16,12 +18,15 @@ CPU_PARTS = ("decode", "speech", "detect")
 FLOOR_PARTS = (*CPU_PARTS, "teacher")
 PLAIN_PARTS = ("plain_decode", "plain_sound")
 PARTS = (*FLOOR_PARTS, *PLAIN_PARTS, "sampled_decode")
+WAYS = {"decode": ("plain_decode", "sampled_decode")}
+"""Parts that are done in two ways, of which the cheaper is the floor."""
+MEASURED = tuple(part for part in PARTS if part not in WAYS)
 
 Spent = dict[str, dict[str, float]]
 """Clip -> seconds of each of its parts, and its numbers of `frames` and `faces`."""
 
 BareWork = Callable[[Sequence[str]], tuple[Spent, dict[str, str]]]
-"""Clips -> what was spent on each, and of those that cannot be labelled, why."""
+"""Clips -> what was spent on each (the mean, where one is named several times), and of those that cannot be labelled, why."""
 
 
 @contextlib.contextmanager
@@ -32,17 +37,37 @@ def bare_workers(warm_up: str, weights: tuple[Weights, Weights], cores: int) -> 
             list(pool.map(_floor_of, [warm_up] * 2 * cores))
 
         def bare_work(paths: Sequence[str]) -> tuple[Spent, dict[str, str]]:
-            spent, left_out = {}, {}
+            spent, left_out = defaultdict(list), {}
             for path, answer in zip(paths, pool.map(_floor_of, paths), strict=True):
-                (left_out if isinstance(answer, str) else spent)[path] = answer
-            return spent, left_out
+                if isinstance(answer, str):
+                    left_out[path] = answer
+                else:
+                    spent[path].append(answer)
+            return {path: _mean(measured) for path, measured in spent.items()}, left_out
 
         yield bare_work
 
 
+def spread(spent: Spent, cores: int) -> list[str]:
+    """The clips in an order and number that keeps all cores busy to the end: the longest first, and all of them so often that
+    they give every core work for as long as the longest takes. A core whose neighbours rest would be too fast."""
+    seconds = {path: sum(clip.get(part, 0.0) for part in MEASURED) for path, clip in spent.items()}
+    times = math.ceil(cores * max(seconds.values()) / sum(seconds.values()))
+    return [path for path in sorted(seconds, key=seconds.get, reverse=True) for _ in range(times)]
+
+
 def bare_s(floors: Sequence[Spent], parts: Sequence[str]) -> float:
     """Seconds of one core for bare work on all clips, once; the mean of the floors."""
-    return statistics.mean(sum(clip.get(part, 0.0) for clip in floor.values() for part in parts) for floor in floors)
+    return sum(_part_s([floor[clip] for floor in floors], part) for clip in floors[0] for part in parts)
+
+
+def _part_s(measured: Sequence[dict[str, float]], part: str) -> float:
+    """Of two ways that with the lesser mean: the mean of the lesser would be too little by what both waver."""
+    return min(statistics.mean(one.get(way, 0.0) for one in measured) for way in WAYS.get(part, (part,)))
+
+
+def _mean(measured: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.mean(one[name] for one in measured) for name in measured[0]}
 
 
 def processes(count: int, initializer=None, arguments: tuple = ()) -> ProcessPoolExecutor:

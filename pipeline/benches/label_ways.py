@@ -27,8 +27,8 @@ MEAN_BGR = np.float32([104, 117, 123])
 
 
 class Floor:
-    """The bare work on one file, part by part, on one thread: seconds of `decode` (the cheaper of a plain loop over PyAV and
-    of the project's sampling), `plain_decode`, `plain_sound`, `speech`, `detect` and `teacher`, and how many `frames` were
+    """The bare work on one file, part by part, on one thread: seconds of `plain_decode` (a plain loop over PyAV),
+    `sampled_decode` (the project's sampling), `plain_sound`, `speech`, `detect` and `teacher`, and how many `frames` were
     sampled and `faces` labelled."""
 
     def __init__(self, detector: Weights, teacher: Weights):
@@ -63,7 +63,6 @@ class Floor:
                 for i, box in zip(at, track.boxes_N4, strict=True)
             ]
             timed("teacher", self.teacher, np.concatenate(crops))
-        spent["decode"] = min(spent["plain_decode"], spent["sampled_decode"])
         return dict(spent) | {"frames": len(frames.images), "faces": len(crops)}
 
 

@@ -12,6 +12,7 @@ import torch
 from jobs import bench
 from pipeline.benches import measuring
 from pipeline.benches.decode import BenchDecode
+from pipeline.benches.label_floor import bare_s, spread
 from pipeline.benches.label_gpu import gpu_figures
 from pipeline.benches.label_job import Look, Run
 from pipeline.benches.pausing import Pausable
@@ -118,6 +119,25 @@ def test_the_steady_state_of_labelling_leaves_out_beginning_end_and_pauses():
     stages = {name: {"seconds": 160 / 3, "rows": 100} for name in ("decode", "faces", "teacher")}
     run = Run(rows=100, seconds=160.0, start_s=5.0, stages=stages, work_s=160.0, looks=looks, pauses=[(140.5, 190.5)])
     assert run.worked_s == pytest.approx(110) and run.steady_s == pytest.approx(100)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 16])
+def test_no_core_rests_for_long_while_the_floor_is_taken(cores):
+    seconds = {"long": 3.0} | {f"short{number}": 0.5 for number in range(20)}
+    busy = spread({path: {"sampled_decode": each} for path, each in seconds.items()}, cores)
+    assert len({busy.count(path) for path in seconds}) == 1
+    free_at = [0.0] * cores
+    for path in busy:  # each clip goes to the process that is done first
+        free_at[free_at.index(min(free_at))] += seconds[path]
+    assert sum(free_at) > 0.85 * cores * max(free_at)
+
+
+def test_of_two_ways_to_decode_the_cheaper_on_the_whole_is_the_floor():
+    floors = [
+        {"clip": {"plain_decode": plain, "sampled_decode": sampled, "speech": 0.5}}
+        for plain, sampled in ((3.0, 1.0), (1.0, 2.0))
+    ]
+    assert bare_s(floors, ["decode"]) == 1.5 and bare_s(floors, ["decode", "speech"]) == 2.0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
