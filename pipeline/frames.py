@@ -101,7 +101,7 @@ def sample_frames(
     decoder: str = "pyav",
     pictures_per_s: float | None = None,
     opened: InputContainer | None = None,
-    keep: Callable[[np.ndarray], np.ndarray] = lambda image: image,
+    keep: Callable[[np.ndarray], np.ndarray] = np.ascontiguousarray,
 ) -> SampledFrames:
     """The frame on display at every grid time of [start_s, end_s); end_s None is the end of the file.
 
@@ -176,7 +176,7 @@ def _upright_rgb(frame: av.VideoFrame, longest_side_px: int | None) -> np.ndarra
     # a mean of areas shows no more than the picture holds, and takes a third of bicubic's time, ffmpeg's default
     interpolation = "BICUBIC" if (width, height) == (frame.width, frame.height) else "AREA"
     image = frame.reformat(width, height, "rgb24", interpolation=interpolation).to_ndarray()
-    return np.ascontiguousarray(np.rot90(image, _quarter_turns(frame)))
+    return np.rot90(image, _quarter_turns(frame))
 
 
 def _quarter_turns(frame: av.VideoFrame) -> int:

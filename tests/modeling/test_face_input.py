@@ -86,3 +86,14 @@ def test_a_voxceleb_picture_holds_its_face_in_the_centre():
     np.testing.assert_allclose(centre_crop_fraction(picture(60, 90), 1.0), [[0, 0, 90, 60]])
     with pytest.raises(ValueError, match="0.5 is below 1"):
         centre_crop_fraction(picture(), 0.5)
+
+
+@pytest.mark.parametrize("side", [20, 32, 64, 256])
+def test_a_rough_crop_shows_the_same_to_a_viewer(side):
+    y, x = np.mgrid[:256, :256]
+    image = np.stack([x, y, (x + y) // 2], -1).astype(np.uint8)
+    box = np.array([[0, 0, side, side]])
+    exact, rough = (square_crops(image, box, 1.0, 16, grey=False, rough=rough)[0] for rough in (False, True))
+    assert (
+        np.abs(exact.astype(int) - rough).max() <= side / 32
+    )  # half of the distance between the pixels that are picked
