@@ -49,8 +49,10 @@ class Tally:
             self.deaths[died_on] += 1
         return [item for item, times in self.deaths.items() if times >= MAX_DEATHS]
 
-    def take_up(self, task: str, item: str) -> None:
+    def take_up(self, task: str, item: str, stages: dict[str, StageCount]) -> None:
+        """A worker takes up an item, or none ("") for a while; `stages`: what it counted since it told last."""
         self.in_work[task] = item
+        self.count(stages)
 
     def end(self, task: str) -> None:
         self.in_work.pop(task, None)
@@ -95,8 +97,12 @@ class Meter:
     def take_up(self, item: str) -> None:
         """Waits until it is noted, since the next thing may be the end of this process."""
         if self.tally is not None:
-            self.send()
-            ray.get(self.tally.take_up.remote(self.task, item))
+            ray.get(self._told(item))
+
+    def put_down(self) -> None:
+        """Nothing is in work until the next `take_up`: what ends this process meanwhile is no item's fault."""
+        if self.tally is not None:
+            self._told("")
 
     def end(self) -> None:
         if self.tally is not None:
@@ -115,6 +121,10 @@ class Meter:
             self.seconds.inc(seconds, {"stage": stage})
         if size_bytes:
             self.bytes.inc(size_bytes, {"stage": stage})
+
+    def _told(self, item: str) -> ray.ObjectRef:
+        unsent, self.unsent = self.unsent, {}
+        return self.tally.take_up.remote(self.task, item, unsent)
 
     def send(self) -> None:
         if self.tally is not None and self.unsent:

@@ -50,7 +50,7 @@ class PlanOptions(JobOptions):
     crop_workers: int | None = None
     """As in `emovox label`; left out: the cores that the teacher leaves."""
     teacher_workers: int | None = None
-    """As in `emovox label`; left out: what the teacher needs."""
+    """As in `emovox label`; left out: one for each GPU of the plan, without GPUs none of their own."""
     gbit_per_node: float | None = None
     """Network of each node in Gbit/s, to see whether it limits; left out: not counted."""
     hours: float | None = None
@@ -167,7 +167,8 @@ def _show(load: Load, rates: Rates, is_reference: bool, nodes: Sequence[Nodes], 
             + (f", {result.margin:.1f} times the next" if name == result.limits and result.margin else "")
             for name, hours in result.hours_alone.items()
         ),
-        f"  label with      --crop-workers {result.croppers} --teacher-workers {result.teachers}"
+        f"  label with      --crop-workers {result.croppers}"
+        + (f" --teacher-workers {result.teachers}" if result.teachers else "")
         + (" --gpus-per-teacher 1" if result.gpus else ""),
     ]
     if result.cores_for_each_gpu:

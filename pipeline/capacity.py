@@ -147,15 +147,14 @@ def planned(
 ) -> Plan:
     """The run on these nodes, all of whose GPUs serve the teacher where the rates know one.
 
-    teacher_workers: None: one for each GPU, or as large a part of the cores as the teacher has of the work. crop_workers:
-    None: one for each core that no teacher takes. A cropping process decodes one utterance while it looks for faces in
-    another, so alone it is as slow as the slower of the two. gbit_per_node: network; None: it is not counted.
+    teacher_workers: None: one for each GPU; without GPUs none, since the teacher then works in the cropping processes.
+    crop_workers: None: one for each core that no teacher takes. A cropping process decodes one utterance while it does
+    the rest for another, so alone it is as slow as the slower of the two. gbit_per_node: network; None: not counted.
     """
     rates = rates.of_length(load.utterance_s)
     cores, gpus = sum(kind.count * kind.cpus for kind in nodes), sum(kind.count * kind.gpus for kind in nodes)
     gpus = gpus if rates.images_per_s else 0
-    share = rates.teacher_core_s / (rates.crop_core_s() + rates.teacher_core_s)
-    teachers = gpus or teacher_workers or max(1, math.ceil(cores * share))
+    teachers = gpus or teacher_workers or 0
     croppers = crop_workers or max(1, cores - teachers)
     hours = {
         name: load.utterances * seconds * rates.overhead / 3600
@@ -176,14 +175,15 @@ def planned(
         teachers=teachers,
         gpus=gpus,
         cores_for_each_gpu=_cores_for_each_gpu(rates),
-        storage=_storage(load, rates, bytes_in, croppers / sum(kind.count for kind in nodes)),
+        storage=_storage(load, rates, bytes_in, croppers / sum(kind.count for kind in nodes), bool(teachers)),
         usd=total * prices if prices else None,
     )
 
 
 def seconds_an_utterance(rates: Rates, cores: int, gpus: int, croppers: int, teachers: int) -> dict[str, float]:
-    """Stage -> seconds of the clock for each utterance, all its workers together."""
-    one_cropper_s = max(rates.fetch_core_s + rates.decode_core_s, rates.detect_core_s)
+    """Stage -> seconds of the clock for each utterance, all its workers together. teachers: 0 where the croppers are it."""
+    beside_decoding_s = rates.detect_core_s + (0.0 if teachers else rates.teacher_core_s)
+    one_cropper_s = max(rates.fetch_core_s + rates.decode_core_s, beside_decoding_s)
     if gpus:
         cpu_s = max(rates.crop_core_s() / max(1, cores - gpus), one_cropper_s / croppers)
         return {"decode, detect, crop": cpu_s, "teacher on GPUs": rates.faces / (rates.images_per_s * gpus)}
@@ -191,7 +191,7 @@ def seconds_an_utterance(rates: Rates, cores: int, gpus: int, croppers: int, tea
     return {
         "all cores": all_s,
         "cropping processes": one_cropper_s / croppers,
-        "teacher processes": rates.teacher_core_s / teachers,
+        **({"teacher processes": rates.teacher_core_s / teachers} if teachers else {}),
     }
 
 
@@ -202,18 +202,19 @@ def _cores_for_each_gpu(rates: Rates) -> float | None:
     return rates.images_per_s * rates.crop_core_s() / rates.faces
 
 
-def _storage(load: Load, rates: Rates, bytes_in: float | None, croppers_a_node: float) -> dict[str, float | None]:
-    """Bytes in and out, requests to the storage, and what each node needs of object store and disk."""
+def _storage(
+    load: Load, rates: Rates, bytes_in: float | None, croppers_a_node: float, crops_travel: bool
+) -> dict[str, float | None]:
+    """Bytes in and out, requests to the storage, and what each node needs of object store (where crops travel to teacher
+    processes) and disk."""
     videos = load.videos or load.utterances
+    crop_bytes = rates.faces * rates.crop_bytes + (rates.bytes_out or 0.0)
     return {
         "bytes_in": bytes_in,
         "bytes_out": rates.bytes_out and rates.bytes_out * load.utterances,
         "reads": videos,
         "writes": math.ceil(load.utterances / PART_ROWS),
-        "object_store_bytes_a_node": croppers_a_node
-        * PARTS_AT_A_CROPPER
-        * PART_ROWS
-        * (rates.faces * rates.crop_bytes + (rates.bytes_out or 0.0)),
+        "object_store_bytes_a_node": croppers_a_node * PARTS_AT_A_CROPPER * PART_ROWS * crop_bytes * crops_travel,
         "disk_bytes_a_node": bytes_in and croppers_a_node * COPIES_AT_A_CROPPER * bytes_in / videos,
     }
 

@@ -112,7 +112,8 @@ def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
 def _with_overhead(rates: Rates, record: Mapping[str, Any], rows: int, cores: int) -> Rates:
     """The run as it was: its own seconds from the first task to the last part over the ideal, and the rest as the start."""
     options = record["configuration"]
-    croppers, teachers = options.get("crop_workers") or cores, options.get("teacher_workers") or 1
+    croppers = options.get("crop_workers") or cores
+    teachers = options.get("teacher_workers") or (1 if options.get("gpus_per_teacher") else 0)
     ideal_s = rows * max(seconds_an_utterance(rates, cores, 0, croppers, teachers).values())
     worked_s = record["stages_s"].get(WORK, max(0.0, record["seconds"] - USUAL_START_S))
     return dataclasses.replace(rates, start_s=record["seconds"] - worked_s, overhead=max(1.0, worked_s / ideal_s))

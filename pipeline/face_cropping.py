@@ -35,6 +35,8 @@ CROPPED_SCHEMA = DISTILLATION_SCHEMA.append(pa.field("crops", pa.binary()))
 
 SOUND_REASONS = (RejectReason.NO_AUDIO_STREAM, RejectReason.DAMAGED_AUDIO)
 THUMBNAIL_SIDE_PX = 72
+THUMBNAIL_SCALE = 1.3
+"""Side of a thumbnail as part of the longer side of the face's box."""
 
 ROWS_HANDED_OUT = 8
 """Rows that leave together: few enough that the sound of an hour's utterances never waits here."""
@@ -101,6 +103,7 @@ class FaceCropper:
                 ready.append(self._finish(row, _died() if row["utterance_id"] in deadly else decoded))
                 self._count(ready[-1], decoded)
                 if len(ready) == ROWS_HANDED_OUT:
+                    self.meter.put_down()
                     yield pa.Table.from_pylist(ready, schema=CROPPED_SCHEMA)
                     ready = []
         self.meter.count("fetch", len(rows), seconds=sources.seconds, size_bytes=sources.size_bytes)
@@ -276,9 +279,5 @@ def _track_row(track: FaceTrack, to_parts_4: np.ndarray) -> dict:
 
 
 def _jpeg(image: np.ndarray, box_4: np.ndarray) -> bytes:
-    side = 1.3 * max(box_4[2:] - box_4[:2])
-    nth = max(
-        1, int(side / (2 * THUMBNAIL_SIDE_PX))
-    )  # to look at, every n-th pixel will do; to average all takes longest
-    crop = square_crops(image[::nth, ::nth], box_4[None] / nth, 1.3, THUMBNAIL_SIDE_PX, grey=False)[0]
+    crop = square_crops(image, box_4[None], THUMBNAIL_SCALE, THUMBNAIL_SIDE_PX, grey=False, rough=True)[0]
     return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

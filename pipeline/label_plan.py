@@ -29,7 +29,7 @@ class LabelPlan:
     """How the work is spread; none of it changes a label."""
 
     crop_workers: int | None = None
-    teacher_workers: int = 1
+    teacher_workers: int | None = None
     gpus_per_teacher: float = 0.0
     gpus_per_cropper: float = 0.0
     placing: Placing = field(default_factory=Placing)
@@ -41,40 +41,47 @@ class LabelPlan:
         if min(self.placing.crop_memory_gib, self.placing.teacher_memory_gib) < 0:
             raise UserError("crop_memory_gib and teacher_memory_gib must be 0 or more")
 
+    @property
+    def has_teacher_processes(self) -> bool:
+        """Whether the teacher is a stage of its own: where a number is asked for, or something that its node must offer.
+        Otherwise it works in the cropping processes."""
+        asked = (self.placing.teacher_resource, self.placing.teacher_memory_gib, self.gpus_per_teacher)
+        return self.teacher_workers is not None or any(asked)
+
     def stages(self, croppers: int) -> list[Stage]:
-        """The two actor pools; `croppers` cropping workers where no number is asked for."""
-        workers = self.crop_workers or min(croppers, self.placing.max_crop_workers or croppers)
-        return [
-            Stage(
-                name="face cropping",
-                workers=workers,
-                most_workers=self.placing.max_crop_workers,
-                gpus=self.gpus_per_cropper,
-                memory=round(self.placing.crop_memory_gib * GIB),
-                resources={self.placing.crop_resource: 1.0} if self.placing.crop_resource else {},
-            ),
-            Stage(
-                name="teacher",
-                workers=self.teacher_workers,
-                gpus=self.gpus_per_teacher,
-                memory=round(self.placing.teacher_memory_gib * GIB),
-                resources={self.placing.teacher_resource: 1.0} if self.placing.teacher_resource else {},
-            ),
-        ]
+        """The actor pools, one or two; `croppers` cropping workers where no number is asked for."""
+        cropping = Stage(
+            name="face cropping",
+            workers=self.crop_workers or min(croppers, self.placing.max_crop_workers or croppers),
+            most_workers=self.placing.max_crop_workers,
+            gpus=self.gpus_per_cropper,
+            memory=round(self.placing.crop_memory_gib * GIB),
+            resources={self.placing.crop_resource: 1.0} if self.placing.crop_resource else {},
+        )
+        if not self.has_teacher_processes:
+            return [replace(cropping, name="face cropping and teacher")]
+        teacher = Stage(
+            name="teacher",
+            workers=self.teacher_workers or 1,
+            gpus=self.gpus_per_teacher,
+            memory=round(self.placing.teacher_memory_gib * GIB),
+            resources={self.placing.teacher_resource: 1.0} if self.placing.teacher_resource else {},
+        )
+        return [cropping, teacher]
 
     def placed(self, at_most: bool = False) -> list[Stage]:
         """The stages, when the living nodes can hold them: a cropping worker for each core here, on a cluster as many as
-        fit beside the teacher. Raises UserError where a plan would wait for ever.
+        fit (beside the teacher's). Raises UserError where a plan would wait for ever.
 
         at_most: where nodes have left, fewer workers than asked for are better than none.
         """
         if is_embedded():
             stages = self.stages(local_cores())
         else:
-            plan = replace(self, crop_workers=None, teacher_workers=1) if at_most else self
+            plan = replace(self, crop_workers=None, teacher_workers=self.teacher_workers and 1) if at_most else self
             place(plan.stages(1))
-            cropping, teacher = plan.stages(1)
-            room = room_for(cropping, [teacher], living_nodes())
+            cropping, *others = plan.stages(1)
+            room = room_for(cropping, others, living_nodes())
             stages = plan.stages(min(room, self.crop_workers or room))
         place(stages)
         return stages

@@ -1,7 +1,8 @@
 """Composes videos -> distillation set as one Ray Data plan, in the order a video travels.
 
-tasks of the manifest -> PartCropper (actors: decode, detect, track, crop) -> PartWriter (actors: teacher, then the part
-goes to storage) -> one summary row a part, which is all that comes back to the driver.
+tasks of the manifest -> actors that decode, detect, track and crop -> the teacher, then the part goes to storage -> one
+summary row a part, which is all that comes back to the driver. On CPUs the teacher works where the crops are made, so that
+it grows with the cores; on GPUs, or on nodes of its own, it is a second pool of actors.
 """
 
 import functools
@@ -9,10 +10,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy
@@ -23,14 +22,14 @@ from cluster.lease import lease
 from cluster.progress import progress
 from cluster.run_record import RunRecord
 from cluster.session import session
-from cluster.tally import Meter, start_tally
-from cluster.worker_exit import require_exit
+from cluster.tally import start_tally
 from modeling.teacher import load_teacher
 from modeling.teacher_base import CropRule
 from pipeline import distillation_set
-from pipeline.blocks import cut_tasks, packed, part_rows, regrouped, unpacked
+from pipeline.blocks import cut_tasks, packed, part_rows
 from pipeline.face_cropping import CropOptions, FaceCropper
 from pipeline.label_plan import LabelPlan
+from pipeline.label_stages import WORK_SECONDS, PartCropper, PartLabeller, PartWriter
 from pipeline.large_pages import LARGE_PAGES
 from pipeline.manifest import manifest_fingerprint
 from pipeline.node_watch import NodesLost, watch
@@ -40,9 +39,6 @@ from pipeline.schema import SCHEMA_VERSION
 from pipeline.stage_progress import stage_table, watched
 from pipeline.teacher_labels import TeacherLabeller
 from pipeline.weights import Weights
-
-WORK_SECONDS = ("decode_s", "detect_s", "teacher_s")
-"""Columns of seconds of work, summed into the run's record."""
 
 FIRST_PART = "until the first part"
 """Stage of the run's record: from the start of the job until the first new part was on storage."""
@@ -160,89 +156,37 @@ def _summaries(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord
 
 def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHandle) -> Iterator[dict]:
     """The plan itself; yields the summary of each part when it is on storage."""
-    cropping, labelling = stages
+    cropping, teacher = stages[0], stages[-1]  # one and the same where the teacher has no processes of its own
     cut_from = todo if run.retry else run.manifest  # rejects lie apart: by the manifest, each would be its own part
     crops = run.teacher_crops()
     cut = cut_tasks(cut_from, todo, cropping.workers, part_rows(len(run.manifest), crops.size_bytes))
     tasks = ray.data.from_blocks([packed(utterances, sizes, "zstd") for utterances, sizes in cut])
     tasks.context.target_max_block_size = 1  # a part goes on when it is ready; by default 128 MiB are gathered first
     watch(tasks, stages)
-    summaries = tasks.map_batches(
-        PartCropper,
-        fn_constructor_kwargs={
-            "cropper": run.cropper,
-            "options": run.crops,
-            "crops": crops,
-            "detector": ray.put(run.detector),
-            "device": _device(cropping),
-            "tally": tally,
-        },
-        **_pool(cropping),
-    ).map_batches(
-        PartWriter,
-        fn_constructor_kwargs={
-            "labels_uri": run.labels_uri,
-            "generation": run.retry.generation if run.retry else 0,
-            "labeller": functools.partial(run.labeller, mirror=run.mirror),
-            "teacher": ray.put(run.teacher),
-            "device": _device(labelling),
-            "tally": tally,
-        },
-        **_pool(labelling),
-    )
+    to_crop = {
+        "cropper": run.cropper,
+        "options": run.crops,
+        "crops": crops,
+        "detector": ray.put(run.detector),
+        "device": _device(cropping),
+        "tally": tally,
+    }
+    to_write = {
+        "labels_uri": run.labels_uri,
+        "generation": run.retry.generation if run.retry else 0,
+        "labeller": functools.partial(run.labeller, mirror=run.mirror),
+        "teacher": ray.put(run.teacher),
+        "device": _device(teacher),
+        "tally": tally,
+    }
+    if cropping is teacher:
+        both = {"to_crop": to_crop, "to_write": to_write}
+        summaries = tasks.map_batches(PartLabeller, fn_constructor_kwargs=both, **_pool(cropping))
+    else:
+        cropped = tasks.map_batches(PartCropper, fn_constructor_kwargs=to_crop, **_pool(cropping))
+        summaries = cropped.map_batches(PartWriter, fn_constructor_kwargs=to_write, **_pool(teacher))
     for batch in summaries.iter_batches(batch_format="pyarrow", batch_size=None):
         yield from batch.to_pylist()
-
-
-class PartCropper:
-    """Ray Data callable: a packed task -> its parts, packed one by one, each as soon as its last utterance is cropped."""
-
-    def __init__(self, cropper: type, **arguments: Any):
-        require_exit()
-        self.cropper = cropper(**arguments)
-
-    def __call__(self, task: pa.Table) -> Iterator[pa.Table]:
-        rows, sizes = unpacked(task)
-        for part in regrouped(self.cropper(rows), sizes):
-            yield packed(part, [len(part)])
-
-
-class PartWriter:
-    """Ray Data callable: a packed part -> a part of the set on storage, of which only the summary goes on.
-
-    Labelling and writing share a process: the rows with their sound need not travel again. Repeating a part after a
-    crash replaces it.
-    """
-
-    def __init__(
-        self,
-        labels_uri: str,
-        generation: int,
-        labeller: Callable[..., TeacherLabeller],
-        teacher: ray.ObjectRef,
-        device: str,
-        tally: ActorHandle,
-    ):
-        require_exit()
-        self.labels_uri = labels_uri
-        self.generation = generation
-        self.labeller = labeller(teacher, device)
-        self.meter = Meter(tally)
-
-    def __call__(self, part: pa.Table) -> pa.Table:
-        cropped, _ = unpacked(part)
-        rows = self.labeller(cropped)
-        start = time.perf_counter()
-        size_bytes = distillation_set.write_part(self.labels_uri, rows, self.generation)
-        rejected = len(rows) - rows["reject_reason"].null_count
-        was_rejected = len(rows) - cropped["reject_reason"].null_count
-        teacher_s = float(pc.sum(rows["teacher_s"]).as_py() or 0.0)
-        logits_bytes = rows["frame_logits"].nbytes
-        self.meter.count("teacher", len(rows) - was_rejected, rejected - was_rejected, teacher_s, logits_bytes)
-        self.meter.count("write", len(rows), 0, time.perf_counter() - start, size_bytes)
-        self.meter.send()
-        seconds = {name: [float(pc.sum(rows[name]).as_py() or 0.0)] for name in WORK_SECONDS}
-        return pa.table({"rows": [len(rows)], **seconds})
 
 
 def _device(stage: Stage) -> str:

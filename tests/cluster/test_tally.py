@@ -5,7 +5,7 @@ from cluster.tally import MAX_DEATHS, Meter, StageCount, Tally
 
 def worker_dies_on(tally: Tally, task: str, item: str) -> None:
     tally.begin(task)
-    tally.take_up(task, item)
+    tally.take_up(task, item, {})
 
 
 def test_an_item_is_left_out_after_workers_died_on_it_again_and_again():
@@ -13,7 +13,7 @@ def test_an_item_is_left_out_after_workers_died_on_it_again_and_again():
     for _ in range(MAX_DEATHS):
         assert tally.begin("task") == []
         worker_dies_on(tally, "task", "good")
-        tally.take_up("task", "deadly")
+        tally.take_up("task", "deadly", {})
     assert tally.begin("task") == ["deadly"]
 
 
@@ -21,9 +21,17 @@ def test_a_task_that_ended_well_holds_no_death():
     tally = Tally()
     for _ in range(MAX_DEATHS + 1):
         tally.begin("task")
-        tally.take_up("task", "item")
+        tally.take_up("task", "item", {})
         tally.end("task")
     assert tally.begin("task") == []
+
+
+def test_what_ends_a_worker_between_items_is_no_items_fault():
+    tally = Tally()
+    for _ in range(MAX_DEATHS + 1):
+        assert tally.begin("task") == []
+        tally.take_up("task", "item", {})
+        tally.take_up("task", "", {})  # as `Meter.put_down` says
 
 
 def test_nodes_that_leave_in_different_places_cost_no_item():

@@ -61,8 +61,8 @@ class Labelling:
         self.until(lambda: len(parts(self.out)) >= number, f"{number} parts")
 
     def croppers(self) -> list[int]:
-        """Process ids of the actors that crop."""
-        return [pid for pid, command in descendants(self.process.pid).items() if "PartCropper" in command]
+        """Process ids of the actors that crop, and with these options run the teacher too."""
+        return [pid for pid, command in descendants(self.process.pid).items() if "PartLabeller" in command]
 
     def end(self) -> tuple[int, dict | None, list[str]]:
         """Exit code, the JSON of the last line of stdout, and the lines of stderr."""

@@ -29,7 +29,8 @@ HOUR = Load(name="by hand", utterances=36_000, utterance_s=10.0, videos=3_600)
 
 def test_on_cpus_an_utterance_costs_all_its_core_seconds():
     made = planned(HOUR, RATES, [Nodes(2, 8)])
-    assert (made.croppers, made.teachers) == (13, 3)  # 0.2 of 1.2 core seconds are the teacher's
+    assert (made.croppers, made.teachers) == (16, 0)  # the teacher works where the crops are made
+    assert made.hours_alone["cropping processes"] == pytest.approx(36_000 * (0.6 + 0.2) / 16 / 3600)
     assert made.hours_alone["all cores"] == pytest.approx(36_000 * 1.2 / 16 / 3600)
     assert made.hours == pytest.approx(0.75 + 0.01)
     assert made.limits == "all cores" and made.cores_for_each_gpu is None
@@ -40,6 +41,8 @@ def test_one_cropping_process_is_as_slow_as_its_slower_half():
     assert made.limits == "cropping processes"
     assert made.hours_alone["cropping processes"] == pytest.approx(36_000 * 0.6 / 3600)
     assert made.margin == pytest.approx(0.6 / 0.2)  # the teacher's one process is next
+    without = planned(HOUR, RATES, [Nodes(1, 12)], crop_workers=1)
+    assert without.hours_alone["cropping processes"] == pytest.approx(36_000 * (0.6 + 0.2) / 3600)
 
 
 def test_a_gpu_takes_the_teacher_and_a_core():
@@ -65,7 +68,10 @@ def test_storage_network_and_cost():
     assert made.usd == pytest.approx(made.hours * 1.0)
     assert made.storage["bytes_in"] == 36e9 and made.storage["bytes_out"] == pytest.approx(3.6e9)
     assert (made.storage["reads"], made.storage["writes"]) == (3_600, 1_125)
-    assert made.storage["disk_bytes_a_node"] == pytest.approx(5 * 3 * 10e6)
+    assert made.storage["disk_bytes_a_node"] == pytest.approx(6 * 3 * 10e6)
+    assert made.storage["object_store_bytes_a_node"] == 0  # crops stay in their process
+    apart = planned(HOUR, RATES, [Nodes(2, 6)], teacher_workers=2).storage
+    assert apart["object_store_bytes_a_node"] == pytest.approx(5 * 3 * 32 * (40 * 48 * 48 + 1e5))
 
 
 @pytest.mark.parametrize("hours", [0.2, 0.5, 3.0])
@@ -164,6 +170,6 @@ def test_a_run_with_one_cropping_process_foretells_one_with_two(data_dir, tmp_pa
     rates = read_rates(str(tmp_path / "labels1" / "run.json"))
     cores = storage.read_json(tmp_path / "labels1" / "run.json")["machine"]["cpus"]
     load = Load(name="clips", utterances=24, utterance_s=rates.utterance_s)
-    foretold = planned(load, rates, [Nodes(1, cores)], crop_workers=2, teacher_workers=1).hours * 3600
+    foretold = planned(load, rates, [Nodes(1, cores)], crop_workers=2).hours * 3600
     print(f"{foretold:.1f} s foretold, {seconds[2]:.1f} s taken; {seconds[1]:.1f} s with one cropping process")
     assert foretold == pytest.approx(seconds[2], rel=0.4)

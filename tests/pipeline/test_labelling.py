@@ -44,8 +44,8 @@ def run_of(manifest: pa.Table, out, **crops) -> LabelRun:
     )
 
 
-def labelled_by(run: LabelRun) -> dict:
-    return label(run, LabelPlan(crop_workers=1), None, RunRecord("label", run.crops))
+def labelled_by(run: LabelRun, **plan) -> dict:
+    return label(run, LabelPlan(crop_workers=1, **plan), None, RunRecord("label", run.crops))
 
 
 @pytest.mark.slow
@@ -85,6 +85,28 @@ def test_good_and_bad_files_each_end_as_one_row(ray_session, data_dir, tmp_path)
     assert happy["logits"] == pytest.approx(np.max(happy["frame_logits"], axis=0))
     assert happy["teacher"] == run.teacher.fingerprint and happy["detector"] == run.detector.fingerprint
     assert (np.array(happy["frame_boxes"]) >= 0).all() and (np.array(happy["frame_boxes"]) <= 1).all()
+
+
+@pytest.mark.slow
+def test_a_teacher_in_processes_of_its_own_gives_the_same_set(ray_session, data_dir, tmp_path):
+    video = data_dir / "video"
+    files = {
+        "happy": str(video / "labelled/MEAD_W036_level_3_happy_007.mp4"),
+        "talk": str(video / "unlabelled/SadTalker_WDA_EdMarkey0_000.mp4"),
+        "no_face": str(video / "odd/torchcodec_nasa_13013.mp4"),
+    }
+    sets = []
+    for folder, plan in (("together", {}), ("apart", {"teacher_workers": 1})):
+        run = run_of(manifest_of(files, 3), tmp_path / folder)
+        counts = labelled_by(run, **plan)
+        assert (counts["rows"], counts["labelled"]) == (9, 6)
+        sets.append({row["utterance_id"]: row for row in read_rows(run)})
+    together, apart = sets
+    seconds = ("decode_s", "detect_s", "teacher_s")
+    for name, row in together.items():
+        assert {k: v for k, v in row.items() if k not in seconds} == {
+            k: v for k, v in apart[name].items() if k not in seconds
+        }
 
 
 @pytest.mark.slow
