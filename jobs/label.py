@@ -50,15 +50,15 @@ class Label(JobOptions):
     mended or a storage came back; the options are those of the run, but --crops.deadline may be another."""
     crops: CropOptions = field(default_factory=CropOptions)
     crop_workers: int | None = None
-    """Processes that decode, detect and crop; left out: one a core here, on a cluster as many as its
-    nodes hold beside the teacher."""
+    """Processes that decode, detect and crop; left out: one a core here, on a cluster as many as its nodes hold (beside the
+    teacher's, if it has some)."""
     teacher_workers: int | None = None
-    """Processes of the teacher's own. Left out: one where --gpus-per-teacher or --placing.teacher-... asks for something,
-    otherwise none: the teacher works in the cropping processes, and so grows with the cores."""
+    """Processes of the teacher's own. Left out: one where a GPU or --placing.teacher-... is asked for, otherwise none: the
+    teacher works in the cropping processes, and so grows with the cores."""
     gpus_per_teacher: float = 0.0
     """GPUs of each teacher process, a fraction to share one; 0: CPU."""
     gpus_per_cropper: float = 0.0
-    """GPUs of each cropping process, for the detector (and the teacher, if it has no processes of its own); 0: CPU."""
+    """GPUs of each cropping process, for the detector; 0: CPU."""
     placing: Placing = field(default_factory=Placing)
 
     def __post_init__(self):

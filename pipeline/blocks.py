@@ -22,13 +22,13 @@ PART_ROWS = 32
 
 LARGE_PART_ROWS = 128
 """The same for a large manifest and small crops. What the driver does and keeps is by the part, and so are a store's requests;
-a stop loses the part that each worker is at, a minute or two of its work, and those that wait for the teacher."""
+a stop loses the part that each worker is at, a minute or two of its work, and those that wait for a teacher elsewhere."""
 
 LARGE_MANIFEST = 100_000
 """Utterances from which a manifest is large: VoxCeleb1 and 2 are."""
 
 MAX_PART_BYTES = 160_000_000
-"""A part travels whole: its crops together take no more, at `USUAL_FRAMES` an utterance."""
+"""A part is held, and travels to a teacher elsewhere, whole: its crops together take no more, at `USUAL_FRAMES` an utterance."""
 
 USUAL_FRAMES = 33
 """Frames of an utterance of 8 s at 0.24 s a frame."""
@@ -39,7 +39,7 @@ of fewer than this times PART_ROWS utterances a worker has smaller parts for it.
 
 MAX_TASK_ROWS = 256
 """Utterances of a task, for a manifest that gives every worker many: Ray's own cost is by the task. What is lost with a
-worker is its task; parts of it that are written already stay."""
+worker is its task, which the next one does again from its beginning; parts of it that were written already stay meanwhile."""
 
 
 def part_rows(manifest_rows: int, crop_bytes: int) -> int:

@@ -14,12 +14,16 @@ from modeling.teacher import DEFAULT_TEACHER
 from pipeline import distillation_set
 from pipeline.capacity import Rates, seconds_an_utterance
 from pipeline.frame_grid import FRAME_PERIOD_S
+from pipeline.label_plan import LabelPlan, Placing
 from pipeline.labelling import WORK
 
 REFERENCE = Path(__file__).with_name("reference_rates.json")
 """`scenes` and `face_tracks`, measured as the file says; of another machine than the one they are used on."""
 
 USUAL_START_S = 25.0
+
+LABEL_OPTIONS = ("crop_workers", "teacher_workers", "gpus_per_teacher", "gpus_per_cropper")
+"""Of a labelling run, which with its `placing` say how its work was spread."""
 
 
 def reference_rates(kind: str) -> Rates:
@@ -77,7 +81,7 @@ def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
     """From the run.json of a labelling run and the set beside it. Where the run had a machine to itself, its seconds of the
     clock give what a plan costs over the bare work; on a cluster that stays 1."""
     counts, options = record["counts"], record["configuration"]
-    rows = counts.get("stages", {}).get("write", {}).get("rows") or counts["rows"]
+    rows = counts.get("worker_rows") or counts.get("stages", {}).get("write", {}).get("rows") or counts["rows"]
     folder = uri.rpartition("/")[0] or "."
     table = distillation_set.read_labels(folder, ["frames_sampled", "frame_indices"])
     if len(table) != rows:
@@ -112,8 +116,10 @@ def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
 def _with_overhead(rates: Rates, record: Mapping[str, Any], rows: int, cores: int) -> Rates:
     """The run as it was: its own seconds from the first task to the last part over the ideal, and the rest as the start."""
     options = record["configuration"]
-    croppers = options.get("crop_workers") or cores
-    teachers = options.get("teacher_workers") or (1 if options.get("gpus_per_teacher") else 0)
+    placing = Placing(**options.get("placing") or {})
+    asked = {name: options[name] for name in LABEL_OPTIONS if name in options}
+    croppers, *teacher = (stage.workers for stage in LabelPlan(**asked, placing=placing).stages(cores))
+    teachers = sum(teacher)
     ideal_s = rows * max(seconds_an_utterance(rates, cores, 0, croppers, teachers).values())
     worked_s = record["stages_s"].get(WORK, max(0.0, record["seconds"] - USUAL_START_S))
     return dataclasses.replace(rates, start_s=record["seconds"] - worked_s, overhead=max(1.0, worked_s / ideal_s))

@@ -12,8 +12,9 @@ class Placing:
     """What the nodes of a cluster must offer for a stage to be started there."""
 
     crop_resource: str | None = None
-    """Custom resource of the nodes that decode and crop, such as `decode` for nodes started with `ray start
-    --resources '{"decode": 16}'`; each cropping process takes 1 of it. Left out: any node."""
+    """Custom resource of the nodes that decode and crop (and run the teacher, if it has no processes of its own), such as
+    `decode` for nodes started with `ray start --resources '{"decode": 16}'`; each cropping process takes 1 of it. Left out:
+    any node."""
     teacher_resource: str | None = None
     """Custom resource of the nodes that run the teacher; each teacher process takes 1 of it. Left out: any node."""
     crop_memory_gib: float = 0.0
@@ -43,10 +44,10 @@ class LabelPlan:
 
     @property
     def has_teacher_processes(self) -> bool:
-        """Whether the teacher is a stage of its own: where a number is asked for, or something that its node must offer.
-        Otherwise it works in the cropping processes."""
+        """Whether the teacher is a stage of its own: where a number is asked for, or something that its node must offer, or
+        where the detector is on a GPU, which many teachers would crowd. Otherwise it works in the cropping processes."""
         asked = (self.placing.teacher_resource, self.placing.teacher_memory_gib, self.gpus_per_teacher)
-        return self.teacher_workers is not None or any(asked)
+        return self.teacher_workers is not None or any(asked) or self.gpus_per_cropper > 0
 
     def stages(self, croppers: int) -> list[Stage]:
         """The actor pools, one or two; `croppers` cropping workers where no number is asked for."""

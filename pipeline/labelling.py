@@ -130,6 +130,7 @@ def _worked(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord) -
     with progress(len(todo), "label", "utterances") as bar, watched(bar, len(todo), counts):
         for summary in _summaries(run, plan, todo, record, tally):
             bar.update(summary["rows"])
+            record.counts["worker_rows"] = record.counts.get("worker_rows", 0) + summary["rows"]
             for name in WORK_SECONDS:
                 record.counts[f"worker_{name}"] = record.counts.get(f"worker_{name}", 0.0) + summary[name]
             yield summary

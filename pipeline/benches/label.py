@@ -22,6 +22,7 @@ from pipeline.benches.label_floor import (
     bare_workers,
     processes,
     spread,
+    with_cheaper_ways,
 )
 from pipeline.benches.label_gpu import gpu_figures
 from pipeline.benches.label_job import Run, job_and_floors
@@ -46,9 +47,10 @@ class BenchLabel(JobOptions):
     network, one teacher pass a frame. Each clip is one utterance.
 
     The job labels all clips over and over for some minutes, in processes of its own. Every `--slice-s` seconds of its work
-    all of them stand still while the floor is taken once over the same clips, so that a machine whose speed wanders, as
-    those of clouds do, slows both alike. Counted is the steady state: how many seconds of work its stages do in a second,
-    between the first part on storage and the time when tasks run out. `over_floor_whole_run` has the filling of the plan at
+    all of them stand still while the floor is taken over the same clips (once, or where one of them is long so often that
+    no core rests), so that a machine whose speed wanders, as those of clouds do, slows both alike. Counted is the steady
+    state: how many seconds of work its stages do in a second, between the first part on storage and the time when tasks
+    run out. `over_floor_whole_run` has the filling of the plan at
     the beginning and its emptying at the end in it; what comes before and after, the start of Ray and the audit, is told as
     start_s.
     """
@@ -95,13 +97,13 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
                 f"{options.data}: no clip of {len(left_out)} can be labelled; give a folder with talking faces"
             )
         paths, busy = sorted(first), spread(first, cores)
-        passes = max(3, math.ceil(options.work_s / _floor_s([first], cores, gpu)))
+        passes = max(3, math.ceil(options.work_s / _floor_s(with_cheaper_ways([first]), cores, gpu)))
         log.info("%d clips, %d left out; the job labels them %d times", len(paths), len(left_out), passes)
         with record.stage("job and floor"):
             run, floors = job_and_floors(paths * passes, options.slice_s, lambda: _whole(*bare_work(busy)), options.gpu)
     with record.stage("peer"), processes(1) as pool:
         peer = pool.submit(labelled_by_script, paths, *weights, device).result()
-    return _figures(run, floors or [first], peer, cores, gpu) | {"left_out": left_out}
+    return _figures(run, with_cheaper_ways(floors or [first]), peer, cores, gpu) | {"left_out": left_out}
 
 
 def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int, gpu: dict | None) -> dict:

@@ -18,9 +18,8 @@ CPU_PARTS = ("decode", "speech", "detect")
 FLOOR_PARTS = (*CPU_PARTS, "teacher")
 PLAIN_PARTS = ("plain_decode", "plain_sound")
 PARTS = (*FLOOR_PARTS, *PLAIN_PARTS, "sampled_decode")
-WAYS = {"decode": ("plain_decode", "sampled_decode")}
-"""Parts that are done in two ways, of which the cheaper is the floor."""
-MEASURED = tuple(part for part in PARTS if part not in WAYS)
+DECODE_WAYS = ("plain_decode", "sampled_decode")
+MEASURED = tuple(part for part in PARTS if part != "decode")
 
 Spent = dict[str, dict[str, float]]
 """Clip -> seconds of each of its parts, and its numbers of `frames` and `faces`."""
@@ -56,14 +55,20 @@ def spread(spent: Spent, cores: int) -> list[str]:
     return [path for path in sorted(seconds, key=seconds.get, reverse=True) for _ in range(times)]
 
 
+def with_cheaper_ways(floors: Sequence[Spent]) -> list[Spent]:
+    """Each clip's `decode` is that of its two ways with the lesser mean over the floors: the lesser of each pair would be too
+    little by what both waver."""
+    chosen = {clip: min(DECODE_WAYS, key=lambda way: _mean_of(floors, clip, way)) for clip in floors[0]}
+    return [{clip: parts | {"decode": parts[chosen[clip]]} for clip, parts in floor.items()} for floor in floors]
+
+
+def _mean_of(floors: Sequence[Spent], clip: str, part: str) -> float:
+    return statistics.mean(floor[clip][part] for floor in floors)
+
+
 def bare_s(floors: Sequence[Spent], parts: Sequence[str]) -> float:
     """Seconds of one core for bare work on all clips, once; the mean of the floors."""
-    return sum(_part_s([floor[clip] for floor in floors], part) for clip in floors[0] for part in parts)
-
-
-def _part_s(measured: Sequence[dict[str, float]], part: str) -> float:
-    """Of two ways that with the lesser mean: the mean of the lesser would be too little by what both waver."""
-    return min(statistics.mean(one.get(way, 0.0) for one in measured) for way in WAYS.get(part, (part,)))
+    return statistics.mean(sum(clip.get(part, 0.0) for clip in floor.values() for part in parts) for floor in floors)
 
 
 def _mean(measured: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -43,7 +43,8 @@ DONE_BEFORE_RESUME = 0.9
 FLOOR_ROWS = 30_000
 
 CHEAP_CROPS_BYTES = 4096
-"""Of an utterance. Below 100 kB a part Ray would keep it in the driver's heap, where no real part ever is."""
+"""Of an utterance. Where parts travel to the teacher, Ray would keep one below 100 kB in the driver's heap, where no real part
+ever is."""
 
 CHEAP_WORK = (
     "no file is opened: an utterance becomes a row with 33 frame times, 4 kB of random bytes for its crops instead of 135, "
@@ -66,6 +67,8 @@ class BenchScale(JobOptions):
     """Folder or s3:// prefix for the set, new or empty; left out: a temporary folder, removed at the end."""
     crop_workers: int | None = None
     """As in `emovox label`."""
+    teacher_workers: int | None = None
+    """As in `emovox label`: give 1 to have the crops travel to a process of the teacher's own."""
 
     def __post_init__(self):
         if self.rows < 1000:
@@ -115,7 +118,8 @@ def bench_scale(options: BenchScale, record: RunRecord) -> dict:
     with _output(options.out) as out:
         labels, manifest = storage.join(out, "labels"), storage.join(out, "manifest.parquet")
         write_manifest(made_up_manifest(options.rows), manifest)
-        command = {"manifest": manifest, "labels": labels, "workers": options.crop_workers, "address": options.address}
+        command = {"manifest": manifest, "labels": labels, "address": options.address}
+        command |= {"workers": options.crop_workers, "teachers": options.teacher_workers}
         with record.stage("fresh"):
             fresh = _driven(command)
         done = distillation_set.part_uris(labels)
@@ -196,11 +200,13 @@ def _driven(command: dict) -> dict:
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-def drive(manifest: str, labels: str, workers: int | None, address: str | None, started: float) -> dict:
+def drive(
+    manifest: str, labels: str, address: str | None, started: float, workers: int | None, teachers: int | None = None
+) -> dict:
     """What `emovox label` does, with the cheap work. `started`: when the process was asked for, in Unix seconds."""
     record = RunRecord("bench-scale", CropOptions())
     record.started = started
-    label(cheap_run(manifest, labels), LabelPlan(crop_workers=workers), address, record)
+    label(cheap_run(manifest, labels), LabelPlan(crop_workers=workers, teacher_workers=teachers), address, record)
     return {
         "seconds": round(record.seconds(), 1),
         "first_work_s": round(record.stages[FIRST_PART], 1),

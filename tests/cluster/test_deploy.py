@@ -264,6 +264,7 @@ def stages_of(words: list[str], cpus: float) -> list[Stage]:
         if isinstance(node, ast.Assign) and node.targets[0].id == "CLUSTER_RESERVE_CPUS"
     ]
     teachers, gpus = option(words, "--teacher-workers", "1"), option(words, "--gpus-per-teacher", "0")
+    assert gpus, "without a GPU the teacher would have no processes of its own"
     croppers = option(words, "--crop-workers", str(cpus - reserve))
     return [Stage(name="crop", workers=int(croppers)), Stage(name="teacher", workers=int(teachers), gpus=gpus)]
 

@@ -60,9 +60,9 @@ class Labelling:
     def until_parts(self, number: int) -> None:
         self.until(lambda: len(parts(self.out)) >= number, f"{number} parts")
 
-    def croppers(self) -> list[int]:
-        """Process ids of the actors that crop, and with these options run the teacher too."""
-        return [pid for pid, command in descendants(self.process.pid).items() if "PartLabeller" in command]
+    def workers(self, stage: str = "PartLabeller") -> list[int]:
+        """Process ids of a stage's actors, by the name of its class in `pipeline.label_stages`."""
+        return [pid for pid, command in descendants(self.process.pid).items() if stage in command]
 
     def end(self) -> tuple[int, dict | None, list[str]]:
         """Exit code, the JSON of the last line of stdout, and the lines of stderr."""

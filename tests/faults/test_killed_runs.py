@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from pipeline.capacity_rates import read_rates
 from pipeline.manifest import read_manifest, write_manifest
 from tests.faults.labelling_commands import labelling, parts, rows_without_times, write_small_manifest
 
@@ -59,13 +60,18 @@ def test_killed_twice_and_given_again(manifest, whole, tmp_path):
     assert_is_as(out, answer, whole)
 
 
-def test_a_killed_cropping_worker_is_replaced_within_the_run(manifest, whole, tmp_path):
+@pytest.mark.parametrize(
+    ("stage", "options"),
+    [("PartLabeller", []), ("PartCropper", ["--teacher-workers", "1"]), ("PartWriter", ["--teacher-workers", "1"])],
+)
+def test_a_killed_worker_is_replaced_within_the_run(manifest, whole, tmp_path, stage, options):
     out = tmp_path / "labels"
-    with labelling(manifest, out) as run:
+    with labelling(manifest, out, *options) as run:
         run.until_parts(1)
-        os.kill(run.croppers()[0], signal.SIGKILL)
+        os.kill(run.workers(stage)[0], signal.SIGKILL)
         answer = run.result()
     assert_is_as(out, answer, whole)
+    assert read_rates(str(out / "run.json")).faces > 0  # what was done twice does not spoil a plan
 
 
 def test_a_second_command_and_a_changed_manifest_while_the_first_works(manifest, whole, tmp_path):

@@ -39,7 +39,7 @@ def main(videos: int, labels: str) -> None:
         cropper=SizedCropper,
         labeller=CheapLabeller,
     )
-    counts = label(run, LabelPlan(), None, RunRecord("label", CropOptions()))
+    counts = label(run, LabelPlan(teacher_workers=1), None, RunRecord("label", CropOptions()))
     assert counts["labelled"] == videos
 
 

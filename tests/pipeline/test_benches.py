@@ -12,7 +12,7 @@ import torch
 from jobs import bench
 from pipeline.benches import measuring
 from pipeline.benches.decode import BenchDecode
-from pipeline.benches.label_floor import bare_s, spread
+from pipeline.benches.label_floor import bare_s, spread, with_cheaper_ways
 from pipeline.benches.label_gpu import gpu_figures
 from pipeline.benches.label_job import Look, Run
 from pipeline.benches.pausing import Pausable
@@ -137,7 +137,9 @@ def test_of_two_ways_to_decode_the_cheaper_on_the_whole_is_the_floor():
         {"clip": {"plain_decode": plain, "sampled_decode": sampled, "speech": 0.5}}
         for plain, sampled in ((3.0, 1.0), (1.0, 2.0))
     ]
-    assert bare_s(floors, ["decode"]) == 1.5 and bare_s(floors, ["decode", "speech"]) == 2.0
+    decided = with_cheaper_ways(floors)
+    assert bare_s(decided, ["decode"]) == 1.5 and bare_s(decided, ["decode", "speech"]) == 2.0
+    assert [bare_s([floor], ["decode"]) for floor in decided] == [1.0, 2.0]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
