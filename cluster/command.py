@@ -49,7 +49,11 @@ def run_job(
 ) -> int:
     """Parses `argv`, runs `job(options, record)` and prints the dict it returns. Returns the exit code."""
     name = job.__name__.replace("_", "-")
-    options = tyro.cli(options_class, prog=f"emovox {name}", description=options_class.__doc__, args=argv)
+    try:
+        options = tyro.cli(options_class, prog=f"emovox {name}", description=options_class.__doc__, args=argv)
+    except BrokenPipeError:  # whoever reads --help, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the end fails too
+        return 0
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("emovox").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -32,6 +32,15 @@ def test_every_job_explains_its_options(job, capfd):
     assert "--address" in capfd.readouterr().out
 
 
+def test_help_whose_reader_has_seen_enough_ends_quietly():
+    with subprocess.Popen(
+        [sys.executable, "-m", "jobs", "label", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as helping:
+        helping.stdout.close()
+        assert helping.stderr.read() == ""
+    assert helping.returncode == 0
+
+
 @pytest.mark.parametrize(
     "arguments", [["label"], ["label", "--manifest", "m", "--out", "o", "--unknown"], ["nonsense"], []]
 )
