@@ -16,7 +16,7 @@ class Placing:
     `decode` for nodes started with `ray start --resources '{"decode": 16}'`; each cropping process takes 1 of it. Left out:
     any node."""
     teacher_resource: str | None = None
-    """Custom resource of the nodes that run the teacher; each teacher process takes 1 of it. Left out: any node."""
+    """Custom resource of the nodes that run the teacher, which then has processes of its own; each takes 1 of it."""
     crop_memory_gib: float = 0.0
     """Memory that Ray sets aside for each cropping process, in GiB; 0: not counted."""
     teacher_memory_gib: float = 0.0

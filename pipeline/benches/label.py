@@ -50,9 +50,8 @@ class BenchLabel(JobOptions):
     all of them stand still while the floor is taken over the same clips (once, or where one of them is long so often that
     no core rests), so that a machine whose speed wanders, as those of clouds do, slows both alike. Counted is the steady
     state: how many seconds of work its stages do in a second, between the first part on storage and the time when tasks
-    run out. `over_floor_whole_run` has the filling of the plan at
-    the beginning and its emptying at the end in it; what comes before and after, the start of Ray and the audit, is told as
-    start_s.
+    run out. `over_floor_whole_run` has the filling of the plan at the beginning and its emptying at the end in it; what comes
+    before and after, the start of Ray and the audit, is told as start_s.
     """
 
     data: str

@@ -94,6 +94,5 @@ def test_a_rough_crop_shows_the_same_to_a_viewer(side):
     image = np.stack([x, y, (x + y) // 2], -1).astype(np.uint8)
     box = np.array([[0, 0, side, side]])
     exact, rough = (square_crops(image, box, 1.0, 16, grey=False, rough=rough)[0] for rough in (False, True))
-    assert (
-        np.abs(exact.astype(int) - rough).max() <= side / 32
-    )  # half of the distance between the pixels that are picked
+    half_of_a_step = side / 32  # between the pixels that are picked
+    assert np.abs(exact.astype(int) - rough).max() <= half_of_a_step
