@@ -44,16 +44,26 @@ def _stdout_reserved() -> Iterator[Callable[[str], None]]:
         os.close(real)
 
 
+@contextlib.contextmanager
+def help_to_any_reader() -> Iterator[None]:
+    """Around what prints help: a reader such as `head`, which leaves when it has seen enough, ends it with exit code 0."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the very end fails too
+        raise SystemExit(0) from None
+
+
 def run_job(
     options_class: type[Options], job: Callable[[Options, RunRecord], dict[str, Any]], argv: Sequence[str] | None = None
 ) -> int:
     """Parses `argv`, runs `job(options, record)` and prints the dict it returns. Returns the exit code."""
     name = job.__name__.replace("_", "-")
-    try:
+    with help_to_any_reader():
         options = tyro.cli(options_class, prog=f"emovox {name}", description=options_class.__doc__, args=argv)
-    except BrokenPipeError:  # whoever reads --help, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the end fails too
-        return 0
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("emovox").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", category=FutureWarning)

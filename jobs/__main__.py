@@ -3,6 +3,8 @@
 import importlib
 import sys
 
+from cluster.command import help_to_any_reader
+
 JOBS = {
     "index": "a folder or object-store prefix of videos -> a manifest, one row an utterance",
     "label": "manifest -> distillation set: faces, teacher logits and speech of every utterance",
@@ -35,7 +37,8 @@ def main() -> int:
     """Runs the job named by the first argument; exit code 2 if there is no such job."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ("-h", "--help", "help"):
-        print(usage())
+        with help_to_any_reader():
+            print(usage())
         return 0
     job = arguments[0].replace("_", "-") if arguments else ""
     if job not in JOBS:

@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from cluster.command import run_job
+from cluster.command import help_to_any_reader, run_job
 from cluster.run_record import RunRecord
 from pipeline.benches.measuring import described, write_report
 
@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] in BENCHES:
         return bench(words[0], words[1:])
     if words and words[0] in ("-h", "--help", "help"):
-        print(USAGE)
+        with help_to_any_reader():
+            print(USAGE)
         raise SystemExit(0)
     problem = f"emovox bench: there is no bench {words[0]!r}\n\n" if words else ""
     print(problem + USAGE, file=sys.stderr)

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import tyro
 
+from cluster.command import help_to_any_reader
 from cluster.dashboard import Dashboard, dashboard_address
 from cluster.failures import UserError
 from cluster.job_log import JobLog, follow
@@ -180,7 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.__main__ import JOBS  # which imports this module by name
 
     own, job = split(sys.argv[1:] if argv is None else argv)
-    options = tyro.cli(Submit, prog="emovox submit", description=Submit.__doc__, args=own)
+    with help_to_any_reader():
+        options = tyro.cli(Submit, prog="emovox submit", description=Submit.__doc__, args=own)
     problem = usage_problem(options, job, [name for name in JOBS if name != "submit"])
     if problem:
         print(f"emovox submit: {problem}\n`emovox submit --help` explains", file=sys.stderr)

@@ -32,9 +32,10 @@ def test_every_job_explains_its_options(job, capfd):
     assert "--address" in capfd.readouterr().out
 
 
-def test_help_whose_reader_has_seen_enough_ends_quietly():
+@pytest.mark.parametrize("job", [[], ["label"], ["bench"], ["bench", "scale"], ["submit"]])
+def test_help_whose_reader_has_seen_enough_ends_quietly(job):
     with subprocess.Popen(
-        [sys.executable, "-m", "jobs", "label", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "jobs", *job, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as helping:
         helping.stdout.close()
         assert helping.stderr.read() == ""
