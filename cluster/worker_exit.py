@@ -3,7 +3,7 @@
 import atexit
 import signal
 
-LONGEST_EXIT_S = 60
+LONGEST_EXIT_S = 20
 """A worker's exit takes less than a second. It has been seen to hang for ever, after the interpreter was torn down, with
 0.9 GB held and its raylet gone (github.com/ray-project/ray/issues/52322 is of that kind)."""
 

@@ -64,7 +64,7 @@ class Label(JobOptions):
     def __post_init__(self):
         for name in ("crop_workers", "teacher_workers"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; give 1 or more")
+                raise UserError(f"{name} is {getattr(self, name)}; give 1 or more, or leave it out")
         for name in ("gpus_per_teacher", "gpus_per_cropper"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is {getattr(self, name)}; give 0 or more")

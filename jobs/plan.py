@@ -9,12 +9,15 @@ from typing import Literal
 
 import pyarrow.compute as pc
 
+from cluster.budget import require_room
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
+from cluster.session import EMBEDDED_EXTRA_CPUS
 from modeling.recipes import RECIPES
 from pipeline.capacity import DATASETS, Load, Nodes, Plan, Rates, needed, planned, student_hours
 from pipeline.capacity_rates import read_rates, reference_rates, steps_per_s
+from pipeline.label_plan import LabelPlan
 from pipeline.manifest import read_manifest
 
 log = logging.getLogger("emovox")
@@ -83,14 +86,16 @@ def plan(options: PlanOptions, record: RunRecord) -> dict:
     if any(kind.gpus for kind in nodes) and rates.images_per_s is None:
         log.warning("the GPUs are left out of the plan: their rate is not known; give --images-per-s")
     result = planned(load, rates, nodes, options.crop_workers, options.teacher_workers, options.gbit_per_node)
+    if options.crop_workers or options.teacher_workers:
+        _require_room(nodes, result)
     enough = needed(load, rates, nodes, options.hours, options.gbit_per_node) if options.hours else None
     training = _training_hours(options, load)
     _show(load, rates, is_reference, nodes, result)
     if enough:
         then = planned(load, rates, enough, gbit_per_node=options.gbit_per_node)
-        print(f"  within {options.hours:g} h   {_names(enough)}: {then.hours:.2f} h{_price(then)}", file=sys.stderr)
+        print(f"  within {options.hours:g} h   {_names(enough)}: {_time(then.hours)}{_price(then)}", file=sys.stderr)
     if training is not None:
-        print(f"  training        {training:.2f} h with the recipe {options.recipe}", file=sys.stderr)
+        print(f"  training        {_time(training)} with the recipe {options.recipe}", file=sys.stderr)
     return {
         "load": dataclasses.asdict(load),
         "nodes": [str(kind) for kind in nodes],
@@ -157,13 +162,13 @@ def _training_hours(options: PlanOptions, load: Load) -> float | None:
 
 def _show(load: Load, rates: Rates, is_reference: bool, nodes: Sequence[Nodes], result: Plan) -> None:
     """The plan as a table on stderr."""
-    seconds = load.utterances * load.utterance_s / 3600
+    length = _time(load.utterances * load.utterance_s / 3600)
     lines = [
-        f"{load.name}: {load.utterances:,} utterances of {load.utterance_s:.1f} s ({seconds:,.0f} h) on {_names(nodes)}",
+        f"{load.name}: {load.utterances:,} utterances of {load.utterance_s:.1f} s ({length}) on {_names(nodes)}",
         f"  rates           {rates.source}{' (NOT YOUR MACHINE)' if is_reference else ''}",
-        f"  run             {result.hours:.2f} h{_price(result)}",
+        f"  run             {_time(result.hours)}{_price(result)}",
         *(
-            f"  {name:<22} {hours:9.2f} h alone{'  <- limits' if name == result.limits else ''}"
+            f"  {name:<22} {_time(hours):>12} alone{'  <- limits' if name == result.limits else ''}"
             + (f", {result.margin:.1f} times the next" if name == result.limits and result.margin else "")
             for name, hours in result.hours_alone.items()
         ),
@@ -185,6 +190,24 @@ def _show(load: Load, rates: Rates, is_reference: bool, nodes: Sequence[Nodes], 
     print("\n".join(lines), file=sys.stderr)
 
 
+def _require_room(nodes: Sequence[Nodes], result: Plan) -> None:
+    """Raises UserError, in the words of `emovox label`, where that would refuse so many workers on these nodes."""
+    label = LabelPlan(
+        crop_workers=result.croppers,
+        teacher_workers=result.teachers or None,
+        gpus_per_teacher=1.0 if result.gpus else 0.0,
+    )
+    alone = EMBEDDED_EXTRA_CPUS if sum(kind.count for kind in nodes) == 1 else 0  # one node may be a session of its own
+    offers = [{"CPU": float(kind.cpus + alone), "GPU": float(kind.gpus)} for kind in nodes for _ in range(kind.count)]
+    require_room(label.stages(result.croppers), offers)
+
+
+def _time(hours: float) -> str:
+    if hours < 0.1:
+        return f"{hours * 60:.1f} min"
+    return f"{hours:.2f} h" if hours < 100 else f"{hours:,.0f} h"
+
+
 def _names(nodes: Sequence[Nodes]) -> str:
     return " ".join(map(str, nodes))
 
@@ -198,7 +221,9 @@ def _price(result: Plan) -> str:
 
 
 def _size(size: float | None) -> str:
-    return "not known" if size is None else f"{size / 1e9:9.2f} GB"
+    if size is None:
+        return "not known"
+    return f"{size / 1e9:9.2f} GB" if size >= 1e8 else f"{size / 1e6:9.2f} MB"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from cluster.failures import UserError
-
-PART_ROWS = 32
-"""Most utterances in one file of the set (`pipeline/blocks.py`)."""
+from pipeline.blocks import part_rows
 
 PARTS_AT_A_CROPPER = 3
 """Packed parts of crops that wait in the object store for each cropping process: two tasks in flight at the next stage
@@ -208,13 +206,14 @@ def _storage(
     """Bytes in and out, requests to the storage, and what each node needs of object store (where crops travel to teacher
     processes) and disk."""
     videos = load.videos or load.utterances
-    crop_bytes = rates.faces * rates.crop_bytes + (rates.bytes_out or 0.0)
+    rows = part_rows(load.utterances, int(rates.crop_bytes))
+    part_bytes = rows * (rates.faces * rates.crop_bytes + (rates.bytes_out or 0.0))
     return {
         "bytes_in": bytes_in,
         "bytes_out": rates.bytes_out and rates.bytes_out * load.utterances,
         "reads": videos,
-        "writes": math.ceil(load.utterances / PART_ROWS),
-        "object_store_bytes_a_node": croppers_a_node * PARTS_AT_A_CROPPER * PART_ROWS * crop_bytes * crops_travel,
+        "writes": math.ceil(load.utterances / rows),
+        "object_store_bytes_a_node": croppers_a_node * PARTS_AT_A_CROPPER * part_bytes * crops_travel,
         "disk_bytes_a_node": bytes_in and croppers_a_node * COPIES_AT_A_CROPPER * bytes_in / videos,
     }
 

@@ -78,20 +78,20 @@ def _images_per_s(report: Mapping[str, Any]) -> float | None:
 
 
 def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
-    """From the run.json of a labelling run and the set beside it. Where the run had a machine to itself, its seconds of the
-    clock give what a plan costs over the bare work; on a cluster that stays 1."""
+    """From the run.json of a labelling run, which may be one that went on, and the set beside it. Where the run had a
+    machine to itself, its seconds of the clock give what a plan costs over the bare work; on a cluster that stays 1."""
     counts, options = record["counts"], record["configuration"]
-    rows = counts.get("worker_rows") or counts.get("stages", {}).get("write", {}).get("rows") or counts["rows"]
-    folder = uri.rpartition("/")[0] or "."
-    table = distillation_set.read_labels(folder, ["frames_sampled", "frame_indices"])
-    if len(table) != rows:
-        raise UserError(
-            f"{uri}: it tells of {rows} utterances and the set beside it has {len(table)}; give another run"
-        )
     if not counts["labelled"] or not counts.get("worker_decode_s"):
         raise UserError(
             f"{uri}: this run labelled nothing (it was complete already, or all were rejects); give another run"
         )
+    if "retried" in counts:
+        raise UserError(
+            f"{uri}: this run labelled rejects again, which are not like the others; give the run.json of another set"
+        )
+    rows = counts.get("worker_rows") or counts.get("stages", {}).get("write", {}).get("rows") or counts["rows"]
+    repeated = max(0, counts.get("stages", {}).get("decode", {}).get("rows", 0) - rows)
+    folder = uri.rpartition("/")[0] or "."
     table = distillation_set.read_labels(folder, ["frames_sampled", "frame_indices"])
     seen = pc.sum(pc.fill_null(table["frames_sampled"], 0)).as_py() / counts["labelled"]
     faces = len(pc.list_flatten(table["frame_indices"])) / counts["labelled"]
@@ -102,7 +102,7 @@ def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
     # on a full machine a second of work is less than a second of a core
     part = min(1.0, cores * record["seconds"] / (sum(worked.values()) or 1.0)) if is_alone else 1.0
     rates = Rates(
-        source=f"{uri}: {cores} cores, {record['started'][:10]}",
+        source=f"{uri}: {rows} utterances, {cores} cores, {record['started'][:10]}" + _repeats(repeated),
         utterance_s=seen * FRAME_PERIOD_S,
         faces=faces,
         fetch_core_s=fetch_s * part / rows,
@@ -123,6 +123,10 @@ def _with_overhead(rates: Rates, record: Mapping[str, Any], rows: int, cores: in
     ideal_s = rows * max(seconds_an_utterance(rates, cores, 0, croppers, teachers).values())
     worked_s = record["stages_s"].get(WORK, max(0.0, record["seconds"] - USUAL_START_S))
     return dataclasses.replace(rates, start_s=record["seconds"] - worked_s, overhead=max(1.0, worked_s / ideal_s))
+
+
+def _repeats(utterances: int) -> str:
+    return f"; {utterances} of them twice since a worker died, so that the overhead is too high" if utterances else ""
 
 
 def _parts(folder: str) -> list:

@@ -27,7 +27,8 @@ class Placing:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelPlan:
-    """How the work is spread; none of it changes a label."""
+    """How the work is spread. None of it changes a label, but for the last digit of some logits: another number of cropping
+    processes may cut other parts, and a network's sums depend on how many faces are in a batch."""
 
     crop_workers: int | None = None
     teacher_workers: int | None = None

@@ -157,13 +157,16 @@ def _summaries(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord
 
 def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHandle) -> Iterator[dict]:
     """The plan itself; yields the summary of each part when it is on storage."""
-    cropping, teacher = stages[0], stages[-1]  # one and the same where the teacher has no processes of its own
+    cropping, *teachers = stages  # none of its own where the teacher works in the cropping processes
     cut_from = todo if run.retry else run.manifest  # rejects lie apart: by the manifest, each would be its own part
     crops = run.teacher_crops()
     cut = cut_tasks(cut_from, todo, cropping.workers, part_rows(len(run.manifest), crops.size_bytes))
     tasks = ray.data.from_blocks([packed(utterances, sizes, "zstd") for utterances, sizes in cut])
+    cropping = replace(
+        cropping, workers=min(cropping.workers, tasks.num_blocks())
+    )  # one without a task would only start
     tasks.context.target_max_block_size = 1  # a part goes on when it is ready; by default 128 MiB are gathered first
-    watch(tasks, stages)
+    watch(tasks, [cropping, *teachers])
     to_crop = {
         "cropper": run.cropper,
         "options": run.crops,
@@ -177,15 +180,15 @@ def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHan
         "generation": run.retry.generation if run.retry else 0,
         "labeller": functools.partial(run.labeller, mirror=run.mirror),
         "teacher": ray.put(run.teacher),
-        "device": _device(teacher),
+        "device": _device(teachers[0] if teachers else cropping),
         "tally": tally,
     }
-    if cropping is teacher:
+    if not teachers:
         both = {"to_crop": to_crop, "to_write": to_write}
         summaries = tasks.map_batches(PartLabeller, fn_constructor_kwargs=both, **_pool(cropping))
     else:
         cropped = tasks.map_batches(PartCropper, fn_constructor_kwargs=to_crop, **_pool(cropping))
-        summaries = cropped.map_batches(PartWriter, fn_constructor_kwargs=to_write, **_pool(teacher))
+        summaries = cropped.map_batches(PartWriter, fn_constructor_kwargs=to_write, **_pool(teachers[0]))
     for batch in summaries.iter_batches(batch_format="pyarrow", batch_size=None):
         yield from batch.to_pylist()
 

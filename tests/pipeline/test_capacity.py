@@ -3,14 +3,18 @@
 import dataclasses
 import json
 import os
+import re
 
 import pytest
 
 from cluster import storage
 from cluster.failures import UserError
 from jobs import index, label, plan
+from pipeline import distillation_set
 from pipeline.capacity import DATASETS, Load, Nodes, Rates, needed, planned, student_hours
 from pipeline.capacity_rates import rates_of_bench, read_rates, reference_rates
+from pipeline.labelling import WORK
+from tests.pipeline.label_rows import label_table, labelled_row
 
 RATES = Rates(
     source="by hand",
@@ -70,6 +74,8 @@ def test_storage_network_and_cost():
     assert (made.storage["reads"], made.storage["writes"]) == (3_600, 1_125)
     assert made.storage["disk_bytes_a_node"] == pytest.approx(6 * 3 * 10e6)
     assert made.storage["object_store_bytes_a_node"] == 0  # crops stay in their process
+    large = dataclasses.replace(HOUR, utterances=128_000)
+    assert planned(large, RATES, [Nodes(2, 6)]).storage["writes"] == 1_000  # parts of a large manifest have 128 rows
     apart = planned(HOUR, RATES, [Nodes(2, 6)], teacher_workers=2).storage
     assert apart["object_store_bytes_a_node"] == pytest.approx(5 * 3 * 32 * (40 * 48 * 48 + 1e5))
 
@@ -137,6 +143,64 @@ def test_a_plan_tells_its_rates_so_that_another_can_use_them(tmp_path, capfd, ca
     assert plan.main([*command, "--rates", str(tmp_path / "plan.json")]) == 0
     out, err = capfd.readouterr()
     assert "NOT YOUR MACHINE" not in err and json.loads(out.splitlines()[-1])["hours"] == first["hours"]
+
+
+def run_beside_a_set(folder, stages: dict[str, int], **counts) -> str:
+    """The run.json of a run on two cores beside a set of four utterances of 5 s; returns its path."""
+    rows = [labelled_row(f"s/{name}") for name in "abcd"]
+    distillation_set.write_part(str(folder), label_table(rows))
+    record = {
+        "job": "label",
+        "started": "2026-11-27T19:00:00+00:00",
+        "seconds": 30.0,
+        "configuration": {"address": None, "crop_workers": 2},
+        "machine": {"cpus": 2},
+        "stages_s": {WORK: 6.0},
+        "counts": {
+            "labelled": 4,
+            "worker_decode_s": 2.0,
+            "worker_detect_s": 4.0,
+            "worker_teacher_s": 2.0,
+            "stages": {stage: {"rows": rows, "seconds": 0.0, "size_bytes": 0} for stage, rows in stages.items()},
+            **counts,
+        },
+    }
+    storage.write_json(folder / "run.json", record)
+    return str(folder / "run.json")
+
+
+def test_a_run_that_went_on_gives_the_rates_of_what_it_did_itself(tmp_path):
+    rates = read_rates(run_beside_a_set(tmp_path, {"decode": 2, "write": 2}, worker_rows=2))
+    assert (rates.decode_core_s, rates.detect_core_s, rates.teacher_core_s) == pytest.approx((1.0, 2.0, 1.0))
+    assert rates.overhead == pytest.approx(6.0 / 4.0)  # two utterances of 4 core seconds on two cores, in 6 s
+    assert rates.start_s == pytest.approx(24.0)
+    assert (rates.faces, rates.utterance_s) == pytest.approx((20, 4.8))
+    assert "2 utterances" in rates.source and "twice" not in rates.source
+
+
+def test_work_done_twice_after_a_death_is_named(tmp_path):
+    rates = read_rates(run_beside_a_set(tmp_path, {"decode": 5, "write": 5}, worker_rows=4))
+    assert rates.decode_core_s == pytest.approx(0.5) and "1 of them twice since a worker died" in rates.source
+
+
+def test_a_retry_of_rejects_tells_no_rates(tmp_path):
+    with pytest.raises(UserError, match="labelled rejects again"):
+        read_rates(run_beside_a_set(tmp_path, {"decode": 2}, worker_rows=2, retried=2, now_labelled=1))
+
+
+@pytest.mark.parametrize(
+    "nodes, workers, lack",
+    [
+        (["1x16cpu"], ["--crop-workers", "40"], "40 workers .* room for 18"),
+        (["4x4cpu"], ["--teacher-workers", "100"], "room for"),
+        (["1x2cpu"], ["--crop-workers", "2", "--teacher-workers", "1"], None),  # as an embedded session holds them
+        (["2x8cpu", "1x8cpu1gpu"], ["--crop-workers", "23", "--images-per-s", "9000"], None),
+        (["2x8cpu", "1x8cpu1gpu"], ["--crop-workers", "24", "--images-per-s", "9000"], "room for 23"),
+    ],
+)
+def test_a_plan_that_label_would_refuse_is_refused(nodes, workers, lack, capfd, caplog):
+    assert plan.main(["--utterances", "1000", "--nodes", *nodes, *workers]) == (1 if lack else 0)
+    assert not lack or re.search(lack, capfd.readouterr().err + caplog.text)
 
 
 def test_a_file_without_rates_is_refused(tmp_path):
