@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import importlib.metadata
-import os
 import platform
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster import storage
+from cluster.cores import local_cores
 
 RECORDED_PACKAGES = tuple(
     "emovox ray torch torchaudio pyarrow av decord retinaface-pytorch numpy scikit-learn opensmile onnxruntime".split()
@@ -59,7 +59,7 @@ class RunRecord:
             "seconds": round(self.seconds(), 3),
             "configuration": self.configuration,
             "versions": installed_versions(),
-            "machine": {"cpus": os.cpu_count(), "platform": platform.platform(terse=True)},
+            "machine": {"cpus": local_cores(), "platform": platform.platform(terse=True)},
             "inputs": self.inputs,
             "stages_s": {name: round(seconds, 3) for name, seconds in self.stages.items()},
             "counts": self.counts,

@@ -13,6 +13,7 @@ from ray._raylet import GcsClient
 from ray.autoscaler.sdk import request_resources
 
 from cluster.budget import Stage, require_room
+from cluster.cores import local_cores
 from cluster.failures import UserError
 
 PROJECT_ROOT = Path(__file__).parents[1]
@@ -36,11 +37,6 @@ EXECUTOR_LOG = "ray.data._internal.execution.streaming_executor_state"
 """Where Ray Data logs the traceback of an error that it raises right after; a UserError is one line."""
 
 log = logging.getLogger("emovox")
-
-
-def local_cores() -> int:
-    """Cores this process may use (a container's CPU set is respected)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_remote(address: str | None) -> bool:

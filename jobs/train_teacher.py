@@ -1,7 +1,6 @@
 """FER+ -> face teacher."""
 
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import torch
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
+from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.teacher_recipes import RECIPES, TeacherRecipe
@@ -55,7 +55,7 @@ class TrainTeacher(JobOptions):
     """Train on a GPU (one for each worker)."""
     compiled: bool = False
     """Train through torch.compile, which needs a C++ compiler: 1.4 to 1.8 times as fast on two cores."""
-    threads: int = os.cpu_count() or 1
+    threads: int = field(default_factory=local_cores)
     """CPU threads of a training in this process."""
 
     def __post_init__(self):

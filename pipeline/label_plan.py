@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field, replace
 
 from cluster.budget import GIB, Stage, room_for
+from cluster.cores import local_cores
 from cluster.failures import UserError
-from cluster.session import is_embedded, living_nodes, local_cores, place
+from cluster.session import is_embedded, living_nodes, place
 
 
 @dataclass(frozen=True, kw_only=True)

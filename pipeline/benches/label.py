@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from cluster import storage
 from cluster.command import JobOptions
+from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from cluster.session import is_remote, local_cores
+from cluster.session import is_remote
 from modeling.teacher import DEFAULT_TEACHER
 from pipeline.benches.label_floor import (
     CPU_PARTS,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster import storage
+from cluster.cores import local_cores
 from cluster.run_record import installed_versions
 from cluster.session import PROJECT_ROOT
 
@@ -21,7 +22,7 @@ def hardware() -> dict[str, Any]:
     """CPU model, cores this process may use, memory in GiB, names of the GPUs, and the load when asked."""
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": local_cores(),
         "ram_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpus": _gpu_names(),
         "load_1min": round(os.getloadavg()[0], 2),

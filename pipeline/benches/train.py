@@ -17,6 +17,7 @@ import torch
 
 from cluster import storage
 from cluster.command import JobOptions
+from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.identity import claim
 from cluster.run_record import RunRecord, installed_versions
@@ -103,7 +104,7 @@ def bench_train(options: BenchTrain, record: RunRecord) -> dict:
         "rows": len(places),
         "batch": recipe.batch_size,
         "device": torch.cuda.get_device_name() if options.gpu else "cpu",
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": local_cores(),
         "versions": installed_versions(),
     }
     record.counts |= result
@@ -178,8 +179,7 @@ def _stretch(trainer: StudentTrainer, batches: Iterator[dict], steps: int) -> fl
 
 def _torchrun(options: BenchTrain, labels: str, workers: int) -> list[float]:
     """Steps per second of the peer's stretches."""
-    cores = len(os.sched_getaffinity(0))
-    loaders = options.loaders if options.loaders is not None else min(4, max(1, cores // workers))
+    loaders = options.loaders if options.loaders is not None else min(4, max(1, local_cores() // workers))
     with tempfile.TemporaryDirectory(prefix="emovox-") as folder:
         answer = Path(folder, "rates.json")
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]

@@ -1,0 +1,9 @@
+"""How much of this machine is ours."""
+
+import joblib
+
+
+def local_cores() -> int:
+    """Cores this process may use: a CPU set (taskset, a container's) and the CPU quota of a container (`docker --cpus`,
+    a Kubernetes limit) are respected. At least 1."""
+    return joblib.cpu_count()
