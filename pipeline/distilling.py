@@ -11,10 +11,12 @@ OUT/tensorboard               curves
 
 import contextlib
 import io
+import logging
 import time
 from dataclasses import asdict, dataclass
 from itertools import islice
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
@@ -35,10 +37,12 @@ from pipeline.training_curves import Pace, write_curves
 from pipeline.training_home import STATE_FILE, OutputFolder
 from pipeline.training_set import LabelIndex, Places, Share, window_batches
 from pipeline.training_workers import Workers, train_on_workers
-from pipeline.window_drawing import WindowDraw
+from pipeline.window_drawing import GIB, KEPT_GIB, SAMPLE_BYTES, WindowDraw
 
 STUDENT_FILE = "student.safetensors"
 BEST_FILE = "student_best.safetensors"
+
+log = logging.getLogger("emovox")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ class DistillRun:
 
     min_workers: train with as few as these while the cluster has no room for `workers`; None: with `workers`, or not.
     front_end_uri: file of the frozen network under an ssl student; None for other students.
+    speech_memory_gib: of decoded speech that each worker keeps.
     """
 
     labels_uri: str
@@ -56,6 +61,7 @@ class DistillRun:
     min_workers: int | None = None
     gpu: bool = False
     front_end_uri: str | None = None
+    speech_memory_gib: float = KEPT_GIB
 
     def front_end(self) -> bytes | None:
         return storage.read_bytes(self.front_end_uri) if self.front_end_uri else None
@@ -91,6 +97,7 @@ def distill(run: DistillRun, address: str | None) -> dict:
     if run.workers == 0:
         local_device(run.gpu)
     claim(run.student_uri, identity)
+    _say_what_is_kept(run, rows)
     prior_E = soft_prior(rows["logits"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1))
     data = TrainingData(index.places(rows), HeldOut(index, prior_E))
     with lease(run.student_uri):
@@ -109,6 +116,18 @@ def distill(run: DistillRun, address: str | None) -> dict:
         "prior_strength": curve[-1]["prior_strength"],
         "curve": curve,
     }
+
+
+def _say_what_is_kept(run: DistillRun, rows: pa.Table) -> None:
+    """A line, where the speech does not fit: which costs time in every epoch, and memory would mend it."""
+    speech_gib = SAMPLE_BYTES * pc.sum(rows["speech_samples"]).as_py() / GIB
+    if speech_gib > run.speech_memory_gib:
+        log.info(
+            "decoded, the training speech has %.1f GiB; each worker keeps %.3g GiB of it, and the rest is read and decoded anew "
+            "in every pass (--speech-memory-gib)",
+            speech_gib,
+            run.speech_memory_gib,
+        )
 
 
 def _curve_of_whole_training(run: DistillRun, data: TrainingData, address: str | None) -> list[dict]:
@@ -183,7 +202,7 @@ def _train(run: DistillRun, data: TrainingData, home: OutputFolder) -> None:
     draw = WindowDraw(
         windows=recipe.windows_per_utterance, pooling=recipe.target_pooling, seed=recipe.seed, padding=recipe.padding
     )
-    batches = window_batches(data.places, draw, share, first_batch=trainer.step)
+    batches = window_batches(data.places, draw, share, trainer.step, run.speech_memory_gib)
     steps = recipe.steps_per_epoch(len(data.places))
     every = data.held_out.evaluate_every(recipe, len(data.places))
     with progress(recipe.epochs * steps, "distill", "steps", trainer.step) as bar, contextlib.closing(batches):

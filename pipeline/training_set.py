@@ -28,7 +28,7 @@ from ray.data.expressions import Expr, col
 from cluster import storage
 from cluster.failures import UserError
 from pipeline.distillation_set import part_uris, read_part, read_parts
-from pipeline.window_drawing import KEPT_BYTES, PLACE, WINDOW_COLUMNS, DrawWindows, Utterances, WindowDraw
+from pipeline.window_drawing import KEPT_GIB, WINDOW_COLUMNS, DrawWindows, Row, Utterances, WindowDraw
 
 FILTER_COLUMNS = ["split", "reject_reason", "speech_samples"]
 
@@ -164,27 +164,27 @@ def pass_blocks(part_N: np.ndarray, seed: int, pass_index: int) -> list[np.ndarr
 
 
 def window_batches(
-    places: Places, draw: WindowDraw, share: Share, first_batch: int = 0, kept_bytes: int = KEPT_BYTES
+    places: Places, draw: WindowDraw, share: Share, first_batch: int = 0, kept_gib: float = KEPT_GIB
 ) -> Iterator[dict[str, torch.Tensor]]:
     """An endless stream of this worker's share of the batches, pass after pass, each in a new order.
 
     Every worker's stream has as many batches in a pass, all full: utterances that do not fill the last one wait for
     another pass. first_batch: where a resumed training goes on in the stream, whatever its number of workers was.
-    kept_bytes: of decoded speech that stays in memory.
+    kept_gib: of decoded speech that stays in memory, and is not read again.
     """
     per_pass = len(places) // share.batch
-
-    def read(indices_M: np.ndarray) -> pa.Table:
-        if whole is None:
-            return places.read(indices_M)
-        return pa.table({"utterance_id": whole["utterance_id"].take(indices_M), PLACE: indices_M})
-
-    def draw_batch(numbered: tuple[int, pa.Table]) -> dict[str, torch.Tensor]:
-        number, rows = numbered
-        return DrawWindows(draw, number // per_pass, utterances)(rows)
-
     whole = places.read(np.arange(len(places))) if len(places) <= BLOCK_UTTERANCES else None
-    utterances = Utterances(kept_bytes, whole)
+    utterances = Utterances(kept_gib)
+
+    def read(indices_M: np.ndarray) -> list[Row]:
+        if whole is None:
+            return utterances.rows(indices_M, places.read)
+        return [Row(index, whole, index) for index in indices_M.tolist()]
+
+    def draw_batch(numbered: tuple[int, list[Row]]) -> dict[str, torch.Tensor]:
+        number, rows = numbered
+        return DrawWindows(draw, number // per_pass)(utterances.of(rows))
+
     with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(DECODE_THREADS) as decoding:
         blocks = _ahead(reading, read, _own_blocks(places.part_N, draw.seed, share, first_batch), 1)
         batches = enumerate(_rebatched(blocks, share.rows), first_batch)
@@ -206,14 +206,11 @@ def _own_blocks(part_N: np.ndarray, seed: int, share: Share, first_batch: int) -
                 yield own
 
 
-def _rebatched(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of `rows` each."""
-    rest: pa.Table | None = None
-    for table in tables:
-        rest = table if rest is None else pa.concat_tables([rest, table])
-        while len(rest) >= rows:
-            yield rest.slice(0, rows)
-            rest = rest.slice(rows)
+def _rebatched(blocks: Iterable[list[Row]], rows: int) -> Iterator[list[Row]]:
+    """The same rows in lists of `rows` each; the stream has no end."""
+    stream = itertools.chain.from_iterable(blocks)
+    while batch := list(itertools.islice(stream, rows)):
+        yield batch
 
 
 def _ahead(pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], count: int) -> Iterator[Result]:

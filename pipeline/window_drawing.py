@@ -4,8 +4,9 @@ T samples, N labelled frames, E = 8 emotions, B windows of a batch.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +18,13 @@ from pipeline.speech import decode_flac
 
 WINDOW_COLUMNS = ["utterance_id", "speech_samples", "speech_flac", "frame_indices", "frame_logits"]
 
-PLACE = "place"
-"""Column of a row's number in a table that is in memory."""
+KEPT_GIB = 0.5
+"""Of decoded speech that a worker keeps from pass to pass, where it is not told otherwise: 4.6 hours. Decoding costs a CPU
+core 1.1 ms for a window, an eighth of what the compact student's training on it costs the same core."""
 
-KEPT_BYTES = 512 * 2**20
-"""Of decoded speech that a worker keeps from pass to pass: 4.6 hours. Decoding costs a CPU core 1.1 ms for 3.5 s of
-speech, an eighth of what the compact student's training on it costs the same core."""
+GIB = 2**30
+SAMPLE_BYTES = 2
+"""Of decoded speech: int16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class WindowDraw:
 class Utterance:
     """What windows are drawn from. speech_T: the whole of it, int16, or None: then a window is decoded from `flac`."""
 
+    id: str
     samples: int
     flac: bytes
     speech_T: np.ndarray | None
@@ -53,30 +56,42 @@ class Utterance:
         return window_of(self.speech_T[start : start + WINDOW_SAMPLES], 0, padding)
 
 
-class Utterances:
-    """Rows as they are drawn from. The first `most_bytes` of speech that come by are decoded once and kept.
+class Row(NamedTuple):
+    """Where an utterance of a set is to be read: its number in the set, and its row of a table with `WINDOW_COLUMNS`. table is
+    None for an utterance that is kept."""
 
-    whole: the rows of a set that is in memory; then `of` is given no rows but their ids and places in it (`PLACE`), so that
-    nothing of an utterance is copied which is kept already.
+    number: int
+    table: pa.Table | None
+    at: int
+
+
+class Utterances:
+    """Rows as they are drawn from. The first `most_gib` of speech that come by are decoded once and kept.
+
+    Safe to use from several threads: the worst is that an utterance is read or decoded twice.
     """
 
-    def __init__(self, most_bytes: int = KEPT_BYTES, whole: pa.Table | None = None):
-        self.most_bytes = most_bytes
-        self.whole = whole
-        self.kept: dict[str, Utterance] = {}
+    def __init__(self, most_gib: float = KEPT_GIB):
+        self.most_bytes = most_gib * GIB
+        self.kept: dict[int, Utterance] = {}
         self.kept_bytes = 0
 
-    def of(self, rows: pa.Table) -> Iterator[tuple[str, Utterance]]:
-        """Id and utterance of each row. Safe to call from several threads: the worst is that one is decoded twice."""
-        for number, id in enumerate(rows["utterance_id"].to_pylist()):
-            if (utterance := self.kept.get(id)) is None:
-                row = rows.slice(number, 1) if self.whole is None else self.whole.slice(rows[PLACE][number].as_py(), 1)
-                utterance = self._read(id, row.to_pylist()[0])
-            yield id, utterance
+    def rows(self, numbers_M: np.ndarray, read: Callable[[np.ndarray], pa.Table]) -> list[Row]:
+        """The utterances of these numbers; `read` is asked for those that are not kept, if there are any."""
+        numbers = numbers_M.tolist()
+        lacking = [number for number in numbers if number not in self.kept]
+        table = read(np.array(lacking)) if lacking else None
+        at = {number: row for row, number in enumerate(lacking)}
+        return [Row(number, table, at[number]) if number in at else Row(number, None, 0) for number in numbers]
 
-    def _read(self, id: str, row: dict) -> Utterance:
-        whole = self.kept_bytes + 2 * row["speech_samples"] <= self.most_bytes
+    def of(self, rows: Iterable[Row]) -> Iterator[Utterance]:
+        for row in rows:
+            yield self.kept.get(row.number) or self._read(row.number, row.table.slice(row.at, 1).to_pylist()[0])
+
+    def _read(self, number: int, row: dict) -> Utterance:
+        whole = self.kept_bytes + SAMPLE_BYTES * row["speech_samples"] <= self.most_bytes
         utterance = Utterance(
+            id=row["utterance_id"],
             samples=row["speech_samples"],
             flac=b"" if whole else row["speech_flac"],
             speech_T=decode_flac(row["speech_flac"]) if whole else None,
@@ -84,29 +99,28 @@ class Utterances:
             frame_logits_NE=np.array(row["frame_logits"], np.float32),
         )
         if whole:
-            self.kept[id] = utterance
-            self.kept_bytes += 2 * row["speech_samples"]
+            self.kept[number] = utterance
+            self.kept_bytes += SAMPLE_BYTES * row["speech_samples"]
         return utterance
 
 
 class DrawWindows:
-    """Rows -> {"speech": int16 (B, 64384), "target": float32 (B, 8)}, `windows` entries for each row.
+    """Utterances -> {"speech": int16 (B, 64384), "target": float32 (B, 8)}, `windows` entries for each.
 
     A draw depends on the seed, the pass and the utterance only.
     """
 
-    def __init__(self, draw: WindowDraw, pass_index: int, utterances: Utterances | None = None):
+    def __init__(self, draw: WindowDraw, pass_index: int):
         self.draw = draw
         self.pass_index = pass_index
-        self.utterances = utterances or Utterances()
 
-    def __call__(self, rows: pa.Table) -> dict[str, torch.Tensor]:
-        drawn = [pair for id, utterance in self.utterances.of(rows) for pair in self._of_utterance(id, utterance)]
+    def __call__(self, utterances: Iterable[Utterance]) -> dict[str, torch.Tensor]:
+        drawn = [pair for utterance in utterances for pair in self._of_utterance(utterance)]
         speech_BT, target_BE = (np.stack(values) for values in zip(*drawn, strict=True))
         return {"speech": torch.from_numpy(speech_BT), "target": torch.from_numpy(target_BE.astype(np.float32))}
 
-    def _of_utterance(self, id: str, utterance: Utterance) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rng = np.random.default_rng((self.draw.seed, self.pass_index, zlib.crc32(id.encode())))
+    def _of_utterance(self, utterance: Utterance) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        rng = np.random.default_rng((self.draw.seed, self.pass_index, zlib.crc32(utterance.id.encode())))
         frames = utterance.frame_indices_N
         for _ in range(self.draw.windows):
             start = draw_window(rng, utterance.samples, frames)

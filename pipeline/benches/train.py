@@ -27,7 +27,7 @@ from modeling.student_training import StudentTrainer
 from pipeline.training_home import RayWorker
 from pipeline.training_set import LabelIndex, Places, Share, window_batches
 from pipeline.training_workers import Workers, train_on_workers
-from pipeline.window_drawing import WindowDraw
+from pipeline.window_drawing import KEPT_GIB, WindowDraw
 
 UNTIMED_STEPS = 8
 """At the head of every stretch: more than the batches that either data path holds ready when a stretch begins."""
@@ -52,8 +52,8 @@ class BenchTrain(JobOptions):
     stretches on one batch that lies in memory. The peer: a plain script under torchrun, with DistributedDataParallel and
     a DataLoader over the same utterances. `over_memory` is steps per second with real data over those from memory (1 is
     ideal), `over_torchrun` ours over the peer's: medians over neighbours in time, the least over the numbers of workers.
-    Both hold for a set whose decoded speech a worker keeps (4.6 hours); `decoded_over_memory` and `decoded_over_torchrun`
-    are those of a set so large that every window is decoded anew, as all of VoxCeleb is.
+    Both hold for a set whose decoded speech a worker keeps (4.6 hours, or `--speech-memory-gib`); `decoded_over_memory` and
+    `decoded_over_torchrun` are those of a set so large that every window is decoded anew.
     """
 
     labels: str
@@ -72,6 +72,8 @@ class BenchTrain(JobOptions):
     """Times that ours and the peer's training take turns."""
     loaders: int | None = None
     """DataLoader processes of each of the peer's workers; left out: the cores divided by the workers, 4 at most."""
+    speech_memory_gib: float = KEPT_GIB
+    """As in `emovox distill`."""
     gpu: bool = False
     """Train on GPUs, one for each worker."""
 
@@ -153,7 +155,7 @@ def _ours(options: BenchTrain, recipe: StudentRecipe, places: Places, out: str, 
             weight=share.weight,
         )
         draw = WindowDraw(windows=1, pooling=recipe.target_pooling, seed=recipe.seed, padding=recipe.padding)
-        real, decoded = window_batches(places, draw, share), window_batches(places, draw, share, kept_bytes=0)
+        real, decoded = (window_batches(places, draw, share, kept_gib=gib) for gib in (options.speech_memory_gib, 0.0))
         in_memory = next(real)
         stretches = {"real": real, "memory": iter(lambda: in_memory, None), "decoded": decoded}
         rates: dict[str, list[float]] = {name: [] for name in stretches}

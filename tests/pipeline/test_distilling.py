@@ -66,6 +66,17 @@ def stopped_after(run: DistillRun, epoch: int, monkeypatch) -> None:
         distill(run, None)
 
 
+def test_memory_for_speech_changes_no_student_and_too_little_is_told(labels, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(training_set, "BLOCK_UTTERANCES", 6)
+    run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "kept"), recipe=smoke())
+    anew = dataclasses.replace(run, student_uri=str(tmp_path / "anew"), speech_memory_gib=0.0)
+    with caplog.at_level(logging.INFO, "emovox"):
+        kept = distill(run, None)["checkpoint"]
+        assert "--speech-memory-gib" not in caplog.text
+        assert same(kept, distill(anew, None)["checkpoint"])
+    assert "each worker keeps 0 GiB of it" in caplog.text and "--speech-memory-gib" in caplog.text
+
+
 @pytest.mark.parametrize("block", [1000, 6], ids=["in memory", "streamed"])
 def test_a_run_that_was_stopped_goes_on_to_the_same_student(labels, tmp_path, monkeypatch, block):
     monkeypatch.setattr(training_set, "BLOCK_UTTERANCES", block)

@@ -29,8 +29,14 @@ def row_with_one_happy_frame(utterance_id: str = "s1/a", seconds: float = 20.0, 
     return row | {"frame_logits": logits.tolist(), "speech_flac": encode_flac(ramp)}
 
 
+def drawn_of(rows: list[dict], draw: WindowDraw = DRAW, pass_index: int = 0, kept: Utterances | None = None) -> dict:
+    """The windows of all the rows."""
+    kept, table = kept or Utterances(), label_table(rows)
+    return DrawWindows(draw, pass_index)(kept.of(kept.rows(np.arange(len(rows)), table.take)))
+
+
 def test_the_target_is_the_maximum_over_the_frames_inside_the_window():
-    drawn = DrawWindows(WindowDraw(windows=40, pooling="max", seed=1), 0)(label_table([row_with_one_happy_frame()]))
+    drawn = drawn_of([row_with_one_happy_frame()], WindowDraw(windows=40, pooling="max", seed=1))
     happy = drawn["target"][:, EMOTIONS.index("happiness")].numpy() == 9.0
     starts_s = drawn["speech"][:, 0].numpy().astype(float) * 16 / 16_000
     shown_s = 40 * 0.24
@@ -44,34 +50,33 @@ def test_the_target_is_the_maximum_over_the_frames_inside_the_window():
 
 def test_a_draw_does_not_depend_on_the_rows_beside_it():
     rows = [row_with_one_happy_frame(f"s1/{n}") for n in range(3)]
-    together = DrawWindows(DRAW, 2)(label_table(rows))
-    alone = DrawWindows(DRAW, 2)(label_table(rows[1:2]))
+    together, alone = drawn_of(rows, pass_index=2), drawn_of(rows[1:2], pass_index=2)
     assert (together["speech"][4:8] == alone["speech"]).all() and (together["target"][4:8] == alone["target"]).all()
 
 
 def test_another_pass_draws_other_windows():
-    table = label_table([row_with_one_happy_frame()])
-    assert (DrawWindows(DRAW, 0)(table)["speech"] != DrawWindows(DRAW, 1)(table)["speech"]).any()
+    rows = [row_with_one_happy_frame()]
+    assert (drawn_of(rows)["speech"] != drawn_of(rows, pass_index=1)["speech"]).any()
 
 
 @pytest.mark.parametrize("seconds", [1.5, 4.024, 20.0])
 @pytest.mark.parametrize("padding", ["zeros", "repeat"])
 def test_windows_are_the_same_whether_their_speech_is_kept_or_decoded_each_time(seconds, padding):
-    rows = label_table([labelled_row(f"s1/{n}", seconds=seconds) for n in range(3)])
+    rows = [labelled_row(f"s1/{n}", seconds=seconds) for n in range(3)]
     draw = WindowDraw(windows=4, pooling="mean", seed=7, padding=padding)
     kept = Utterances()
-    first, again = DrawWindows(draw, 0, kept)(rows), DrawWindows(draw, 0, kept)(rows)
+    first, again = drawn_of(rows, draw, kept=kept), drawn_of(rows, draw, kept=kept)
     assert len(kept.kept) == 3
-    some = Utterances(int(2 * 16_000 * seconds))  # one of the three
-    decoded = DrawWindows(draw, 0, some)(rows)
-    assert list(some.kept) == ["s1/0"]
+    some = Utterances(int(2 * 16_000 * seconds) / 2**30)  # one of the three
+    decoded = drawn_of(rows, draw, kept=some)
+    assert list(some.kept) == [0]
     for name in ("speech", "target"):
         assert (first[name] == again[name]).all() and (first[name] == decoded[name]).all()
 
 
 @pytest.mark.parametrize("seconds", [1.5, 4.024, 5.0])
 def test_a_batch_has_one_size_for_utterances_of_any_length(seconds):
-    drawn = DrawWindows(DRAW, 0)(label_table([labelled_row("s1/a", seconds=seconds)]))
+    drawn = drawn_of([labelled_row("s1/a", seconds=seconds)])
     assert drawn["speech"].shape == (4, WINDOW_SAMPLES) and drawn["target"].shape == (4, 8)
 
 
@@ -91,6 +96,22 @@ def places(tmp_path) -> Places:
         write_part(str(tmp_path), label_table(rows[start : start + 5]))
     index = LabelIndex(str(tmp_path))
     return index.places(index.training())
+
+
+def test_what_is_kept_is_not_read_again(places, monkeypatch):
+    """Of a set of many blocks; and the windows are those of a set that is read anew in each pass."""
+    monkeypatch.setattr(training_set, "BLOCK_UTTERANCES", 6)
+    asked = []
+    read = training_set.read_part
+    monkeypatch.setattr(training_set, "read_part", lambda uri, columns: asked.append(uri) or read(uri, columns))
+    share, passes = Share(batch=UTTERANCES), 6
+    anew = list(islice(window_batches(places, ONE_WINDOW, share, kept_gib=0.0), passes))
+    read_anew = len(asked)
+    kept = list(islice(window_batches(places, ONE_WINDOW, share), passes))
+    assert read_anew >= passes * len(places.parts)
+    assert len(places.parts) <= len(asked) - read_anew < read_anew / 2  # a pass or two are read ahead
+    for one, other in zip(anew, kept, strict=True):
+        assert (one["speech"] == other["speech"]).all() and (one["target"] == other["target"]).all()
 
 
 @pytest.fixture(params=["in memory", "streamed"])
