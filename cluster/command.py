@@ -27,7 +27,8 @@ class JobOptions:
     """Options that every job has."""
 
     address: str | None = None
-    """Ray cluster to run on, such as ray://HEAD:10001 or auto; left out: RAY_ADDRESS, else a session in this process."""
+    """Ray cluster to run on, from one of its nodes: HEAD:6379 or auto (from elsewhere: `emovox submit`); left out:
+    RAY_ADDRESS, else a session in this process."""
 
 
 @contextlib.contextmanager

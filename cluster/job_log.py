@@ -86,7 +86,12 @@ async def _follow(dashboard: Dashboard, submission_id: str, text: JobLog) -> Job
             if isinstance(error, UserError) and "knows no job" in str(error):
                 raise
             if lost_at is None:
-                log.warning("lost the connection to %s; the job goes on, connecting again", dashboard.address)
+                log.warning(
+                    "lost the connection to %s; connecting again, for %d minutes at most (a job goes on without us, unless its "
+                    "head is gone)",
+                    dashboard.address,
+                    GIVE_UP_AFTER_S / 60,
+                )
             lost_at = lost_at or time.monotonic()
             if time.monotonic() - lost_at > GIVE_UP_AFTER_S:
                 raise UserError(

@@ -6,7 +6,8 @@ the file changes while it is watched, so that no two clocks are compared. What a
 
 This is a guard against wasted work and confusion and not what the content of an output rests on: two runs that slip
 through together (a storage without conditional writes, two takeovers in the same instant) notice each other at the next
-beat, and the one whose token is gone stops. Until then both write the same parts under the same names.
+beat, and the one whose token is gone stops. Its workers elsewhere ask for themselves before they write (`Proof`), so that a
+run which was stopped, all its processes together, writes nothing into what its successor has finished meanwhile.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +39,29 @@ NEXT_STEP = "wait for it to end, or stop it and give this command again, or choo
 log = logging.getLogger("emovox")
 
 
+@dataclass(frozen=True)
+class Proof:
+    """What a worker, in whatever process, needs to see whether the run that it works for still holds the output."""
+
+    output_uri: str
+    token: str
+
+    def check(self) -> None:
+        """Asks the storage. Raises UserError if another run has taken over."""
+        found = self.look()
+        if found is not None:
+            raise UserError(_lost(self.output_uri, found))
+
+    def look(self) -> dict | None:
+        """None while the output is held; else the run that has taken over, empty where that has ended and gone."""
+        found = _read(storage.join(self.output_uri, FILE))
+        if (
+            found is None
+        ):  # only the end of a run takes it away; where the whole output is not to be seen, it is the storage
+            return {} if storage.is_folder(self.output_uri) else None
+        return None if found.get("token") == self.token else found
+
+
 class Lease:
     """Held by this process: `check` before what must not be done by two."""
 
@@ -44,7 +69,8 @@ class Lease:
         self.output_uri = output_uri
         self.uri = storage.join(output_uri, FILE)
         self.beat_s = beat_s
-        self.holder = _this_process() | {"token": uuid.uuid4().hex, "beat": 0}
+        self.proof = Proof(output_uri, uuid.uuid4().hex)
+        self.holder = _this_process() | {"token": self.proof.token, "beat": 0}
         self._successor: dict | None = None
         self._confirmed = time.monotonic()
         self._writing = threading.Lock()
@@ -64,17 +90,12 @@ class Lease:
 
     def _refuse_if_lost(self) -> None:
         if self._successor is not None:
-            raise UserError(
-                f"{self.output_uri}: {_named(self._successor)} took this output over while this run was stopped or cut off; "
-                "nothing more is written here, and what is written stays; wait for that run to end"
-            )
+            raise UserError(_lost(self.output_uri, self._successor))
 
     def _look(self) -> None:
-        found = _read(self.uri)
-        if found is None or self._is_ours(found):
+        self._successor = self.proof.look()
+        if self._successor is None:
             self._confirmed = time.monotonic()
-        else:
-            self._successor = found
 
     def acquire(self, silent_s: float) -> None:
         """Raises UserError if a living run holds the output."""
@@ -91,7 +112,7 @@ class Lease:
         self._confirmed = time.monotonic()
 
     def _is_ours(self, found: dict | None) -> bool:
-        return found is not None and found.get("token") == self.holder["token"]
+        return found is not None and found.get("token") == self.proof.token
 
     def beat_until_ended(self) -> None:
         """The thread of the heartbeat. A storage that does not answer ends no run: the next beat tries again."""
@@ -192,6 +213,22 @@ def _refuse_if_alive(output_uri: str, found: dict, silent_s: float) -> None:
         if now != found:
             raise UserError(f"{output_uri} is being written by {_named(now)}; {NEXT_STEP}")
     log.info("%s gave none; going on from what it wrote", _named(found))
+
+
+def _lost(output_uri: str, successor: dict) -> str:
+    """What a run is told whose output another one has; an empty successor is one that has ended."""
+    who, then = (
+        (_named(successor), "wait for that run to end")
+        if successor
+        else (
+            f"another run, which has ended since ({FILE} is gone),",
+            "give this command again to see whether all is done",
+        )
+    )
+    return (
+        f"{output_uri}: {who} took this output over while this run was stopped or cut off; nothing more is written here, and "
+        f"what is written stays; {then}"
+    )
 
 
 def _named(holder: dict | None) -> str:

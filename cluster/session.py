@@ -5,7 +5,6 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import ray
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
@@ -15,8 +14,8 @@ from ray.autoscaler.sdk import request_resources
 from cluster.budget import Stage, require_room
 from cluster.cores import local_cores
 from cluster.failures import UserError
+from cluster.working_tree import PROJECT_ROOT, working_tree
 
-PROJECT_ROOT = Path(__file__).parents[1]
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of the embedded session; the label plan moves compact crops, so that half a GiB is ample."""
 
@@ -122,20 +121,17 @@ def _start(address: str | None) -> None:
         os.environ.setdefault("RAY_event_stats", "0")
         os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
         os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: the driver would starve its own workers
-        ray.init(
-            address="local",  # not the cluster that `ray start` may have left on this machine
-            num_cpus=local_cores() + EMBEDDED_EXTRA_CPUS,
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            namespace=EMBEDDED_NAMESPACE,
-            runtime_env={"env_vars": {"PYTHONPATH": _import_path()}},
-            **quiet,
-        )
+        _start_embedded(quiet)
         return
     address = address or os.environ["RAY_ADDRESS"]
+    if address.startswith("ray://"):
+        raise UserError(
+            f"--address {address}: jobs are drivers of their own and do not run through a Ray client; from elsewhere send one by "
+            "`emovox submit JOB ... --address http://HEAD:8265`, on a node of the cluster give HEAD:6379 or auto"
+        )
     log.info("joining the Ray cluster at %s", address)
     runtime_env = (
-        {} if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else _working_tree()
+        {} if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else working_tree()
     )  # a submitted job brought its own
     try:
         _give_token_if_asked(address)
@@ -149,6 +145,27 @@ def _start(address: str | None) -> None:
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); start one with "
             "`ray start --head`, or leave --address out for an embedded session"
+        ) from error
+
+
+def _start_embedded(quiet: dict) -> None:
+    """Raises UserError where Ray's processes do not come up in time, as on a machine that is very busy."""
+    try:
+        ray.init(
+            address="local",  # not the cluster that `ray start` may have left on this machine
+            num_cpus=local_cores() + EMBEDDED_EXTRA_CPUS,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            namespace=EMBEDDED_NAMESPACE,
+            runtime_env={"env_vars": {"PYTHONPATH": _import_path()}},
+            **quiet,
+        )
+    except Exception as error:  # Ray raises no class of its own for this
+        if "timed out during startup" not in str(error) and not isinstance(error, ConnectionError):
+            raise
+        raise UserError(
+            f"Ray could not be started on this machine ({str(error).splitlines()[0]}); where others keep it busy, or /tmp is "
+            "full, mend that, and give this command again: it goes on from what is written"
         ) from error
 
 
@@ -166,13 +183,6 @@ def _give_token_if_asked(address: str) -> None:
         if not maybe_enable_token_auth_if_token_available(warn_if_disabled=False):
             raise
         GcsClient(address=address)
-
-
-def _working_tree() -> dict:
-    """Runtime environment that ships this checkout to the cluster; an installed package must be installed there too."""
-    if not (PROJECT_ROOT / "pyproject.toml").exists():
-        return {}
-    return {"working_dir": str(PROJECT_ROOT), "excludes": [".git", ".venv", "runs", "*.egg-info"]}
 
 
 def _import_path() -> str:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import pyarrow.parquet as pq
 
 from cluster import local_files, storage_errors
 from cluster.failures import StorageUnavailable, UserError
+from cluster.temporary_folders import temporary_folder
 
 if TYPE_CHECKING:
     from cluster.storage_s3 import PatientS3
@@ -221,7 +221,14 @@ def write_bytes(uri: str | Path, data: bytes) -> None:
 
 
 def read_json(uri: str | Path) -> dict:
-    return json.loads(read_bytes(uri))
+    """Raises UserError for a file that holds no JSON object."""
+    try:
+        value = json.loads(read_bytes(uri))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{uri}: not a JSON file ({error}); write it again, or give another") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{uri}: it holds a JSON {type(value).__name__} and not an object; give another file")
+    return value
 
 
 def write_json(uri: str | Path, value: dict) -> None:
@@ -258,7 +265,7 @@ def local_copy(uri: str | Path) -> Iterator[str]:
     if is_local(uri):
         yield absolute(uri)
         return
-    with tempfile.TemporaryDirectory(prefix="emovox-", ignore_cleanup_errors=True) as folder:
+    with temporary_folder() as folder:
         if str(uri).endswith("/"):
             names = [file.uri for file in list_files(uri)]
             with ThreadPoolExecutor(COPY_THREADS) as pool:

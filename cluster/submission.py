@@ -12,17 +12,16 @@ import shlex
 import subprocess
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import requests
 from ray.job_submission import JobDetails, JobStatus
 
 from cluster.dashboard import Dashboard, cause, get, readable
 from cluster.failures import UserError
+from cluster.working_tree import PROJECT_ROOT, largest_files, working_tree
 
-PROJECT_ROOT = Path(__file__).parents[1]
-EXCLUDES = [".git", ".venv", "runs", "*.egg-info", "__pycache__", ".env", ".env.*", "*.pem", "*.key", ".aws"]
-"""Left out of the package, beside what `.gitignore` names."""
+TOO_LARGE = re.compile(r"\b413\b|body size|too large|exceeds the maximum", re.IGNORECASE)
+"""In what a head answers to a package that is larger than it takes (100 MiB, Ray 2.60)."""
 
 STOP_TIMEOUT_S = 60.0
 """Ray sends SIGTERM first and SIGKILL 3 s later (RAY_JOB_STOP_WAIT_TIME_S on the head)."""
@@ -56,7 +55,7 @@ def submit(
             f"--submission-id {submission_id} was used on this cluster already ({known.status.value}); follow that job "
             f"by `emovox submit --attach {submission_id}`, or choose another id for a new one"
         )
-    runtime_env = _working_tree() | {"env_vars": {name: os.environ[name] for name in env_names}}
+    runtime_env = working_tree() | {"env_vars": {name: os.environ[name] for name in env_names}}
     entrypoint = shlex.join([python or _python_of(dashboard), "-m", "jobs", *job_words])
     try:
         with readable(dashboard.address):
@@ -67,6 +66,11 @@ def submit(
                 metadata={"job_name": f"emovox {job_words[0]}", "commit": checked_out_commit()},
             )
     except ValueError as error:  # a package that is too large, an environment that cannot be packed
+        if TOO_LARGE.search(str(error)):
+            raise UserError(
+                f"{PROJECT_ROOT} packed is larger than the 100 MiB that a head takes; its largest files are {largest_files()}: "
+                "move them out of the checkout, or name them in .gitignore"
+            ) from error
         raise error if isinstance(error, UserError) else UserError(f"{PROJECT_ROOT}: {cause(error)}") from error
 
 
@@ -115,13 +119,6 @@ def checked_out_commit() -> str:
         return subprocess.run(described, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-
-
-def _working_tree() -> dict:
-    if (PROJECT_ROOT / "pyproject.toml").exists():
-        return {"working_dir": str(PROJECT_ROOT), "excludes": EXCLUDES}
-    log.warning("there is no checkout here to pack: the job runs the emovox that is installed on the cluster")
-    return {}
 
 
 def _details(dashboard: Dashboard, submission_id: str) -> JobDetails | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class PlanOptions(JobOptions):
     gbit_per_node: float | None = None
     """Network of each node in Gbit/s, to see whether it limits; left out: not counted."""
     hours: float | None = None
-    """Also say how many of these kinds of nodes end within so many hours."""
+    """Also say how many of these kinds of nodes end within so many hours, with a worker on each of their cores."""
     usd_per_node_hour: tuple[float, ...] = ()
     """Price of a node of each kind, in the order of --nodes."""
     train_rates: str | None = None
@@ -70,8 +71,12 @@ class PlanOptions(JobOptions):
             raise UserError("give one of --utterances N, --manifest URI and --dataset NAME")
         for name in "utterances utterance_s images_per_s crop_workers teacher_workers gbit_per_node hours".split():
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise UserError(f"{name} is {value}; give more than 0")
+        if any(not 0 <= price < math.inf for price in self.usd_per_node_hour):
+            raise UserError(
+                f"usd_per_node_hour is {' '.join(map(str, self.usd_per_node_hour))}; give prices of 0 or more"
+            )
         if self.usd_per_node_hour and len(self.usd_per_node_hour) != len(self.nodes):
             raise UserError(
                 f"{len(self.usd_per_node_hour)} prices for {len(self.nodes)} kinds of nodes; give one for each kind"

@@ -19,6 +19,9 @@ from cluster.failures import UserError
 from cluster.job_log import JobLog, follow
 from cluster.submission import cancel, details, exit_code, jobs_of, submit
 
+NO_PATHS = ("--layout", "--dataset", "--recipe")
+"""Options of jobs whose values may be names of folders here by chance."""
+
 log = logging.getLogger("emovox")
 
 
@@ -90,6 +93,11 @@ def usage_problem(options: Submit, job: Sequence[str], known_jobs: Sequence[str]
         return "--tail takes a number of lines and goes with --attach ID"
     if job and job[0].replace("_", "-") not in known_jobs:
         return f"there is no job {job[0]!r}; the jobs are {', '.join(known_jobs)}"
+    if any(option == "--address" and value != "auto" for option, value in _option_values(job)):
+        return (
+            "an --address behind JOB is the dashboard's and begins with http://, as in http://HEAD:8265; the job itself finds "
+            "its cluster and needs none"
+        )
     late = sorted({"--detach", "--submission-id", "--env"} & {word.partition("=")[0] for word in job})
     return f"{late[0]} is an option of submit; put it before {job[0]}" if late else None
 
@@ -97,7 +105,7 @@ def usage_problem(options: Submit, job: Sequence[str], known_jobs: Sequence[str]
 def check_paths(job: Sequence[str]) -> None:
     """Warns of paths that only this machine has. Raises UserError for a relative --out, whose files would go with the job."""
     for option, value in _option_values(job):
-        if "://" in value or value.startswith("-"):
+        if "://" in value or value.startswith("-") or option in NO_PATHS:
             continue
         if option == "--out" and not os.path.isabs(value):
             raise UserError(
@@ -111,7 +119,7 @@ def check_paths(job: Sequence[str]) -> None:
 
 
 def _option_values(job: Sequence[str]) -> list[tuple[str, str]]:
-    values, option = [], job[0]
+    values, option = [], "".join(job[:1])
     for word in job[1:]:
         if word.startswith("--"):
             option, equals, value = word.partition("=")
@@ -131,7 +139,7 @@ def _follow(dashboard: Dashboard, submission_id: str, tail: int | None = None) -
         job = follow(dashboard, submission_id, text)
     except KeyboardInterrupt:
         print(
-            f"emovox submit: let go of {submission_id}, which goes on; "
+            f"emovox submit: let go of {submission_id}, which goes on without us; "
             f"follow it: emovox submit --attach {submission_id} {again}; "
             f"stop it: emovox submit --cancel {submission_id} {again}",
             file=sys.stderr,
@@ -193,6 +201,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("emovox").setLevel(logging.INFO)
     try:
         return _run(options, job)
+    except KeyboardInterrupt:
+        print("emovox submit: interrupted; `emovox submit --list` shows whether a job has begun", file=sys.stderr)
+        return 130
     except UserError as error:
         print(f"emovox submit: {error}", file=sys.stderr)
         return 1

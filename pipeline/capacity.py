@@ -143,7 +143,7 @@ def planned(
     teacher_workers: int | None = None,
     gbit_per_node: float | None = None,
 ) -> Plan:
-    """The run on these nodes, all of whose GPUs serve the teacher where the rates know one.
+    """The run on these nodes, whose GPUs serve the teacher where the rates know one: all of them, or `teacher_workers`.
 
     teacher_workers: None: one for each GPU; without GPUs none, since the teacher then works in the cropping processes.
     crop_workers: None: one for each core that no teacher takes. A cropping process decodes one utterance while it does
@@ -151,8 +151,8 @@ def planned(
     """
     rates = rates.of_length(load.utterance_s)
     cores, gpus = sum(kind.count * kind.cpus for kind in nodes), sum(kind.count * kind.gpus for kind in nodes)
-    gpus = gpus if rates.images_per_s else 0
-    teachers = gpus or teacher_workers or 0
+    gpus = min(gpus, teacher_workers or gpus) if rates.images_per_s else 0
+    teachers = teacher_workers or gpus
     croppers = crop_workers or max(1, cores - teachers)
     hours = {
         name: load.utterances * seconds * rates.overhead / 3600

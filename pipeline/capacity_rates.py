@@ -34,23 +34,26 @@ def reference_rates(kind: str) -> Rates:
 def read_rates(uri: str) -> Rates:
     """The rates in a file of one of the three kinds. Raises UserError for another."""
     content = storage.read_json(uri)
-    if "rates" in content:
-        known = {field.name for field in dataclasses.fields(Rates)}
-        return Rates(**{name: value for name, value in content["rates"].items() if name in known})
-    if content.get("bench") == "label":
-        return rates_of_bench(content, uri)
-    if content.get("job") == "label":
-        return rates_of_run(content, uri)
+    try:
+        if "rates" in content:
+            known = {field.name for field in dataclasses.fields(Rates)}
+            return Rates(**{name: value for name, value in content["rates"].items() if name in known})
+        if content.get("bench") == "label":
+            return rates_of_bench(content, uri)
+        if content.get("job") == "label":
+            return rates_of_run(content, uri)
+        lack = "no labelling rates are in it"
+    except (KeyError, TypeError, AttributeError) as error:
+        lack = f"labelling rates are not whole in it ({type(error).__name__}: {error})"
     raise UserError(
-        f"{uri}: no labelling rates are in it; give the run.json beside a distillation set, bench_label.json, or the JSON "
-        "that `emovox plan` printed"
+        f"{uri}: {lack}; give the run.json beside a distillation set, bench_label.json, or the JSON that `emovox plan` printed"
     )
 
 
 def steps_per_s(uri: str) -> float:
     """Student steps a second in a bench_train.json, with the number of workers that did most."""
     content = storage.read_json(uri)
-    if content.get("bench") != "train":
+    if content.get("bench") != "train" or not content.get("workers"):
         raise UserError(f"{uri}: this is not a bench_train.json; write one with `emovox bench train --out FOLDER`")
     return max(one["steps_per_s"]["real"] for one in content["workers"].values())
 
@@ -96,13 +99,14 @@ def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
     seen = pc.sum(pc.fill_null(table["frames_sampled"], 0)).as_py() / counts["labelled"]
     faces = len(pc.list_flatten(table["frame_indices"])) / counts["labelled"]
     cores = record["machine"]["cpus"]
-    is_alone = options.get("address") is None
+    is_alone = counts.get("embedded", options.get("address") is None)
     worked = {name: counts[f"worker_{name}_s"] for name in ("decode", "detect", "teacher")}
     fetch_s = counts.get("stages", {}).get("fetch", {}).get("seconds", 0.0)
     # on a full machine a second of work is less than a second of a core
     part = min(1.0, cores * record["seconds"] / (sum(worked.values()) or 1.0)) if is_alone else 1.0
     rates = Rates(
-        source=f"{uri}: {rows} utterances, {cores} cores, {record['started'][:10]}" + _repeats(repeated),
+        source=f"{uri}: {rows} utterances, {f'{cores} cores' if is_alone else 'a cluster'}, {record['started'][:10]}"
+        + _repeats(repeated),
         utterance_s=seen * FRAME_PERIOD_S,
         faces=faces,
         fetch_core_s=fetch_s * part / rows,

@@ -28,6 +28,11 @@ MEMORY_BYTES = 4 * 2**30
 """What the child may allocate: 1550 frames of 1280 x 720, 6 minutes of one utterance (VoxCeleb's longest is 145 s). The
 modules take 70 MB and decoding 3 s of 720p 120 MB with its frames, so the rest is the frames of the utterance."""
 
+LONGEST_LOOK_S = 1.0
+PAUSE_S = 1.0
+"""A look at the decoder that took so much longer than it should was a pause of this process (a stopped container, a suspended
+laptop), in which the decoder stood still too: such time counts for no deadline."""
+
 CHILD_COMMAND = "from pipeline.decoding_child import serve; serve()"
 
 
@@ -56,7 +61,7 @@ class DecodedUtterance:
 
 @dataclass(frozen=True)
 class Deadline:
-    """Time for one utterance. The default is 30 s, for slow storage, and 5 x the span: about twenty times what 1080p
+    """Time to wait for one utterance. The default is 30 s, for slow storage, and 5 x the span: about twenty times what 1080p
     takes on one core."""
 
     to_open_s: float = 30.0
@@ -140,7 +145,9 @@ class IsolatedDecoder:
         except BaseException as error:
             self._drop_child()
             if isinstance(error, _ChildDied):
-                raise Rejected(RejectReason.DECODER_CRASHED, str(error)) from None
+                overdue = isinstance(error, _ChildOverdue)
+                reason = RejectReason.DECODER_TIMEOUT if overdue else RejectReason.DECODER_CRASHED
+                raise Rejected(reason, str(error)) from None
             raise
         finally:
             self._request = None
@@ -167,6 +174,10 @@ class _ChildDied(Exception):
     pass
 
 
+class _ChildOverdue(_ChildDied):
+    """Its own alarm has ended it: it hung while nobody waited for it, or both were paused."""
+
+
 class _Child:
     """The parent's end of one decoder process."""
 
@@ -189,7 +200,7 @@ class _Child:
             )
         self.arrays = SharedArrays()
         self.requests = 0
-        self.until = 0.0
+        self.until = 0.0  # on time.monotonic(), later by each pause
         self.deadline = Deadline()
 
     def is_alive(self) -> bool:
@@ -203,13 +214,13 @@ class _Child:
     def send(self, request: DecodeRequest, deadline: Deadline) -> None:
         self.requests += 1
         self.deadline = deadline
-        self.until = time.monotonic() + deadline.to_open_s
         try:
             messages.send(self.socket, (request, deadline, self.arrays.released()))
         except OSError:  # it has just died; receive() says of what
             pass
 
     def receive(self) -> DecodedUtterance | Exception:
+        self.until = time.monotonic() + self.deadline.to_open_s
         try:
             span_s = self._message()
             if isinstance(span_s, float):
@@ -227,16 +238,23 @@ class _Child:
         return DecodedUtterance(SampledFrames(images, indices, times_s), speech, decode_s)
 
     def _message(self) -> object:
-        """Waits until the deadline, but takes what is there already even after it: the caller may have been busy."""
-        ready, _, _ = select.select([self.socket], [], [], max(0.0, self.until - time.monotonic()))
-        if not ready:
-            raise Rejected(RejectReason.DECODER_TIMEOUT, "the decoder did not answer before its deadline")
-        return messages.receive(self.socket)
+        """Waits until the deadline, which runs from when the caller began to wait: it may have been busy, or paused."""
+        while True:
+            began = time.monotonic()
+            look_s = min(LONGEST_LOOK_S, max(0.0, self.until - began))
+            ready, _, _ = select.select([self.socket], [], [], look_s)
+            if ready:
+                return messages.receive(self.socket)
+            looked_s = time.monotonic() - began
+            if looked_s > look_s + PAUSE_S:
+                self.until += looked_s
+            elif look_s < LONGEST_LOOK_S:
+                raise Rejected(RejectReason.DECODER_TIMEOUT, "the decoder did not answer before its deadline")
 
     def _death(self) -> Exception:
         self.socket.close()  # a child that still lives has nobody to talk to
         code = self.process.wait()
         if code == -signal.SIGALRM:
-            return Rejected(RejectReason.DECODER_TIMEOUT, "the decoder did not finish before its deadline")
+            return _ChildOverdue("the decoder did not finish before its deadline, twice in a row")
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return _ChildDied(f"the decoder process {how}, twice in a row on this file")

@@ -96,7 +96,14 @@ def distill(run: DistillRun, address: str | None) -> dict:
     _require_student(run)
     if run.workers == 0:
         local_device(run.gpu)
-    claim(run.student_uri, identity)
+    claim(run.student_uri, identity | {"training": index.fingerprint(rows)})
+    if not storage.exists(storage.join(run.labels_uri, "run.json")):
+        log.warning(
+            "%s: its labelling has not ended (no run.json is there); this student learns from the %d utterances that are there "
+            "now, and cannot go on with more",
+            run.labels_uri,
+            len(rows),
+        )
     _say_what_is_kept(run, rows)
     prior_E = soft_prior(rows["logits"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1))
     data = TrainingData(index.places(rows), HeldOut(index, prior_E))

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import ray
 from ray.actor import ActorHandle
 
+from cluster.lease import Proof
 from cluster.tally import Meter
 from cluster.worker_exit import require_exit
 from pipeline import distillation_set
@@ -44,7 +45,7 @@ class PartWriter:
 
     def __init__(
         self,
-        labels_uri: str,
+        proof: Proof,
         generation: int,
         labeller: Callable[..., TeacherLabeller],
         teacher: ray.ObjectRef,
@@ -52,7 +53,7 @@ class PartWriter:
         tally: ActorHandle,
     ):
         require_exit()
-        self.labels_uri = labels_uri
+        self.proof = proof
         self.generation = generation
         self.labeller = labeller(teacher, device)
         self.meter = Meter(tally)
@@ -61,10 +62,12 @@ class PartWriter:
         return self.summary(unpacked(part)[0])
 
     def summary(self, cropped: pa.Table) -> pa.Table:
-        """Labels and writes a part; returns one row of its number of rows and its seconds of work."""
+        """Labels and writes a part; returns one row of its number of rows and its seconds of work. Raises UserError where
+        another run has the output by now."""
         rows = self.labeller(cropped)
         start = time.perf_counter()
-        size_bytes = distillation_set.write_part(self.labels_uri, rows, self.generation)
+        self.proof.check()
+        size_bytes = distillation_set.write_part(self.proof.output_uri, rows, self.generation)
         rejected = len(rows) - rows["reject_reason"].null_count
         was_rejected = len(rows) - cropped["reject_reason"].null_count
         teacher_s = float(pc.sum(rows["teacher_s"]).as_py() or 0.0)

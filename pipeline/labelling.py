@@ -18,10 +18,10 @@ from ray.data import ActorPoolStrategy
 
 from cluster.budget import Stage
 from cluster.identity import claim
-from cluster.lease import lease
+from cluster.lease import Proof, lease
 from cluster.progress import progress
 from cluster.run_record import RunRecord
-from cluster.session import session
+from cluster.session import is_embedded, session
 from cluster.tally import start_tally
 from modeling.teacher import load_teacher
 from modeling.teacher_base import CropRule
@@ -108,7 +108,7 @@ def label(
         log.info("%d of %d utterances are to be labelled", len(todo), len(run.manifest))
         if len(todo):
             with session(address):
-                for _ in _worked(run, plan, todo, record):
+                for _ in _worked(run, plan, todo, record, held.proof):
                     held.check()
         held.confirm()
         distillation_set.drop_doubles(run.manifest, run.labels_uri)
@@ -116,10 +116,11 @@ def label(
         return counts | (run.retry.finish(run.labels_uri) if run.retry else {})
 
 
-def _worked(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord) -> Iterator[dict]:
+def _worked(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord, proof: Proof) -> Iterator[dict]:
     """Labels `todo`, with progress; yields the summary of each part. The record gets each stage's rows, seconds of work and
     bytes."""
     tally = start_tally()
+    record.counts["embedded"] = is_embedded()
 
     def counts() -> dict[str, dict]:
         counted = ray.get(tally.counts.remote())
@@ -128,7 +129,7 @@ def _worked(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord) -
 
     started = time.monotonic()
     with progress(len(todo), "label", "utterances") as bar, watched(bar, len(todo), counts):
-        for summary in _summaries(run, plan, todo, record, tally):
+        for summary in _summaries(run, plan, todo, record, tally, proof):
             bar.update(summary["rows"])
             record.counts["worker_rows"] = record.counts.get("worker_rows", 0) + summary["rows"]
             for name in WORK_SECONDS:
@@ -140,12 +141,14 @@ def _worked(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord) -
         log.info("%s", line)
 
 
-def _summaries(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord, tally: ActorHandle) -> Iterator[dict]:
+def _summaries(
+    run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord, tally: ActorHandle, proof: Proof
+) -> Iterator[dict]:
     """The summaries of all parts; where nodes leave for good, with the stages that the others have room for."""
     stages = plan.placed()
     while len(todo):
         try:
-            for summary in _execute(run, stages, todo, tally):
+            for summary in _execute(run, stages, todo, tally, proof):
                 record.stages.setdefault(FIRST_PART, record.seconds())
                 yield summary
             return
@@ -155,7 +158,7 @@ def _summaries(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord
             todo = run.pending()
 
 
-def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHandle) -> Iterator[dict]:
+def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHandle, proof: Proof) -> Iterator[dict]:
     """The plan itself; yields the summary of each part when it is on storage."""
     cropping, *teachers = stages  # none of its own where the teacher works in the cropping processes
     cut_from = todo if run.retry else run.manifest  # rejects lie apart: by the manifest, each would be its own part
@@ -176,7 +179,7 @@ def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHan
         "tally": tally,
     }
     to_write = {
-        "labels_uri": run.labels_uri,
+        "proof": proof,
         "generation": run.retry.generation if run.retry else 0,
         "labeller": functools.partial(run.labeller, mirror=run.mirror),
         "teacher": ray.put(run.teacher),

@@ -29,22 +29,26 @@ log = logging.getLogger("emovox")
 
 @contextlib.contextmanager
 def watched(bar: tqdm, rows: int, counts: Callable[[], Counts]) -> Iterator[None]:
-    """Shows behind the bar how far each stage is, and logs the table when the block ends without an error.
+    """Shows behind the bar how far each stage is.
 
     counts is asked about once a second, in a thread of its own.
     """
     started = time.monotonic()
     ended = threading.Event()
 
+    def show() -> None:
+        with contextlib.suppress(Exception):  # Ray ends under a thread that asks
+            bar.set_postfix_str(stage_line(counts(), rows, time.monotonic() - started), refresh=False)
+
     def look() -> None:
         while not ended.wait(LOOK_EVERY_S):
-            with contextlib.suppress(Exception):  # Ray ends under a thread that asks
-                bar.set_postfix_str(stage_line(counts(), rows, time.monotonic() - started), refresh=False)
+            show()
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
     try:
         yield
+        show()  # as it was at the end
     finally:
         ended.set()
         watcher.join(5 * LOOK_EVERY_S)

@@ -11,6 +11,7 @@ that begins at 0 in every new process (`DataContext._execution_idx`), and the bl
 follow the number of CPUs. A resumed or resized run would see another order.
 """
 
+import hashlib
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -89,7 +90,7 @@ class LabelIndex:
     """What is known of every utterance of a set without its sound and frames, read once."""
 
     def __init__(self, labels_uri: str):
-        """Raises UserError if no set is there or it is of another version."""
+        """Raises UserError if no set is there, it is of another version, or utterances are in it twice."""
         self.labels_uri = labels_uri
         parts = read_parts(labels_uri, INDEX_COLUMNS)
         if not any(len(table) for _, table in parts):
@@ -101,6 +102,12 @@ class LabelIndex:
         row_N = np.concatenate([np.arange(len(table)) for _, table in parts])
         self.table = pa.concat_tables([table for _, table in parts])
         self.table = self.table.append_column("part", pa.array(part_N)).append_column("row", pa.array(row_N))
+        ids = self.table.filter(USABLE)["utterance_id"]
+        if doubled := len(ids) - pc.count_distinct(ids).as_py():
+            raise UserError(
+                f"{labels_uri}: {doubled} labelled utterances are in it twice, as a run that was cut off can leave them; give "
+                "its `emovox label` command again, which takes them out"
+            )
 
     def usable(self, split: str) -> pa.Table:
         """The rows of a split that a student can learn from, with the columns `part` and `row` of `places`."""
@@ -120,6 +127,13 @@ class LabelIndex:
                 f"{self.labels_uri}: labels of several teachers {teachers} are mixed; label again into an empty folder"
             )
         return rows
+
+    def fingerprint(self, rows: pa.Table) -> str:
+        """How many utterances these rows are, and a hash of their ids and logits, whatever their order."""
+        rows = rows.select(["utterance_id", "logits"]).sort_by("utterance_id").combine_chunks()
+        digest = hashlib.sha256("\n".join(rows["utterance_id"].to_pylist()).encode())
+        digest.update(np.ascontiguousarray(pc.list_flatten(rows["logits"]).to_numpy()))
+        return f"{len(rows)} utterances, {digest.hexdigest()[:16]}"
 
     def places(self, rows: pa.Table) -> Places:
         return Places(self.parts, rows["part"].to_numpy(), rows["row"].to_numpy())

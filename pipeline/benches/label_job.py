@@ -13,7 +13,8 @@ import pyarrow as pa
 from cluster import storage
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from cluster.session import PROJECT_ROOT, session
+from cluster.session import session
+from cluster.working_tree import PROJECT_ROOT
 from modeling.teacher import DEFAULT_TEACHER
 from pipeline import distillation_set, labelling
 from pipeline.benches.label_floor import Spent

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from cluster import storage
 from cluster.cores import local_cores
 from cluster.run_record import installed_versions
-from cluster.session import PROJECT_ROOT
+from cluster.working_tree import PROJECT_ROOT
 
 Measured = TypeVar("Measured")
 

@@ -21,7 +21,7 @@ from cluster import storage
 from cluster.command import JobOptions
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from cluster.session import PROJECT_ROOT
+from cluster.working_tree import PROJECT_ROOT
 from modeling.emotions import EMOTIONS
 from pipeline import distillation_set
 from pipeline.benches.measuring import peak_memory_mb

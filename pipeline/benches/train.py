@@ -21,7 +21,8 @@ from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.identity import claim
 from cluster.run_record import RunRecord, installed_versions
-from cluster.session import PROJECT_ROOT, session
+from cluster.session import session
+from cluster.working_tree import PROJECT_ROOT
 from modeling.recipes import RECIPES, StudentRecipe
 from modeling.student_training import StudentTrainer
 from pipeline.training_home import RayWorker

@@ -12,7 +12,7 @@ import pytest
 from cluster import storage
 from cluster.failures import UserError
 from cluster.identity import claim
-from cluster.lease import lease
+from cluster.lease import Proof, lease
 from tests.object_store import s3_server, weed
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +145,28 @@ def test_who_was_replaced_while_it_was_stopped_stops_with_a_line(tmp_path):
             assert "took this output over" in said and "nothing more is written" in said
             held.confirm()
             assert written(out)["pid"] == os.getpid()
+    finally:
+        stopped.end()
+
+
+def test_who_was_replaced_by_a_run_that_has_ended_stops_too(tmp_path):
+    out = tmp_path / "out"
+    stopped = Holder(out, beat_s=0.2)
+    try:
+        assert stopped.said == "holds"
+        stopped.process.send_signal(signal.SIGSTOP)
+        theirs = Proof(str(out), written(out)["token"])
+        theirs.check()
+        as_of_another_machine(out)
+        with lease(str(out), silent_s=0.5):
+            claim(str(out), {"teacher": "compact@1"})
+            with pytest.raises(UserError, match=f"process {os.getpid()} on .*took this output over"):
+                theirs.check()
+        with pytest.raises(UserError, match="another run, which has ended since .*took this output over"):
+            theirs.check()  # as a worker of the stopped run, before it writes a part
+        stopped.process.send_signal(signal.SIGCONT)
+        assert "another run, which has ended since" in stopped.ask("check")
+        assert [path.name for path in out.iterdir()] == ["identity.json"]
     finally:
         stopped.end()
 

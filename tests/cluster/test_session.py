@@ -5,7 +5,7 @@ import ray
 
 from cluster.budget import Stage
 from cluster.failures import UserError
-from cluster.session import place, session, worker_cores
+from cluster.session import _start, place, session, worker_cores
 
 
 def test_the_embedded_session_has_room_for_the_labelling_plan(ray_session):
@@ -24,3 +24,8 @@ def test_a_session_inside_a_session_uses_the_same_ray(ray_session):
     with session(None):
         assert ray.get_runtime_context().get_job_id() == before
     assert ray.is_initialized()
+
+
+def test_a_ray_client_is_refused_with_what_to_do():
+    with pytest.raises(UserError, match="ray://head:10001: .*emovox submit JOB"):
+        _start("ray://head:10001")

@@ -46,7 +46,7 @@ class Labelling:
         number, folder = next(NUMBERS), Path(manifest).parent
         self.log, self.answer = (folder / f"{number}.{kind}" for kind in ("log", "json"))
         command = [sys.executable, "-m", "jobs", "label", "--manifest", manifest, "--out", str(out), *options]
-        command += ["--crop-workers", "2"]
+        command += [] if "--crop-workers" in options else ["--crop-workers", "2"]
         with open(self.answer, "w") as stdout, open(self.log, "w") as stderr:
             self.process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=stdout, stderr=stderr)
 
@@ -74,6 +74,13 @@ class Labelling:
         code, answer, lines = self.end()
         assert code == 0, "\n".join(lines)[-3000:]
         return answer
+
+    def stand_still(self) -> list[int]:
+        """Stops all its processes, as a paused container's; returns them."""
+        pids = [self.process.pid, *descendants(self.process.pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        return pids
 
     def kill(self) -> None:
         """The command itself, with SIGKILL; the processes of its embedded Ray end with it."""

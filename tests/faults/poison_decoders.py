@@ -24,6 +24,15 @@ def hang(path, grid, longest_side_px):
     threading.Event().wait()
 
 
+def decode_when_told(path, grid, longest_side_px):
+    """Decodes once the file named by the environment's GO is there."""
+    from pipeline.frames import DECODERS
+
+    while not os.path.exists(os.environ["GO"]):
+        threading.Event().wait(0.05)
+    yield from DECODERS["pyav"](path, grid, longest_side_px)
+
+
 def hang_and_say_so(path, grid, longest_side_px):
     print(os.getpid(), flush=True)
     hang(path, grid, longest_side_px)

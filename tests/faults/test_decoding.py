@@ -158,6 +158,39 @@ def test_a_busy_caller_does_not_cost_a_finished_result(clip):
         assert len(decoder._child._message()[0]) == 7
 
 
+PAUSED = """
+import sys
+from pipeline.decoding import Deadline, DecodeRequest, IsolatedDecoder
+spans = dict(start_s=1.0, end_s=2.5, video_path=sys.argv[1], audio_path=sys.argv[1])
+with IsolatedDecoder(Deadline(to_open_s=4.0, per_media_s=0.0)) as decoder:
+    decoder.submit(DecodeRequest(**spans))
+    decoder.result()
+    decoder.submit(DecodeRequest(**spans, decoder="tests.faults.poison_decoders:decode_when_told"))
+    print("waiting", flush=True)
+    print(len(decoder.result().frames.images), flush=True)
+"""
+
+
+def test_time_in_which_all_stands_still_counts_for_no_deadline(clip, tmp_path):
+    """As in a container that is paused, or on a laptop that is suspended."""
+    go = tmp_path / "go"
+    command = [sys.executable, "-c", PAUSED, clip]
+    with subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "GO": str(go)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as paused:
+        assert paused.stdout.readline() == "waiting\n"
+        os.killpg(paused.pid, signal.SIGSTOP)
+        select.select([], [], [], 7.0)  # the fault itself: longer than the deadline
+        go.touch()
+        os.killpg(paused.pid, signal.SIGCONT)
+        assert paused.stdout.readline() == "7\n"
+
+
 def has_ended(process: int) -> bool:
     return bool(select.select([process], [], [], 20)[0])
 

@@ -1,6 +1,7 @@
 """Contract: a labelling run may lose any of its processes at any time. Given again, the same command goes on; at the end
 every utterance is there exactly once, the table is that of an undisturbed run, and no finished part was made again."""
 
+import json
 import os
 import random
 import shutil
@@ -72,6 +73,26 @@ def test_a_killed_worker_is_replaced_within_the_run(manifest, whole, tmp_path, s
         answer = run.result()
     assert_is_as(out, answer, whole)
     assert read_rates(str(out / "run.json")).faces > 0  # what was done twice does not spoil a plan
+
+
+def test_a_run_that_wakes_up_after_another_has_taken_over_and_ended_spoils_nothing(manifest, whole, tmp_path):
+    """The other cuts the manifest otherwise, so that a part of the first would double its rows."""
+    out = tmp_path / "labels"
+    with labelling(manifest, out) as first:
+        first.until_parts(1)
+        stopped = first.stand_still()
+        held = json.loads((out / "lease.json").read_text())
+        (out / "lease.json").write_text(json.dumps(held | {"process_started": "as of one that is gone"}))
+        with labelling(manifest, out, "--crop-workers", "1") as second:
+            answer = second.result()
+        finished = parts(out)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        code, _, lines = first.end()
+        assert code == 1 and "took this output over while this run was stopped" in lines[-1]
+    assert parts(out) == finished and counts(answer) == counts(whole[1])
+    named = ["utterance_id", "emotion", "reject_reason"]  # cut otherwise, logits differ in their last digit
+    assert rows_without_times(out).select(named).equals(rows_without_times(whole[0]).select(named))
 
 
 def test_a_second_command_and_a_changed_manifest_while_the_first_works(manifest, whole, tmp_path):

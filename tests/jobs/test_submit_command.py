@@ -43,6 +43,7 @@ def test_options_of_submit_and_of_the_job_are_told_apart(line, own, job):
         ("--attach a --cancel b", "--attach and --cancel"),
         ("--tail 5 label", "--tail"),
         ("label --out o --detach", "put it before label"),
+        ("label --out o --address 127.0.0.1:8265", "begins with http://"),
     ],
 )
 def test_wrong_usage_exits_2_with_one_clear_line(line, problem, capsys):
@@ -61,9 +62,12 @@ def test_help_of_the_job_is_shown_here(capsys):
     assert exit.value.code == 0 and "--manifest" in capsys.readouterr().out
 
 
-def test_a_relative_output_is_refused_and_a_local_input_warned_of(caplog, tmp_path):
+def test_a_relative_output_is_refused_and_a_local_input_warned_of(caplog, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="--out runs/labels is a relative path"):
         check_paths("label --manifest s3://b/m --out runs/labels".split())
+    (tmp_path / "clips").mkdir()
+    monkeypatch.chdir(tmp_path)
+    check_paths(["index", "--layout", "clips", "--data", "s3://b/clips", "--out", "s3://b/m.parquet"])
     check_paths(["label", "--manifest", str(tmp_path), "--out", "s3://b/l", "--crop-workers", "4"])
     (warning,) = caplog.messages
     assert warning.startswith(f"--manifest {tmp_path} is a path of this machine")

@@ -183,6 +183,11 @@ def test_work_done_twice_after_a_death_is_named(tmp_path):
     assert rates.decode_core_s == pytest.approx(0.5) and "1 of them twice since a worker died" in rates.source
 
 
+def test_a_submitted_run_is_not_taken_for_one_of_the_machine_it_was_started_on(tmp_path):
+    rates = read_rates(run_beside_a_set(tmp_path, {"decode": 4}, worker_rows=4, embedded=False))
+    assert rates.overhead == 1.0 and rates.decode_core_s == pytest.approx(0.5) and "a cluster" in rates.source
+
+
 def test_a_retry_of_rejects_tells_no_rates(tmp_path):
     with pytest.raises(UserError, match="labelled rejects again"):
         read_rates(run_beside_a_set(tmp_path, {"decode": 2}, worker_rows=2, retried=2, now_labelled=1))
@@ -207,6 +212,36 @@ def test_a_file_without_rates_is_refused(tmp_path):
     storage.write_json(tmp_path / "run.json", {"job": "distill"})
     with pytest.raises(UserError, match="no labelling rates"):
         read_rates(str(tmp_path / "run.json"))
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"PAR1 \xff\xfe", "not a JSON file"),
+        (b"rates", "not a JSON file"),
+        (b"[1, 2]", "it holds a JSON list"),
+        (b'{"rates": {"source": "x"}}', "rates are not whole in it"),
+        (b'{"job": "label"}', "rates are not whole in it"),
+        (b'{"bench": "train"}', "no labelling rates are in it"),
+    ],
+)
+def test_a_file_that_holds_no_rates_is_told_in_one_line(content, said, tmp_path):
+    (tmp_path / "rates.json").write_bytes(content)
+    with pytest.raises(UserError, match=f"rates.json: .*{said}"):
+        read_rates(str(tmp_path / "rates.json"))
+
+
+@pytest.mark.parametrize("words", [["--usd-per-node-hour", "-1"], ["--hours", "inf"]])
+def test_prices_and_hours_that_cannot_be(words):
+    with pytest.raises(SystemExit) as ended:
+        plan.main(["--utterances", "1000", *words])
+    assert ended.value.code == 2
+
+
+def test_fewer_teachers_than_gpus_use_fewer():
+    rates = dataclasses.replace(RATES, images_per_s=1000.0)
+    made = planned(HOUR, rates, [Nodes(2, 8, 1)], teacher_workers=1)
+    assert (made.gpus, made.teachers, made.croppers) == (1, 1, 15)
 
 
 @pytest.mark.slow

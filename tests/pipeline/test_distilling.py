@@ -66,6 +66,21 @@ def stopped_after(run: DistillRun, epoch: int, monkeypatch) -> None:
         distill(run, None)
 
 
+def test_a_set_that_has_grown_or_changed_meanwhile_is_refused(labels, tmp_path, monkeypatch, caplog):
+    run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "s"), recipe=dataclasses.replace(smoke(), epochs=2))
+    stopped_after(run, 1, monkeypatch)
+    assert "its labelling has not ended" in caplog.text
+    write_part(labels, label_table([labelled_row("s9/new", seconds=1.5)]))
+    with pytest.raises(UserError, match="training was '20 utterances, .*', now '21 utterances"):
+        distill(run, None)
+
+
+def test_a_set_with_an_utterance_in_two_parts_is_refused(labels):
+    write_part(labels, label_table([labelled_row("s0/0", EMOTIONS[0], seconds=1.5)]))
+    with pytest.raises(UserError, match="1 labelled utterances are in it twice.*label` command again"):
+        LabelIndex(labels)
+
+
 def test_memory_for_speech_changes_no_student_and_too_little_is_told(labels, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(training_set, "BLOCK_UTTERANCES", 6)
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "kept"), recipe=smoke())

@@ -1,0 +1,34 @@
+"""This checkout as it travels to a cluster: what goes and what stays here."""
+
+import logging
+import subprocess
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).parents[1]
+
+EXCLUDES = [".git", ".venv", "runs", "*.egg-info", "__pycache__", ".env", ".env.*", "*.pem", "*.key", ".aws"]
+"""Left out of the package, beside what `.gitignore` names: a person's environments and keys are nobody else's."""
+
+LARGEST_SHOWN = 3
+
+log = logging.getLogger("emovox")
+
+
+def working_tree() -> dict:
+    """Runtime environment that ships this checkout; {} for an installed package, which must be installed there too."""
+    if (PROJECT_ROOT / "pyproject.toml").exists():
+        return {"working_dir": str(PROJECT_ROOT), "excludes": EXCLUDES}
+    log.warning("there is no checkout here to pack: the job runs the emovox that is installed on the cluster")
+    return {}
+
+
+def largest_files() -> str:
+    """The largest files that would travel, with their sizes; "" without git."""
+    command = ["git", "-C", str(PROJECT_ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, capture_output=True, check=True, timeout=30).stdout.decode(errors="replace")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    files = [file for name in listed.split("\0") if name and (file := PROJECT_ROOT / name).is_file()]
+    largest = sorted(files, key=lambda file: file.stat().st_size, reverse=True)[:LARGEST_SHOWN]
+    return ", ".join(f"{file.relative_to(PROJECT_ROOT)} ({file.stat().st_size / 2**20:.1f} MiB)" for file in largest)
