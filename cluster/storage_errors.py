@@ -66,8 +66,10 @@ def bad_credentials(uri: str, code: str) -> StorageUnavailable:
 
 def no_credentials(uri: str, kind: str) -> StorageUnavailable:
     """`kind`: the name of botocore's error, such as ProfileNotFound; its text may hold the content of a file."""
+    profile = os.environ.get("AWS_PROFILE")
+    named = f"; AWS_PROFILE is {profile!r}" if profile else ""
     return StorageUnavailable(
-        f"{uri}: no credentials were found ({kind}); set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        f"{uri}: no credentials were found ({kind}{named}); set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     )
 
 

@@ -50,8 +50,8 @@ class Label(JobOptions):
     mended or a storage came back; the options are those of the run, but --crops.deadline may be another."""
     crops: CropOptions = field(default_factory=CropOptions)
     crop_workers: int | None = None
-    """Processes that decode, detect and crop; left out: one a core here, on a cluster as many as its nodes hold (beside the
-    teacher's, if it has some)."""
+    """Processes that decode, detect and crop; left out: one a core here, as far as memory goes (1.25 GiB each), on a cluster
+    as many as its nodes hold (beside the teacher's, if it has some)."""
     teacher_workers: int | None = None
     """Processes of the teacher's own. Left out: one where a GPU or --placing.teacher-... is asked for, otherwise none: the
     teacher works in the cropping processes, and so grows with the cores."""

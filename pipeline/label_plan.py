@@ -1,11 +1,17 @@
 """How labelling is spread over a machine or a cluster: how many processes a stage has, and what each needs of its node."""
 
+import logging
 from dataclasses import dataclass, field, replace
 
 from cluster.budget import GIB, Stage, room_for
 from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.session import is_embedded, living_nodes, place
+
+CROPPER_BYTES = round(1.25 * GIB)
+"""Memory of a cropping process with the teacher and its decoder: 0.9 and 0.2 GiB were seen with clips up to full HD."""
+
+log = logging.getLogger("emovox")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +78,27 @@ class LabelPlan:
         )
         return [cropping, teacher]
 
+    def _local_croppers(self, cores: int, memory: float | None) -> int:
+        """One for each core, if the bytes of `memory` that are free do: else the kernel or Ray would kill some again and
+        again."""
+        croppers = cores if memory is None else max(1, min(cores, int(memory // CROPPER_BYTES)))
+        if croppers < cores and self.crop_workers is None:
+            log.warning(
+                "%d cropping processes on %d cores: the %.1f GiB of free memory hold no more (--crop-workers N starts N)",
+                croppers,
+                cores,
+                (memory or 0.0) / GIB,
+            )
+        return croppers
+
     def placed(self, at_most: bool = False) -> list[Stage]:
-        """The stages, when the living nodes can hold them: a cropping worker for each core here, on a cluster as many as
-        fit (beside the teacher's). Raises UserError where a plan would wait for ever.
+        """The stages, when the living nodes can hold them: a cropping worker for each core here that has memory for it, on a
+        cluster as many as fit (beside the teacher's). Raises UserError where a plan would wait for ever.
 
         at_most: where nodes have left, fewer workers than asked for are better than none.
         """
         if is_embedded():
-            stages = self.stages(local_cores())
+            stages = self.stages(self._local_croppers(local_cores(), living_nodes()[0].get("memory")))
         else:
             plan = replace(self, crop_workers=None, teacher_workers=self.teacher_workers and 1) if at_most else self
             place(plan.stages(1))

@@ -87,7 +87,7 @@ def problem(call, uri: str = FILE) -> UserError:
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "does not know the access key.*AWS_PROFILE"),
         ({"AWS_SECRET_ACCESS_KEY": "wrong-" + SECRET}, "secret key is not the one.*AWS_SECRET_ACCESS_KEY"),
         ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "no credentials were found.*set AWS_PROFILE"),
-        ({"AWS_PROFILE": "no-such-profile"}, "no credentials were found .ProfileNotFound.; set AWS_PROFILE"),
+        ({"AWS_PROFILE": "no-such-profile"}, "ProfileNotFound; AWS_PROFILE is 'no-such-profile'.; set AWS_PROFILE"),
     ],
 )
 def test_refused_credentials_are_named_by_every_call_and_never_printed(reach, changes, message):
