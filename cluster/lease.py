@@ -6,8 +6,9 @@ the file changes while it is watched, so that no two clocks are compared. What a
 
 This is a guard against wasted work and confusion and not what the content of an output rests on: two runs that slip
 through together (a storage without conditional writes, two takeovers in the same instant) notice each other at the next
-beat, and the one whose token is gone stops. Its workers elsewhere ask for themselves before they write (`Proof`), so that a
-run which was stopped, all its processes together, writes nothing into what its successor has finished meanwhile.
+beat, and the one whose token is gone stops. Its workers elsewhere ask for themselves just before each part (`Proof`), so
+that a run which was stopped, all its processes together, does not go on in what its successor has finished meanwhile. A write
+that had begun may still land; doubled rows go at the end of whichever run ends last.
 """
 
 import contextlib
@@ -55,11 +56,10 @@ class Proof:
     def look(self) -> dict | None:
         """None while the output is held; else the run that has taken over, empty where that has ended and gone."""
         found = _read(storage.join(self.output_uri, FILE))
-        if (
-            found is None
-        ):  # only the end of a run takes it away; where the whole output is not to be seen, it is the storage
+        if found is None:
+            # only the end of a run takes it away; where the whole output is not to be seen, it is the storage
             return {} if storage.is_folder(self.output_uri) else None
-        return None if found.get("token") == self.token else found
+        return None if not found or found.get("token") == self.token else found
 
 
 class Lease:
@@ -93,8 +93,8 @@ class Lease:
             raise UserError(_lost(self.output_uri, self._successor))
 
     def _look(self) -> None:
-        self._successor = self.proof.look()
-        if self._successor is None:
+        if self._successor is None:  # what is lost stays lost
+            self._successor = self.proof.look()
             self._confirmed = time.monotonic()
 
     def acquire(self, silent_s: float) -> None:
@@ -161,15 +161,18 @@ def lease(output_uri: str, beat_s: float = BEAT_S, silent_s: float = SILENT_S) -
     held.release()
 
 
-def _read(uri: str) -> dict | None:
+def _read(uri: str, again: bool = True) -> dict | None:
     """None where there is none; an empty dict for one that is just being written."""
     try:
-        return json.loads(storage.read_bytes(uri)) if storage.exists(uri) else None
+        found = json.loads(storage.read_bytes(uri)) if storage.exists(uri) else None
+        return found if found is None or isinstance(found, dict) else {}
     except ValueError as error:
         if not isinstance(error, UserError):
             return {}
         if not storage.exists(uri):  # it went between the two looks
             return None
+        if again:  # another was put in its place meanwhile, which a network file system tells as an error
+            return _read(uri, again=False)
         raise
 
 

@@ -143,7 +143,7 @@ def _start(address: str | None) -> None:
         ) from error
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RpcError) as error:
         raise UserError(
-            f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); start one with "
+            f"--address {address}: no Ray cluster answers there ({str(error).partition(chr(10))[0]}); start one with "
             "`ray start --head`, or leave --address out for an embedded session"
         ) from error
 
@@ -164,8 +164,8 @@ def _start_embedded(quiet: dict) -> None:
         if "timed out during startup" not in str(error) and not isinstance(error, ConnectionError):
             raise
         raise UserError(
-            f"Ray could not be started on this machine ({str(error).splitlines()[0]}); where others keep it busy, or /tmp is "
-            "full, mend that, and give this command again: it goes on from what is written"
+            f"Ray could not be started on this machine ({str(error).partition(chr(10))[0]}); where others keep it busy, or "
+            "/tmp is full, mend that, and give this command again: it goes on from what is written"
         ) from error
 
 

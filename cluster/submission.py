@@ -67,9 +67,10 @@ def submit(
             )
     except ValueError as error:  # a package that is too large, an environment that cannot be packed
         if TOO_LARGE.search(str(error)):
+            found = largest_files()
             raise UserError(
-                f"{PROJECT_ROOT} packed is larger than the 100 MiB that a head takes; its largest files are {largest_files()}: "
-                "move them out of the checkout, or name them in .gitignore"
+                f"{PROJECT_ROOT} packed is larger than the 100 MiB that a head takes; move large files out of the checkout, or "
+                "name them in .gitignore" + (f"; the largest are {found}" if found else "")
             ) from error
         raise error if isinstance(error, UserError) else UserError(f"{PROJECT_ROOT}: {cause(error)}") from error
 

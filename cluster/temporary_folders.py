@@ -5,12 +5,15 @@ import fcntl
 import functools
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-PREFIX = "emovox-copy-"
+PREFIX = f"emovox-copy-{socket.gethostname()}-"
+"""Each host cleans up for itself: where several share a TMPDIR, a lock may be seen on one of them only."""
+
 YOUNG_S = 60.0
 """A folder of this age may be one that its process has not locked yet."""
 
@@ -19,7 +22,12 @@ YOUNG_S = 60.0
 def temporary_folder() -> Iterator[str]:
     """A new folder below TMPDIR, removed at the end of the block. The first of a process removes what killed ones left."""
     remove_left_behind()
-    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder, _locked(folder):
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder,
+        contextlib.ExitStack() as lock,
+    ):
+        with contextlib.suppress(OSError):  # a file system without locks, where then nothing is removed
+            lock.enter_context(_locked(folder))
         yield folder
 
 

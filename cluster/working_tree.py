@@ -23,8 +23,18 @@ def working_tree() -> dict:
 
 
 def largest_files() -> str:
-    """The largest files that would travel, with their sizes; "" without git."""
-    command = ["git", "-C", str(PROJECT_ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    """The largest files that would travel, with their sizes; "" without git. Ray goes by `.gitignore` and no other list."""
+    command = [
+        "git",
+        "-C",
+        str(PROJECT_ROOT),
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-per-directory=.gitignore",
+    ]
+    command += [f"--exclude={name}" for name in EXCLUDES]
     try:
         listed = subprocess.run(command, capture_output=True, check=True, timeout=30).stdout.decode(errors="replace")
     except (OSError, subprocess.SubprocessError):

@@ -1,6 +1,7 @@
 """Distillation set -> speech student."""
 
 import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,12 +59,12 @@ class Distill(JobOptions):
     gpu: bool = False
     """Train on a GPU (one for each worker)."""
     speech_memory_gib: float = KEPT_GIB
-    """Decoded speech that each worker keeps in memory, in GiB: what is beyond is read and decoded anew in every pass, which
-    costs two milliseconds of a core for each window. All of VoxCeleb1 has 38 GiB, VoxCeleb2 262. It changes no result."""
+    """Decoded speech that each worker keeps in memory, in GiB: what is beyond is decoded anew in every pass, which costs
+    some two milliseconds of a core for each window. All of VoxCeleb1 has 38 GiB, VoxCeleb2 262. It changes no result."""
 
     def __post_init__(self):
-        if self.speech_memory_gib < 0:
-            raise UserError(f"speech-memory-gib is {self.speech_memory_gib}; give 0 or more")
+        if not 0 <= self.speech_memory_gib < math.inf:
+            raise UserError(f"speech-memory-gib is {self.speech_memory_gib}; give a finite number of 0 or more")
         if self.epochs is not None and self.epochs < 1:
             raise UserError(f"epochs is {self.epochs}; give 1 or more")
         if self.workers < 0:

@@ -72,10 +72,10 @@ class PlanOptions(JobOptions):
         for name in "utterances utterance_s images_per_s crop_workers teacher_workers gbit_per_node hours".split():
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise UserError(f"{name} is {value}; give more than 0")
+                raise UserError(f"{name} is {value}; give a finite number above 0")
         if any(not 0 <= price < math.inf for price in self.usd_per_node_hour):
             raise UserError(
-                f"usd_per_node_hour is {' '.join(map(str, self.usd_per_node_hour))}; give prices of 0 or more"
+                f"usd_per_node_hour is {' '.join(map(str, self.usd_per_node_hour))}; give finite prices of 0 or more"
             )
         if self.usd_per_node_hour and len(self.usd_per_node_hour) != len(self.nodes):
             raise UserError(
@@ -91,7 +91,7 @@ def plan(options: PlanOptions, record: RunRecord) -> dict:
     if any(kind.gpus for kind in nodes) and rates.images_per_s is None:
         log.warning("the GPUs are left out of the plan: their rate is not known; give --images-per-s")
     result = planned(load, rates, nodes, options.crop_workers, options.teacher_workers, options.gbit_per_node)
-    if options.crop_workers or options.teacher_workers:
+    if options.crop_workers or options.teacher_workers or any(kind.gpus > kind.cpus for kind in nodes if result.gpus):
         _require_room(nodes, result)
     enough = needed(load, rates, nodes, options.hours, options.gbit_per_node) if options.hours else None
     training = _training_hours(options, load)
@@ -202,8 +202,10 @@ def _require_room(nodes: Sequence[Nodes], result: Plan) -> None:
         teacher_workers=result.teachers or None,
         gpus_per_teacher=1.0 if result.gpus else 0.0,
     )
-    alone = EMBEDDED_EXTRA_CPUS if sum(kind.count for kind in nodes) == 1 else 0  # one node may be a session of its own
-    offers = [{"CPU": float(kind.cpus + alone), "GPU": float(kind.gpus)} for kind in nodes for _ in range(kind.count)]
+    extra_cpus = EMBEDDED_EXTRA_CPUS if sum(kind.count for kind in nodes) == 1 else 0  # it may be a session of its own
+    offers = [
+        {"CPU": float(kind.cpus + extra_cpus), "GPU": float(kind.gpus)} for kind in nodes for _ in range(kind.count)
+    ]
     require_room(label.stages(result.croppers), offers)
 
 

@@ -32,8 +32,8 @@ class Submit:
 
         emovox submit [options below] JOB [options of the job] --address http://HEAD:8265
 
-    Options of submit stand before JOB; all behind JOB goes to the job as it is, but for an `--address http...`, which is
-    always the dashboard's (the job itself finds its cluster). Ctrl-C lets go of the job, which goes on.
+    Options of submit stand before JOB; all behind JOB goes to the job as it is, but for `--address`, which is always the
+    dashboard's (the job itself finds its cluster). Ctrl-C lets go of the job, which goes on.
 
     Paths must be such as the cluster sees: s3:// or a folder that all its nodes mount. Credentials of storage belong on
     the nodes (role, profile, Kubernetes Secret).
@@ -95,8 +95,8 @@ def usage_problem(options: Submit, job: Sequence[str], known_jobs: Sequence[str]
         return f"there is no job {job[0]!r}; the jobs are {', '.join(known_jobs)}"
     if any(option == "--address" and value != "auto" for option, value in _option_values(job)):
         return (
-            "an --address behind JOB is the dashboard's and begins with http://, as in http://HEAD:8265; the job itself finds "
-            "its cluster and needs none"
+            "an --address behind JOB is the dashboard's: it begins with http://, as in http://HEAD:8265, and is given once; the "
+            "job itself finds its cluster and needs none"
         )
     late = sorted({"--detach", "--submission-id", "--env"} & {word.partition("=")[0] for word in job})
     return f"{late[0]} is an option of submit; put it before {job[0]}" if late else None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from cluster.failures import UserError
-from pipeline.blocks import part_rows
+from pipeline.blocks import TASKS_PER_WORKER, part_rows
 
 PARTS_AT_A_CROPPER = 3
 """Packed parts of crops that wait in the object store for each cropping process: two tasks in flight at the next stage
@@ -173,7 +173,7 @@ def planned(
         teachers=teachers,
         gpus=gpus,
         cores_for_each_gpu=_cores_for_each_gpu(rates),
-        storage=_storage(load, rates, bytes_in, croppers / sum(kind.count for kind in nodes), bool(teachers)),
+        storage=_storage(load, rates, bytes_in, croppers, sum(kind.count for kind in nodes), bool(teachers)),
         usd=total * prices if prices else None,
     )
 
@@ -201,12 +201,15 @@ def _cores_for_each_gpu(rates: Rates) -> float | None:
 
 
 def _storage(
-    load: Load, rates: Rates, bytes_in: float | None, croppers_a_node: float, crops_travel: bool
+    load: Load, rates: Rates, bytes_in: float | None, croppers: int, nodes: int, crops_travel: bool
 ) -> dict[str, float | None]:
     """Bytes in and out, requests to the storage, and what each node needs of object store (where crops travel to teacher
     processes) and disk."""
     videos = load.videos or load.utterances
-    rows = part_rows(load.utterances, int(rates.crop_bytes))
+    croppers_a_node = croppers / nodes
+    rows = min(
+        part_rows(load.utterances, int(rates.crop_bytes)), math.ceil(load.utterances / (croppers * TASKS_PER_WORKER))
+    )
     part_bytes = rows * (rates.faces * rates.crop_bytes + (rates.bytes_out or 0.0))
     return {
         "bytes_in": bytes_in,

@@ -103,14 +103,18 @@ def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
     worked = {name: counts[f"worker_{name}_s"] for name in ("decode", "detect", "teacher")}
     fetch_s = counts.get("stages", {}).get("fetch", {}).get("seconds", 0.0)
     # on a full machine a second of work is less than a second of a core
-    part = min(1.0, cores * record["seconds"] / (sum(worked.values()) or 1.0)) if is_alone else 1.0
+    core_share = min(1.0, cores * record["seconds"] / (sum(worked.values()) or 1.0)) if is_alone else 1.0
     rates = Rates(
         source=f"{uri}: {rows} utterances, {f'{cores} cores' if is_alone else 'a cluster'}, {record['started'][:10]}"
-        + _repeats(repeated),
+        + (
+            f"; {repeated} of them twice since a worker died, so that the overhead is too high"
+            if repeated and is_alone
+            else ""
+        ),
         utterance_s=seen * FRAME_PERIOD_S,
         faces=faces,
-        fetch_core_s=fetch_s * part / rows,
-        **{f"{name}_core_s": seconds * part / rows for name, seconds in worked.items()},
+        fetch_core_s=fetch_s * core_share / rows,
+        **{f"{name}_core_s": seconds * core_share / rows for name, seconds in worked.items()},
         bytes_in=_bytes_in(counts, rows),
         bytes_out=sum(file.size for file in _parts(folder)) / len(table),
     )
@@ -127,10 +131,6 @@ def _with_overhead(rates: Rates, record: Mapping[str, Any], rows: int, cores: in
     ideal_s = rows * max(seconds_an_utterance(rates, cores, 0, croppers, teachers).values())
     worked_s = record["stages_s"].get(WORK, max(0.0, record["seconds"] - USUAL_START_S))
     return dataclasses.replace(rates, start_s=record["seconds"] - worked_s, overhead=max(1.0, worked_s / ideal_s))
-
-
-def _repeats(utterances: int) -> str:
-    return f"; {utterances} of them twice since a worker died, so that the overhead is too high" if utterances else ""
 
 
 def _parts(folder: str) -> list:

@@ -255,6 +255,6 @@ class _Child:
         self.socket.close()  # a child that still lives has nobody to talk to
         code = self.process.wait()
         if code == -signal.SIGALRM:
-            return _ChildOverdue("the decoder did not finish before its deadline, twice in a row")
+            return _ChildOverdue("the decoder did not finish before its deadline")
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return _ChildDied(f"the decoder process {how}, twice in a row on this file")

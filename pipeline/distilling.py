@@ -96,15 +96,8 @@ def distill(run: DistillRun, address: str | None) -> dict:
     _require_student(run)
     if run.workers == 0:
         local_device(run.gpu)
-    claim(run.student_uri, identity | {"training": index.fingerprint(rows)})
-    if not storage.exists(storage.join(run.labels_uri, "run.json")):
-        log.warning(
-            "%s: its labelling has not ended (no run.json is there); this student learns from the %d utterances that are there "
-            "now, and cannot go on with more",
-            run.labels_uri,
-            len(rows),
-        )
-    _say_what_is_kept(run, rows)
+    claim(run.student_uri, identity | {"utterances": index.fingerprint()})
+    _say_what_is_amiss(run, rows)
     prior_E = soft_prior(rows["logits"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1))
     data = TrainingData(index.places(rows), HeldOut(index, prior_E))
     with lease(run.student_uri):
@@ -125,13 +118,21 @@ def distill(run: DistillRun, address: str | None) -> dict:
     }
 
 
-def _say_what_is_kept(run: DistillRun, rows: pa.Table) -> None:
-    """A line, where the speech does not fit: which costs time in every epoch, and memory would mend it."""
+def _say_what_is_amiss(run: DistillRun, rows: pa.Table) -> None:
+    """A line where the set is not whole yet, and one where its speech does not fit into memory, which costs time in every
+    epoch."""
+    if not storage.exists(storage.join(run.labels_uri, "run.json")):
+        log.warning(
+            "%s: its labelling has not ended (no run.json is there); this student learns from the %d utterances that are there "
+            "now, and cannot go on with more",
+            run.labels_uri,
+            len(rows),
+        )
     speech_gib = SAMPLE_BYTES * pc.sum(rows["speech_samples"]).as_py() / GIB
     if speech_gib > run.speech_memory_gib:
         log.info(
-            "decoded, the training speech has %.1f GiB; each worker keeps %.3g GiB of it, and the rest is read and decoded anew "
-            "in every pass (--speech-memory-gib)",
+            "decoded, the training speech has %.1f GiB; each worker keeps %.3g GiB of it, and the rest is decoded anew in every "
+            "pass (--speech-memory-gib)",
             speech_gib,
             run.speech_memory_gib,
         )

@@ -128,12 +128,15 @@ class LabelIndex:
             )
         return rows
 
-    def fingerprint(self, rows: pa.Table) -> str:
-        """How many utterances these rows are, and a hash of their ids and logits, whatever their order."""
-        rows = rows.select(["utterance_id", "logits"]).sort_by("utterance_id").combine_chunks()
-        digest = hashlib.sha256("\n".join(rows["utterance_id"].to_pylist()).encode())
-        digest.update(np.ascontiguousarray(pc.list_flatten(rows["logits"]).to_numpy()))
-        return f"{len(rows)} utterances, {digest.hexdigest()[:16]}"
+    def fingerprint(self) -> str:
+        """How many utterances a student learns from and is chosen by, and a hash of their ids and logits in whatever order."""
+        counts, digest = [], hashlib.sha256()
+        for split in ("train", "val"):
+            rows = self.usable(split).select(["utterance_id", "logits"]).sort_by("utterance_id").combine_chunks()
+            counts.append(f"{len(rows)} of {split}")
+            digest.update("\n".join(rows["utterance_id"].to_pylist()).encode())
+            digest.update(np.ascontiguousarray(pc.list_flatten(rows["logits"]).to_numpy()))
+        return f"{' and '.join(counts)}, {digest.hexdigest()[:16]}"
 
     def places(self, rows: pa.Table) -> Places:
         return Places(self.parts, rows["part"].to_numpy(), rows["row"].to_numpy())

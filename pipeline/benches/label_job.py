@@ -135,7 +135,7 @@ def _labelled(manifest: str, labels: str, gpu: bool) -> Run:
         labels_uri=labels,
         teacher=teacher_weights(DEFAULT_TEACHER),
         detector=detector_weights(DEFAULT_DETECTOR),
-        crops=CropOptions(deadline=Deadline(to_open_s=3600.0)),  # which goes on while the process stands still
+        crops=CropOptions(deadline=Deadline(to_open_s=3600.0)),  # of the child's own alarm, which goes on in a pause
         watcher=look,
     )
     with record.stage("all"), session(None):

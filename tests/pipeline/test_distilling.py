@@ -71,7 +71,7 @@ def test_a_set_that_has_grown_or_changed_meanwhile_is_refused(labels, tmp_path, 
     stopped_after(run, 1, monkeypatch)
     assert "its labelling has not ended" in caplog.text
     write_part(labels, label_table([labelled_row("s9/new", seconds=1.5)]))
-    with pytest.raises(UserError, match="training was '20 utterances, .*', now '21 utterances"):
+    with pytest.raises(UserError, match="utterances was '20 of train and 12 of val, .*', now '21 of train"):
         distill(run, None)
 
 
