@@ -10,6 +10,7 @@ EXCLUDES = [".git", ".venv", "runs", "*.egg-info", "__pycache__", ".env", ".env.
 """Left out of the package, beside what `.gitignore` names: a person's environments and keys are nobody else's."""
 
 LARGEST_SHOWN = 3
+LARGE_BYTES = 2**20
 
 log = logging.getLogger("emovox")
 
@@ -23,7 +24,8 @@ def working_tree() -> dict:
 
 
 def largest_files() -> str:
-    """The largest files that would travel, with their sizes; "" without git. Ray goes by `.gitignore` and no other list."""
+    """The largest files that would travel, of a MiB or more, with their sizes; "" without git. Ray goes by
+    `.gitignore` and no other list."""
     command = [
         "git",
         "-C",
@@ -39,6 +41,8 @@ def largest_files() -> str:
         listed = subprocess.run(command, capture_output=True, check=True, timeout=30).stdout.decode(errors="replace")
     except (OSError, subprocess.SubprocessError):
         return ""
-    files = [file for name in listed.split("\0") if name and (file := PROJECT_ROOT / name).is_file()]
-    largest = sorted(files, key=lambda file: file.stat().st_size, reverse=True)[:LARGEST_SHOWN]
-    return ", ".join(f"{file.relative_to(PROJECT_ROOT)} ({file.stat().st_size / 2**20:.1f} MiB)" for file in largest)
+    sizes = {
+        name: (PROJECT_ROOT / name).stat().st_size for name in listed.split("\0") if (PROJECT_ROOT / name).is_file()
+    }
+    largest = sorted(sizes, key=sizes.get, reverse=True)[:LARGEST_SHOWN]
+    return ", ".join(f"{name} ({sizes[name] / 2**20:.0f} MiB)" for name in largest if sizes[name] >= LARGE_BYTES)

@@ -61,7 +61,7 @@ class BenchLabel(JobOptions):
     """Folder for bench_label.json, which `emovox plan --rates` reads."""
     work_s: float = 100.0
     """The job labels the clips as often as takes about so many seconds by the floor, three times at least."""
-    slice_s: float = 20.0
+    slice_s: float = 10.0
     """Seconds of the job's work between two floors."""
     clips: int | None = None
     """Take at most so many clips, spread evenly over the folder; left out: all."""
