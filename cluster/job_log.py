@@ -37,6 +37,12 @@ class JobLog:
         """Characters taken in."""
         self._rest = ""
 
+    @classmethod
+    def of_last(cls, show: Callable[[str], None], lines: int, so_far: str) -> "JobLog":
+        """One that hands on no more than the last `lines` of the text so far, and all that follows."""
+        every = so_far.splitlines()
+        return cls(show, max(0, len(every) - any(map(_is_json_object, every)) - lines))
+
     def add(self, text: str) -> None:
         self.received += len(text)
         *lines, self._rest = (self._rest + text).split("\n")

@@ -131,10 +131,11 @@ def _option_values(job: Sequence[str]) -> list[tuple[str, str]]:
 
 def _follow(dashboard: Dashboard, submission_id: str, tail: int | None = None) -> int:
     again = f"--address {dashboard.address}"
-    hidden = 0
-    if tail is not None:
-        hidden = max(0, dashboard.get_job_logs(submission_id).count("\n") - tail)
-    text = JobLog(lambda line: print(line, file=sys.stderr, flush=True), hidden)
+
+    def show(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    text = JobLog(show) if tail is None else JobLog.of_last(show, tail, dashboard.get_job_logs(submission_id))
     try:
         job = follow(dashboard, submission_id, text)
     except KeyboardInterrupt:

@@ -81,6 +81,7 @@ def test_a_job_is_followed_through_a_cut_and_attached_again(head, clips, tmp_pat
     assert f"{MANY} utterances in" in attached.stderr
     short = emovox(head, "--attach", "first", "--tail", 1)
     assert short.stdout.strip() == result and "Running entrypoint" not in short.stderr
+    assert f"{MANY} utterances in" in short.stderr
 
     again = emovox(head, *words)
     assert again.returncode == 1 and "first was used on this cluster already (SUCCEEDED)" in again.stderr

@@ -169,3 +169,11 @@ def test_hidden_lines_still_give_the_result():
     log = JobLog(shown.append, hidden_lines=2)
     log.add('one\ntwo\nthree\n{"a": 1}\n')
     assert (shown, log.result) == (["three"], '{"a": 1}')
+
+
+def test_the_last_lines_are_those_that_are_shown_whatever_the_result():
+    so_far, shown = 'one\ntwo\nthree\n{"rows": 3}\n', []
+    log = JobLog.of_last(shown.append, 1, so_far)
+    log.add(so_far + "four\n")
+    log.close()
+    assert shown == ["three", "four"] and log.result == '{"rows": 3}'
