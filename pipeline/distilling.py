@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import torch
 
 from cluster import storage
+from cluster.budget import GIB
 from cluster.failures import UserError
 from cluster.identity import claim, read_identity
 from cluster.lease import lease
@@ -37,7 +38,7 @@ from pipeline.training_curves import Pace, write_curves
 from pipeline.training_home import STATE_FILE, OutputFolder
 from pipeline.training_set import LabelIndex, Places, Share, window_batches
 from pipeline.training_workers import Workers, train_on_workers
-from pipeline.window_drawing import GIB, KEPT_GIB, SAMPLE_BYTES, WindowDraw
+from pipeline.window_drawing import KEPT_GIB, SAMPLE_BYTES, WindowDraw
 
 STUDENT_FILE = "student.safetensors"
 BEST_FILE = "student_best.safetensors"

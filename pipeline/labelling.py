@@ -165,9 +165,8 @@ def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHan
     crops = run.teacher_crops()
     cut = cut_tasks(cut_from, todo, cropping.workers, part_rows(len(run.manifest), crops.size_bytes))
     tasks = ray.data.from_blocks([packed(utterances, sizes, "zstd") for utterances, sizes in cut])
-    cropping = replace(
-        cropping, workers=min(cropping.workers, tasks.num_blocks())
-    )  # one without a task would only start
+    # a worker without a task would only start
+    cropping = replace(cropping, workers=min(cropping.workers, tasks.num_blocks()))
     tasks.context.target_max_block_size = 1  # a part goes on when it is ready; by default 128 MiB are gathered first
     watch(tasks, [cropping, *teachers])
     to_crop = {

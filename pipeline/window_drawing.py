@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from cluster.budget import GIB
 from modeling.soft_targets import draw_window, pool_logits, window_of, window_span
 from modeling.spectrogram import WINDOW_SAMPLES
 from pipeline.speech import decode_flac
@@ -23,7 +24,6 @@ KEPT_GIB = 0.5
 core 1.1 ms for a window, with finding its place and reading it some 2 ms: a quarter of what the compact student's training
 on it costs the same core."""
 
-GIB = 2**30
 SAMPLE_BYTES = 2
 """Of decoded speech: int16."""
 

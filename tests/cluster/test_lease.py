@@ -132,43 +132,41 @@ def test_a_holder_elsewhere_that_beats_is_alive_whatever_its_clock_says(tmp_path
         beating.end()
 
 
-def test_who_was_replaced_while_it_was_stopped_stops_with_a_line(tmp_path):
-    out = tmp_path / "out"
-    stopped = Holder(out, beat_s=0.2)
-    try:
-        assert stopped.said == "holds"
-        stopped.process.send_signal(signal.SIGSTOP)
-        as_of_another_machine(out)
-        with lease(str(out), silent_s=0.5) as held:
-            stopped.process.send_signal(signal.SIGCONT)
-            assert f"process {os.getpid()} on" in (said := stopped.ask("confirm"))
-            assert "took this output over" in said and "nothing more is written" in said
-            held.confirm()
-            assert written(out)["pid"] == os.getpid()
-    finally:
-        stopped.end()
+@pytest.fixture
+def stopped(tmp_path):
+    """A process that holds the output and then stands still."""
+    process = Holder(tmp_path / "out", beat_s=0.2)
+    assert process.said == "holds"
+    process.process.send_signal(signal.SIGSTOP)
+    yield process
+    process.end()
 
 
-def test_who_was_replaced_by_a_run_that_has_ended_stops_too(tmp_path):
+def test_who_was_replaced_while_it_was_stopped_stops_with_a_line(stopped, tmp_path):
     out = tmp_path / "out"
-    stopped = Holder(out, beat_s=0.2)
-    try:
-        assert stopped.said == "holds"
-        stopped.process.send_signal(signal.SIGSTOP)
-        theirs = Proof(str(out), written(out)["token"])
-        theirs.check()
-        as_of_another_machine(out)
-        with lease(str(out), silent_s=0.5):
-            claim(str(out), {"teacher": "compact@1"})
-            with pytest.raises(UserError, match=f"process {os.getpid()} on .*took this output over"):
-                theirs.check()
-        with pytest.raises(UserError, match="another run, which has ended since .*took this output over"):
-            theirs.check()  # as a worker of the stopped run, before it writes a part
+    as_of_another_machine(out)
+    with lease(str(out), silent_s=0.5) as held:
         stopped.process.send_signal(signal.SIGCONT)
-        assert "another run, which has ended since" in stopped.ask("check")
-        assert [path.name for path in out.iterdir()] == ["identity.json"]
-    finally:
-        stopped.end()
+        assert f"process {os.getpid()} on" in (said := stopped.ask("confirm"))
+        assert "took this output over" in said and "nothing more is written" in said
+        held.confirm()
+        assert written(out)["pid"] == os.getpid()
+
+
+def test_who_was_replaced_by_a_run_that_has_ended_stops_too(stopped, tmp_path):
+    out = tmp_path / "out"
+    theirs = Proof(str(out), written(out)["token"])
+    theirs.check()
+    as_of_another_machine(out)
+    with lease(str(out), silent_s=0.5):
+        claim(str(out), {"teacher": "compact@1"})
+        with pytest.raises(UserError, match=f"process {os.getpid()} on .*took this output over"):
+            theirs.check()
+    with pytest.raises(UserError, match="another run, which has ended since .*took this output over"):
+        theirs.check()  # as a worker of the stopped run, before it writes a part
+    stopped.process.send_signal(signal.SIGCONT)
+    assert "another run, which has ended since" in stopped.ask("check")
+    assert [path.name for path in out.iterdir()] == ["identity.json"]
 
 
 def test_of_runs_that_begin_together_one_goes_on(tmp_path):
