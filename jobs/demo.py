@@ -16,14 +16,14 @@ from jobs.evaluate import Evaluate, evaluate
 from jobs.index import Index, index
 from jobs.label import Label, label
 from jobs.predict import Predict, predict
-from pipeline.assets import SAMPLE_VIDEOS, fetch
-from pipeline.clips_layout import ClipsOptions
-from pipeline.distillation_set import read_labels
-from pipeline.report import demo_report
+from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
+from pipeline.dataset.distillation_set import read_labels
+from pipeline.evaluation.scoring import read_student
+from pipeline.indexing.clips import ClipsOptions
+from pipeline.media.speech import decode_flac
+from pipeline.reports.page import demo_report
 from pipeline.schema import DISTILLATION_SCHEMA
-from pipeline.scoring import read_student
-from pipeline.speech import decode_flac
-from pipeline.timelines import student_timeline
+from pipeline.students.timelines import student_timeline
 
 log = logging.getLogger("emovox")
 

@@ -11,12 +11,12 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from modeling.front_end import FRONT_ENDS
-from modeling.recipes import RECIPES, StudentRecipe
-from pipeline.distilling import DistillRun
-from pipeline.distilling import distill as distill_student
-from pipeline.student_card import student_card
-from pipeline.window_drawing import KEPT_GIB
+from modeling.distillation.recipes import RECIPES, StudentRecipe
+from modeling.speech.ssl_front_end import FRONT_ENDS
+from pipeline.distillation.run import DistillRun
+from pipeline.distillation.run import distill as distill_student
+from pipeline.distillation.windows import KEPT_GIB
+from pipeline.reports.student_card import student_card
 
 
 @dataclass(frozen=True, kw_only=True)

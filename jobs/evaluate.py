@@ -11,11 +11,11 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
-from pipeline.comparison import differences, origin, student_names
-from pipeline.evaluation_report import evaluation_report
-from pipeline.scores import rows_of_split
-from pipeline.scoring import evaluate_scores, read_student, scorable, score_students
-from pipeline.student_card import student_card
+from pipeline.evaluation.comparison import differences, origin, student_names
+from pipeline.evaluation.scores import rows_of_split
+from pipeline.evaluation.scoring import evaluate_scores, read_student, scorable, score_students
+from pipeline.reports.evaluation import evaluation_report
+from pipeline.reports.student_card import student_card
 
 
 @dataclass(frozen=True, kw_only=True)

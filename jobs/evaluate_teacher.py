@@ -9,16 +9,16 @@ import numpy as np
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
+from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
-from modeling.ferplus import FaceSet
-from modeling.teacher import DEFAULT_TEACHER, load_teacher
-from modeling.teacher_metrics import examine
-from pipeline.devices import local_device
-from pipeline.ferplus_files import read_faces
-from pipeline.teacher_answers import face_logits
-from pipeline.teacher_report import mistakes, teacher_report
-from pipeline.weights import teacher_weights
+from modeling.evaluation.ferplus_accuracy import examine
+from modeling.faces.ferplus import FaceSet
+from modeling.teachers.load import DEFAULT_TEACHER, load_teacher
+from pipeline.assets.weights import teacher_weights
+from pipeline.reports.teacher import mistakes, teacher_report
+from pipeline.teachers.ferplus_files import read_faces
+from pipeline.teachers.inference import face_logits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from cluster.command import JobOptions, run_job
 from cluster.run_record import RunRecord
-from pipeline.assets import DETECTOR_WEIGHTS, SAMPLE_VIDEOS
-from pipeline.assets import fetch as fetch_assets
+from pipeline.assets.packages import DETECTOR_WEIGHTS, SAMPLE_VIDEOS
+from pipeline.assets.packages import fetch as fetch_assets
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,14 +13,14 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from modeling.emotion_head import EmotionHead, fit_head
-from modeling.probing import STRENGTH_WITHOUT_CHOICE, recalls, regularised_predictions, speaker_folds
-from pipeline.corpora import corpus_name, read_corpus, require_emotions, without_doubles
-from pipeline.corpus_clip import CorpusClip
-from pipeline.predicting import Question
-from pipeline.predicting import predict as predict_files
-from pipeline.scoring import read_student
-from pipeline.student_files import student_file, student_fingerprint
+from modeling.evaluation.linear_probe import STRENGTH_WITHOUT_CHOICE, recalls, regularised_predictions, speaker_folds
+from modeling.students.head import EmotionHead, fit_head
+from pipeline.corpora.clip import CorpusClip
+from pipeline.corpora.read import corpus_name, read_corpus, require_emotions, without_doubles
+from pipeline.evaluation.scoring import read_student
+from pipeline.students.load import student_file, student_fingerprint
+from pipeline.students.predict import Question
+from pipeline.students.predict import predict as predict_files
 
 log = logging.getLogger("emovox")
 

@@ -10,11 +10,11 @@ from typing import Literal
 from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.run_record import RunRecord
-from pipeline.clips_layout import ClipsOptions
-from pipeline.layouts import build_manifest
-from pipeline.manifest import manifest_fingerprint, write_manifest
-from pipeline.voxceleb1_layout import VoxCeleb1Options
-from pipeline.voxceleb2_layout import VoxCeleb2Options
+from pipeline.dataset.manifest import manifest_fingerprint, write_manifest
+from pipeline.indexing.clips import ClipsOptions
+from pipeline.indexing.layouts import build_manifest
+from pipeline.indexing.voxceleb1 import VoxCeleb1Options
+from pipeline.indexing.voxceleb2 import VoxCeleb2Options
 
 log = logging.getLogger("emovox")
 

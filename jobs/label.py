@@ -9,14 +9,14 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from modeling.teacher import DEFAULT_TEACHER
-from pipeline.face_cropping import CropOptions
-from pipeline.label_plan import LabelPlan, Placing
-from pipeline.labelling import LabelRun
-from pipeline.labelling import label as label_utterances
-from pipeline.manifest import manifest_fingerprint, read_manifest
-from pipeline.retrying import checked_reasons
-from pipeline.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
+from modeling.teachers.load import DEFAULT_TEACHER
+from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
+from pipeline.dataset.manifest import manifest_fingerprint, read_manifest
+from pipeline.labelling.cropper import CropOptions
+from pipeline.labelling.placement import LabelPlan, Placing
+from pipeline.labelling.retry_rejects import checked_reasons
+from pipeline.labelling.run import LabelRun
+from pipeline.labelling.run import label as label_utterances
 
 log = logging.getLogger("emovox")
 

@@ -15,11 +15,11 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from cluster.session import EMBEDDED_EXTRA_CPUS
-from modeling.recipes import RECIPES
-from pipeline.capacity import DATASETS, Load, Nodes, Plan, Rates, needed, planned, student_hours
-from pipeline.capacity_rates import read_rates, reference_rates, steps_per_s
-from pipeline.label_plan import LabelPlan
-from pipeline.manifest import read_manifest
+from modeling.distillation.recipes import RECIPES
+from pipeline.dataset.manifest import read_manifest
+from pipeline.labelling.placement import LabelPlan
+from pipeline.planning.capacity import DATASETS, Load, Nodes, Plan, Rates, needed, planned, student_hours
+from pipeline.planning.rates import read_rates, reference_rates, steps_per_s
 
 log = logging.getLogger("emovox")
 

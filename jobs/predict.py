@@ -13,13 +13,13 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from modeling.emotion_head import EmotionHead, load_head
-from pipeline.predicting import MUCH_CLIPPED, Question, media_files
-from pipeline.predicting import predict as predict_files
-from pipeline.prediction_tables import file_table, require_table_name, timeline_table, write_table
-from pipeline.scoring import read_student, student_meta
-from pipeline.student_files import student_fingerprint
-from pipeline.timelines import HOP_S, WINDOW_S, TimelineOptions
+from modeling.students.head import EmotionHead, load_head
+from pipeline.evaluation.scoring import read_student, student_meta
+from pipeline.students.load import student_fingerprint
+from pipeline.students.predict import MUCH_CLIPPED, Question, media_files
+from pipeline.students.predict import predict as predict_files
+from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_table
+from pipeline.students.timelines import HOP_S, WINDOW_S, TimelineOptions
 
 log = logging.getLogger("emovox")
 

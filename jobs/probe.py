@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
+from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
-from pipeline.corpora import corpus_name, read_corpus, require_emotions
-from pipeline.devices import local_device
-from pipeline.probe_features import ProbeFeatures, probe_features
-from pipeline.probe_report import probe_report
-from pipeline.probing import (
+from pipeline.corpora.read import corpus_name, read_corpus, require_emotions
+from pipeline.evaluation.scoring import read_student
+from pipeline.probe.features import ProbeFeatures, probe_features
+from pipeline.probe.protocols import (
     CEILING,
     CEILING_STEPS,
     Examination,
@@ -25,7 +25,7 @@ from pipeline.probing import (
     predictions_table,
     result_of,
 )
-from pipeline.scoring import read_student
+from pipeline.reports.probe import probe_report
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from cluster.command import JobOptions, run_job
 from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from modeling.teacher_recipes import RECIPES, TeacherRecipe
-from pipeline.ferplus_files import read_faces, read_split
-from pipeline.teacher_fitting import TeacherRun, fit_teacher
-from pipeline.weights import read_weights, teacher_weights
+from modeling.teacher_training.recipes import RECIPES, TeacherRecipe
+from pipeline.assets.weights import read_weights, teacher_weights
+from pipeline.teachers.ferplus_files import read_faces, read_split
+from pipeline.teachers.run import TeacherRun, fit_teacher
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,14 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
-from modeling.recipes import RECIPES
-from modeling.teacher import DEFAULT_TEACHER
-from pipeline.ferplus_files import read_faces
-from pipeline.transfer_benchmark import run_benchmark
-from pipeline.transfer_report import control_sentence, transfer_report
-from pipeline.transfer_runs import TransferBenchmark
-from pipeline.transfer_speech import read_clips, read_manifest
-from pipeline.weights import teacher_weights
+from modeling.distillation.recipes import RECIPES
+from modeling.teachers.load import DEFAULT_TEACHER
+from pipeline.assets.weights import teacher_weights
+from pipeline.reports.transfer import control_sentence, transfer_report
+from pipeline.teachers.ferplus_files import read_faces
+from pipeline.transfer.run import run_benchmark
+from pipeline.transfer.speech import read_clips, read_manifest
+from pipeline.transfer.trials import TransferBenchmark
 
 log = logging.getLogger("emovox")
 

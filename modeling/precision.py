@@ -8,7 +8,7 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 
 DEFAULT_PRECISION = {"cpu": "fp32", "cuda": "fp16"}
 """By kind of device. Half precision keeps three more bits than bfloat16: the compact teacher's logits move by less than 0.02, not
-0.2, for 99 % of faces (tests/modeling/test_teacher.py)."""
+0.2, for 99 % of faces (tests/modeling/teachers/test_load.py)."""
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:

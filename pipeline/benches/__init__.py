@@ -1,0 +1,1 @@
+"""Measurements beside a floor and a peer."""

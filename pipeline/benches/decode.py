@@ -8,12 +8,12 @@ from cluster.command import JobOptions
 from cluster.failures import UserError
 from cluster.progress import progress
 from cluster.run_record import RunRecord
-from pipeline.assets import SAMPLE_VIDEOS, fetch
+from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
 from pipeline.benches.decode_ways import WAYS, Answer, WayProcess, installed, library
 from pipeline.benches.ffmpeg_libraries import found_by_new_processes
 from pipeline.benches.measuring import interleaved
-from pipeline.clips_layout import SUFFIXES
-from pipeline.face_cropping import CropOptions
+from pipeline.indexing.clips import SUFFIXES
+from pipeline.labelling.cropper import CropOptions
 
 Answers = dict[str, dict[str, list[Answer]]]
 """way -> clip -> the answer of each repeat after the first, which is not timed."""

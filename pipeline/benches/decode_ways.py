@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.frame_grid import sample_times
+from pipeline.media.frame_grid import sample_times
 
 ANSWER_LIMIT_S = 120.0
 """A decoder that takes longer for one clip hangs; the longest clip of our tests takes 6 s."""
@@ -96,7 +96,7 @@ def _on_grid(frames: int, frames_per_s: float) -> list[int]:
 
 def _job(decoder: str) -> Callable[[str], int]:
     def sampled(path: str) -> int:
-        from pipeline.frames import sample_frames
+        from pipeline.media.frames import sample_frames
 
         return len(sample_frames(path, 0.0, None, longest_side_px=None, decoder=decoder).images)
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from cluster import storage
 from cluster.command import JobOptions
 from cluster.cores import local_cores
+from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from cluster.session import is_remote
-from modeling.teacher import DEFAULT_TEACHER
+from modeling.teachers.load import DEFAULT_TEACHER
+from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
 from pipeline.benches.label_floor import (
     CPU_PARTS,
     FLOOR_PARTS,
@@ -28,9 +30,7 @@ from pipeline.benches.label_floor import (
 from pipeline.benches.label_gpu import gpu_figures
 from pipeline.benches.label_job import Run, job_and_floors
 from pipeline.benches.label_ways import labelled_by_script
-from pipeline.clips_layout import SUFFIXES
-from pipeline.devices import local_device
-from pipeline.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
+from pipeline.indexing.clips import SUFFIXES
 
 LIMIT_OVER_FLOOR = 1.15
 LIMIT_OVER_DECODE = 2.5

@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
+from cluster.huge_pages import large_pages
+from pipeline.assets.weights import Weights
 from pipeline.benches.label_ways import Floor
-from pipeline.large_pages import large_pages
 from pipeline.rejects import Rejected
-from pipeline.weights import Weights
 
 CPU_PARTS = ("decode", "speech", "detect")
 """What stays on the cores where the teacher runs on a GPU."""

@@ -9,10 +9,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from modeling.precision import DEFAULT_PRECISION, PRECISIONS
-from modeling.published_teachers import FerPlusNetwork, published_parts
-from modeling.teacher import load_teacher
-from modeling.teacher_base import Teacher
-from pipeline.weights import Weights
+from modeling.teachers.base import Teacher
+from modeling.teachers.load import load_teacher
+from modeling.teachers.published import FerPlusNetwork, published_parts
+from pipeline.assets.weights import Weights
 
 MATRIX_SIDE = 8192
 """Of both factors; large enough that the GPU does nothing but multiply."""

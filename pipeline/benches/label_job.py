@@ -15,15 +15,16 @@ from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from cluster.session import session
 from cluster.working_tree import PROJECT_ROOT
-from modeling.teacher import DEFAULT_TEACHER
-from pipeline import distillation_set, labelling
+from modeling.teachers.load import DEFAULT_TEACHER
+from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
 from pipeline.benches.label_floor import Spent
 from pipeline.benches.pausing import Pausable
-from pipeline.decoding import Deadline
-from pipeline.face_cropping import CropOptions
-from pipeline.label_plan import LabelPlan
-from pipeline.manifest import MANIFEST_SCHEMA, as_manifest, read_manifest, write_manifest
-from pipeline.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
+from pipeline.dataset import distillation_set
+from pipeline.dataset.manifest import MANIFEST_SCHEMA, as_manifest, read_manifest, write_manifest
+from pipeline.decoding.isolated_decoder import Deadline
+from pipeline.labelling import run as labelling
+from pipeline.labelling.cropper import CropOptions
+from pipeline.labelling.placement import LabelPlan
 
 CPU_STAGES = ("decode", "faces")
 """Whose seconds of work are those of a core, in which a pause does not count; a teacher's on a GPU are the clock's."""

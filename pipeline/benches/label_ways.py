@@ -10,17 +10,17 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from modeling.face_input import square_crops
-from modeling.retinaface import load_detector
-from modeling.retinaface_network import load_network
-from modeling.soft_targets import aggregate
-from modeling.teacher import Teacher, load_teacher
-from pipeline.face_finding import find_faces
-from pipeline.face_tracks import choose_track, link_faces, shot_cuts
-from pipeline.frames import FRAME_STRIDE, sample_frames
+from modeling.distillation.targets import aggregate
+from modeling.faces.crops import square_crops
+from modeling.faces.retinaface import load_detector
+from modeling.faces.retinaface_network import load_network
+from modeling.teachers.load import Teacher, load_teacher
+from pipeline.assets.weights import Weights
+from pipeline.labelling.face_tracks import choose_track, link_faces, shot_cuts
+from pipeline.labelling.sparse_detection import find_faces
+from pipeline.media.frames import FRAME_STRIDE, sample_frames
+from pipeline.media.speech import encode_flac, read_speech, require_speech
 from pipeline.rejects import Rejected
-from pipeline.speech import encode_flac, read_speech, require_speech
-from pipeline.weights import Weights
 
 DETECTOR_SIDE_PX = 640
 MEAN_BGR = np.float32([104, 117, 123])

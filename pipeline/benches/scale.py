@@ -23,15 +23,15 @@ from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from cluster.working_tree import PROJECT_ROOT
 from modeling.emotions import EMOTIONS
-from pipeline import distillation_set
+from pipeline.assets.weights import Weights, teacher_weights
 from pipeline.benches.measuring import peak_memory_mb
-from pipeline.blocks import USUAL_FRAMES, cut_parts, part_rows
-from pipeline.face_cropping import CROPPED_SCHEMA, CropOptions
-from pipeline.label_plan import LabelPlan
-from pipeline.labelling import FIRST_PART, LabelRun, label
-from pipeline.manifest import as_manifest, read_manifest, write_manifest
+from pipeline.dataset import distillation_set
+from pipeline.dataset.manifest import as_manifest, read_manifest, write_manifest
+from pipeline.dataset.parts import USUAL_FRAMES, cut_parts, part_rows
+from pipeline.labelling.cropper import CROPPED_SCHEMA, CropOptions
+from pipeline.labelling.placement import LabelPlan
+from pipeline.labelling.run import FIRST_PART, LabelRun, label
 from pipeline.schema import DISTILLATION_SCHEMA, IDENTITY_FIELDS
-from pipeline.weights import Weights, teacher_weights
 
 VOXCELEB2_ROWS = 1_200_000
 UTTERANCES_A_VIDEO = 7

@@ -23,12 +23,12 @@ from cluster.identity import claim
 from cluster.run_record import RunRecord, installed_versions
 from cluster.session import session
 from cluster.working_tree import PROJECT_ROOT
-from modeling.recipes import RECIPES, StudentRecipe
-from modeling.student_training import StudentTrainer
-from pipeline.training_home import RayWorker
-from pipeline.training_set import LabelIndex, Places, Share, window_batches
-from pipeline.training_workers import Workers, train_on_workers
-from pipeline.window_drawing import KEPT_GIB, WindowDraw
+from modeling.distillation.recipes import RECIPES, StudentRecipe
+from modeling.distillation.trainer import StudentTrainer
+from pipeline.distillation.batches import LabelIndex, Places, Share, window_batches
+from pipeline.distillation.windows import KEPT_GIB, WindowDraw
+from pipeline.training.context import RayWorker
+from pipeline.training.ray_workers import Workers, train_on_workers
 
 UNTIMED_STEPS = 8
 """At the head of every stretch: more than the batches that either data path holds ready when a stretch begins."""

@@ -19,14 +19,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from modeling.distillation import distillation_loss
-from modeling.recipes import RECIPES, StudentRecipe
-from modeling.soft_targets import draw_window, pool_logits, window_of, window_span
-from modeling.student import build_student
-from modeling.student_training import TrainedNetwork, training_precision
+from modeling.distillation.loss import distillation_loss
+from modeling.distillation.recipes import RECIPES, StudentRecipe
+from modeling.distillation.targets import draw_window, pool_logits, window_of, window_span
+from modeling.distillation.trainer import TrainedNetwork, training_precision
+from modeling.students.build import build_student
 from pipeline.benches.train import UNTIMED_STEPS
-from pipeline.speech import decode_flac
-from pipeline.training_set import LabelIndex
+from pipeline.distillation.batches import LabelIndex
+from pipeline.media.speech import decode_flac
 
 
 class Windows(Dataset):

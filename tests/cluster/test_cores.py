@@ -11,7 +11,7 @@ import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 from cluster.run_record import RunRecord
 from jobs.label import Label
-from pipeline.label_plan import LabelPlan
+from pipeline.labelling.placement import LabelPlan
 from cluster.cores import local_cores
 [stage] = LabelPlan().stages(local_cores())
 print(stage.workers, RunRecord("label", Label(manifest="m", out="o")).as_dict()["machine"]["cpus"])

@@ -18,7 +18,7 @@ import yaml
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from cluster.budget import Stage, require_room
-from tests.cluster.deploy_files import (
+from tests.support.deploy_files import (
     DEPLOY,
     GUIDE,
     ROOT,
@@ -40,7 +40,7 @@ PINS = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", (ROOT / "constraints.txt").
 
 
 def schema_of(kind: str) -> dict:
-    schema = yaml.safe_load((Path(__file__).parent / "schemas" / "kuberay.yaml").read_text())
+    schema = yaml.safe_load((ROOT / "tests" / "support" / "schemas" / "kuberay.yaml").read_text())
     return schema | {"$ref": f"#/$defs/{kind[0].lower()}{kind[1:]}"}
 
 
@@ -254,7 +254,7 @@ def option(words: list[str], name: str, default: str) -> float:
 
 
 def stages_of(words: list[str], cpus: float) -> list[Stage]:
-    """The stages that the job asks the cluster for (pipeline/labelling.py, pipeline/training_home.py)."""
+    """The stages that the job asks the cluster for (pipeline/labelling/run.py, pipeline/training/context.py)."""
     if words[0] == "distill":
         return [Stage(name="distill", workers=int(option(words, "--workers", "0")), gpus=float("--gpu" in words))]
     source = ast.parse((ROOT / "cluster" / "session.py").read_text())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.deploy_files import DEPLOY
+from tests.support.deploy_files import DEPLOY
 
 BOARD = json.loads((DEPLOY / "grafana.json").read_text())
 RAY = Path(importlib.util.find_spec("ray").origin).parent

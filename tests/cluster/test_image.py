@@ -3,7 +3,7 @@
 import re
 import tomllib
 
-from tests.cluster.deploy_files import DEPLOY, ROOT, problem_of
+from tests.support.deploy_files import DEPLOY, ROOT, problem_of
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 

@@ -13,7 +13,7 @@ from cluster import storage
 from cluster.failures import UserError
 from cluster.identity import claim
 from cluster.lease import Proof, lease
-from tests.object_store import s3_server, weed
+from tests.support.object_store import s3_server, weed
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """

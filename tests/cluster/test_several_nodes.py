@@ -16,9 +16,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.manifest import write_manifest
-from tests.cluster.placed_run import UTTERANCES_A_CLIP
-from tests.pipeline.test_labelling import manifest_of
+from pipeline.dataset.manifest import write_manifest
+from tests.pipeline.labelling.test_run import manifest_of
+from tests.support.placed_run import UTTERANCES_A_CLIP
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 500
@@ -77,7 +77,7 @@ def test_stages_land_where_declared_and_a_lost_node_costs_no_utterance(clips, tm
         teacher = cluster.add_node(num_cpus=1, resources={"gpu_node": 1})
         cluster.wait_for_nodes()
         labels = tmp_path / "labels"
-        module = (sys.executable, "-m", "tests.cluster.placed_run")
+        module = (sys.executable, "-m", "tests.support.placed_run")
         arguments = (cluster.address, str(labels), str(tmp_path / "notes"), *clips)
         token = os.environ | {"RAY_AUTH_TOKEN": "0" * 32}  # of another cluster: this one asks for none
         with started(*module, *arguments, stdout=subprocess.PIPE, env=token) as run:

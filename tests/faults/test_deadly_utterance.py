@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cluster.tally import MAX_DEATHS
-from pipeline.face_cropping import FaceCropper
-from pipeline.teacher_labels import TeacherLabeller
-from tests.pipeline.test_labelling import labelled_by, manifest_of, read_rows, run_of
+from pipeline.labelling.cropper import FaceCropper
+from pipeline.labelling.labeller import TeacherLabeller
+from tests.pipeline.labelling.test_run import labelled_by, manifest_of, read_rows, run_of
 
 
 class DeadlyCropper(FaceCropper):

@@ -6,7 +6,7 @@ import subprocess
 import pyarrow.parquet as pq
 import pytest
 
-from tests.faults.labelling_commands import labelling, parts, write_small_manifest
+from tests.support.labelling_commands import labelling, parts, write_small_manifest
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ import signal
 
 import pytest
 
-from pipeline.capacity_rates import read_rates
-from pipeline.manifest import read_manifest, write_manifest
-from tests.faults.labelling_commands import labelling, parts, rows_without_times, write_small_manifest
+from pipeline.dataset.manifest import read_manifest, write_manifest
+from pipeline.planning.rates import read_rates
+from tests.support.labelling_commands import labelling, parts, rows_without_times, write_small_manifest
 
 pytestmark = pytest.mark.slow
 

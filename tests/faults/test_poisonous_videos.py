@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from pipeline.decoding import Deadline
-from tests.pipeline.test_labelling import labelled_by, manifest_of, read_rows, run_of
+from pipeline.decoding.isolated_decoder import Deadline
+from tests.pipeline.labelling.test_run import labelled_by, manifest_of, read_rows, run_of
 
 
 @pytest.mark.slow
@@ -20,7 +20,7 @@ def test_a_crash_a_hang_and_a_glutton_cost_one_row_each(ray_session, data_dir, t
     run = run_of(
         manifest_of(files),
         tmp_path / "labels",
-        decoder="tests.faults.poison_decoders:as_the_file_is_named",
+        decoder="tests.support.poison_decoders:as_the_file_is_named",
         deadline=Deadline(to_open_s=4.0, per_media_s=2.0),
     )
     assert labelled_by(run) == {

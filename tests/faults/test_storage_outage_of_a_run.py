@@ -10,7 +10,7 @@ import pytest
 
 from cluster import storage
 from cluster.storage_s3 import PatientS3
-from tests.object_store import SECRET, S3Server, running_server, weed
+from tests.support.object_store import SECRET, S3Server, running_server, weed
 
 pytestmark = [
     pytest.mark.slow,

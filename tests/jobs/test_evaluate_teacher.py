@@ -17,10 +17,10 @@ from sklearn.metrics import accuracy_score, recall_score
 from torch import nn
 
 from jobs.evaluate_teacher import main
-from modeling.compact_teacher import CompactTeacher, CompactTeacherConfig, save_compact_teacher
 from modeling.emotions import EMOTIONS
-from modeling.ferplus import VOTE_COLUMNS, majority_rule
-from pipeline.ferplus_files import read_faces
+from modeling.faces.ferplus import VOTE_COLUMNS, majority_rule
+from modeling.teachers.compact import CompactTeacher, CompactTeacherConfig, save_compact_teacher
+from pipeline.teachers.ferplus_files import read_faces
 
 ROWS = 300
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import s3fs
 
-from tests.object_store import SECRET, s3_server, weed
+from tests.support.object_store import SECRET, s3_server, weed
 
 
 @pytest.mark.slow

@@ -14,10 +14,10 @@ import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from jobs.probe import main
-from modeling.student import StudentConfig, build_student
-from modeling.student_checkpoint import save_student
-from tests.object_store import SECRET, s3_server, weed
-from tests.pipeline.tones import write_tone
+from modeling.students.build import StudentConfig, build_student
+from modeling.students.checkpoint import save_student
+from tests.support.object_store import SECRET, s3_server, weed
+from tests.support.tones import write_tone
 
 
 @pytest.fixture(scope="session")

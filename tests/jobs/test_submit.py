@@ -8,7 +8,7 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from tests.jobs.ray_head import TOKEN, Wire, ray_head
+from tests.support.ray_head import TOKEN, Wire, ray_head
 
 pytestmark = pytest.mark.slow
 

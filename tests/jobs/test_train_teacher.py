@@ -16,8 +16,8 @@ import torch
 
 from jobs.evaluate_teacher import main as evaluate_teacher
 from jobs.train_teacher import main
-from modeling.ferplus import VOTE_COLUMNS
-from modeling.teacher import load_teacher
+from modeling.faces.ferplus import VOTE_COLUMNS
+from modeling.teachers.load import load_teacher
 
 
 def write_faces(folder, split: str, n: int) -> None:
@@ -142,7 +142,7 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(ferplus, tmp_pat
 
 
 def load(folder) -> dict:
-    from modeling.compact_teacher import load_compact_teacher
+    from modeling.teachers.compact import load_compact_teacher
 
     network = load_compact_teacher((folder / "teacher.safetensors").read_bytes())
     return {name: tensor.numpy() for name, tensor in network.state_dict().items()}

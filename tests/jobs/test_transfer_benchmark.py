@@ -11,9 +11,9 @@ import soundfile
 
 from jobs.transfer_benchmark import main
 from modeling.emotions import EMOTIONS
-from modeling.ferplus import majority_rule
-from pipeline.ferplus_files import read_faces
+from modeling.faces.ferplus import majority_rule
 from pipeline.schema import DISTILLATION_SCHEMA
+from pipeline.teachers.ferplus_files import read_faces
 
 SPEAKERS = tuple(f"ravdess_{k:02}" for k in range(1, 7))
 COLUMNS = ("file", "speaker", "emotion", "ferplus_class")

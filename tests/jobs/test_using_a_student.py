@@ -9,9 +9,9 @@ import pytest
 import soundfile
 import torch
 
-from modeling.student import StudentConfig, build_student
-from modeling.student_checkpoint import save_student
-from tests.pipeline.tones import write_tone
+from modeling.students.build import StudentConfig, build_student
+from modeling.students.checkpoint import save_student
+from tests.support.tones import write_tone
 
 PRIOR = [0.6, 0.2, 0.05, 0.05, 0.04, 0.03, 0.02, 0.01]
 

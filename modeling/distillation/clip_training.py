@@ -1,0 +1,74 @@
+"""A student trained on clips that are already in memory, in this process: for labelled corpora of some thousand clips.
+
+Distillation sets go through `pipeline.distillation.run`. Shape letters: N clips, T samples at 16 kHz, E = 8 emotions, B windows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modeling.distillation.recipes import StudentRecipe
+from modeling.distillation.targets import window_of
+from modeling.distillation.trainer import StudentTrainer
+from modeling.emotions import EMOTIONS
+from modeling.speech.spectrogram import WINDOW_SAMPLES
+from modeling.students.build import Student
+
+CERTAIN_LOGIT = -30.0
+"""Logit of what a label excludes: e**-15 at temperature 2."""
+
+
+def hard_logits(labels_N: np.ndarray) -> np.ndarray:
+    """Indices of true classes (N,), each below 8 -> float32 (N, 8) that act as one-hot targets at any temperature in use."""
+    labels_N = np.asarray(labels_N)
+    if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < len(EMOTIONS):
+        raise ValueError(
+            f"labels from {labels_N.min()} to {labels_N.max()}: a student has {len(EMOTIONS)} outputs, 0 to 7"
+        )
+    logits_NE = np.full((len(labels_N), len(EMOTIONS)), CERTAIN_LOGIT, np.float32)
+    logits_NE[np.arange(len(labels_N)), labels_N] = 0
+    return logits_NE
+
+
+def train_on_clips(
+    recipe: StudentRecipe,
+    clips: Sequence[np.ndarray],
+    target_logits_NE: np.ndarray,
+    device: torch.device | str = "cpu",
+    steps: int | None = None,
+    after_epoch: Callable[[dict], None] = lambda metrics: None,
+) -> Student:
+    """Trains the recipe's student on random windows of int16 clips; returns it in evaluation mode.
+
+    steps: about how many optimiser steps to take, over which the recipe's schedule is stretched; None: as many as its
+    epochs have. after_epoch: told each epoch's metrics. Raises ValueError if there are not at least two clips.
+    """
+    if len(clips) != len(target_logits_NE) or len(clips) < 2:
+        raise ValueError(f"{len(clips)} clips and {len(target_logits_NE)} targets: give as many of both, two at least")
+    steps_per_epoch = recipe.steps_per_epoch(len(clips))
+    if steps is not None:
+        recipe = replace(recipe, epochs=max(1, round(steps / steps_per_epoch)))
+    trainer = StudentTrainer(recipe, device)
+    for epoch in range(recipe.epochs):
+        batches = _batches(recipe, clips, np.asarray(target_logits_NE, np.float32), steps_per_epoch, epoch)
+        after_epoch(trainer.run_epoch(batches, epoch))
+    return trainer.student.eval()
+
+
+def _batches(
+    recipe: StudentRecipe, clips: Sequence[np.ndarray], target_NE: np.ndarray, steps: int, epoch: int
+) -> Iterator[dict[str, Tensor]]:
+    """Batches of an epoch; each visits the clips in a new order and draws its windows anew."""
+    rng = np.random.default_rng((recipe.seed, epoch))
+    size = min(recipe.batch_size, max(2, len(clips) * recipe.windows_per_utterance))
+    order = np.concatenate([rng.permutation(len(clips)) for _ in range(-(-steps * size // len(clips)))])
+    for step in range(steps):
+        rows = order[step * size : (step + 1) * size]
+        starts = [int(rng.integers(max(0, len(clips[row]) - WINDOW_SAMPLES) + 1)) for row in rows]
+        speech_BT = np.stack(
+            [window_of(clips[row], start, recipe.padding) for row, start in zip(rows, starts, strict=True)]
+        )
+        yield {"speech": torch.from_numpy(speech_BT), "target": torch.from_numpy(target_NE[rows])}

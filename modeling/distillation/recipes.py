@@ -1,0 +1,139 @@
+"""How a student is trained: one frozen value, three named ones, and the learning rate that follows from it."""
+
+import math
+from dataclasses import dataclass, field
+
+from modeling.distillation.loss import PAPER_TEMPERATURE
+from modeling.distillation.targets import PADDINGS, POOLINGS
+from modeling.students.base import StudentConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentRecipe:
+    """Everything that decides the trained weights, data aside.
+
+    optimiser: "sgd" or "adamw"; lr_start to lr_end: log-spaced over the epochs for sgd, peak and end of half a cosine
+    after warmup_epochs of linear rise for adamw (constant within an epoch, so it depends on no count of batches)
+    part_per_epoch: part of the training utterances that one epoch visits (the paper's "mini-epoch")
+    windows_per_utterance: windows drawn from an utterance when it is visited
+    target_pooling: "max", "mean" or "attention" of the teacher's frame logits in a window (`soft_targets.pool_logits`)
+    padding: of utterances shorter than a window, "zeros" or "repeat" (`soft_targets.window_of`)
+    batch_size: over all workers together
+    grad_clip: largest norm of the gradient, or None; ema_decay: per step, of the weights that are saved, or None
+    autocast: bfloat16 products on a GPU that has them; a CPU computes in float32
+    spec_augment: masks that hide up to a fifth of the bands and of the frames of each training window
+    """
+
+    student: StudentConfig = field(default_factory=StudentConfig)
+    optimiser: str = "adamw"
+    epochs: int = 30
+    part_per_epoch: float = 1.0
+    windows_per_utterance: int = 1
+    target_pooling: str = "max"
+    padding: str = "zeros"
+    batch_size: int = 64
+    lr_start: float = 1e-3
+    lr_end: float = 1e-5
+    warmup_epochs: int = 1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    temperature: float = PAPER_TEMPERATURE
+    grad_clip: float | None = None
+    ema_decay: float | None = None
+    spec_augment: bool = False
+    autocast: bool = True
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.optimiser not in ("sgd", "adamw"):
+            raise ValueError(f"optimiser = {self.optimiser!r}: choose 'sgd' or 'adamw'")
+        if self.target_pooling not in POOLINGS:
+            raise ValueError(f"target_pooling = {self.target_pooling!r}: choose one of {', '.join(POOLINGS)}")
+        if self.spec_augment and self.student.kind == "ssl":
+            raise ValueError(
+                "spec_augment hides bands of a spectrogram, which an ssl student does not have; leave it off"
+            )
+        if self.padding not in PADDINGS:
+            raise ValueError(f"padding = {self.padding!r}: choose one of {', '.join(PADDINGS)}")
+        for name in (
+            "epochs",
+            "windows_per_utterance",
+            "batch_size",
+            "part_per_epoch",
+            "lr_start",
+            "lr_end",
+            "temperature",
+        ):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: it must be above 0")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay = {self.ema_decay}: it must be between 0 and 1, or None")
+
+    def learning_rate(self, epoch: int) -> float:
+        """Of one epoch, counted from 0."""
+        if self.optimiser == "sgd":
+            return self.lr_start * (self.lr_end / self.lr_start) ** (epoch / max(1, self.epochs - 1))
+        if epoch < self.warmup_epochs:
+            return self.lr_start * (epoch + 1) / (self.warmup_epochs + 1)
+        done = (epoch - self.warmup_epochs) / max(1, self.epochs - 1 - self.warmup_epochs)
+        return self.lr_end + (self.lr_start - self.lr_end) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def steps_per_epoch(self, utterances: int) -> int:
+        """Optimiser steps of one epoch over that many training utterances (the paper: 118,485 give 93)."""
+        return max(1, round(utterances * self.part_per_epoch * self.windows_per_utterance / self.batch_size))
+
+
+def paper() -> StudentRecipe:
+    """The authors' recipe (mcnCrossModalEmotions run_distillation.m; its code, which differs from its docstring)."""
+    return StudentRecipe(
+        student=StudentConfig(kind="paper"),
+        optimiser="sgd",
+        epochs=300,
+        part_per_epoch=0.05,
+        lr_start=1e-4,
+        lr_end=1e-5,
+        autocast=False,
+    )
+
+
+def compact() -> StudentRecipe:
+    """The compact student on a CPU or one small GPU, chosen on the transfer benchmark (docs/log.md)."""
+    return StudentRecipe(
+        epochs=45,
+        batch_size=32,
+        target_pooling="mean",
+        padding="repeat",
+        warmup_epochs=2,
+        weight_decay=0.02,
+        grad_clip=5.0,
+        ema_decay=0.998,
+        spec_augment=True,
+    )
+
+
+def ssl(bundle: str = "WAVLM_BASE_PLUS") -> StudentRecipe:
+    """A head on a frozen self-supervised network; its weights come from a file, and training wants a GPU."""
+    return StudentRecipe(
+        student=StudentConfig(kind="ssl", bundle=bundle),
+        epochs=20,
+        target_pooling="mean",
+        padding="repeat",
+        weight_decay=0.01,
+        grad_clip=5.0,
+        ema_decay=0.998,
+    )
+
+
+def smoke() -> StudentRecipe:
+    """Two epochs of a very small student: shows that everything is connected, learns little."""
+    return StudentRecipe(
+        student=StudentConfig(widths=(8, 16, 16), embedding=32),
+        epochs=2,
+        batch_size=8,
+        windows_per_utterance=2,
+        ema_decay=0.9,
+        spec_augment=True,
+    )
+
+
+RECIPES = {"paper": paper, "compact": compact, "ssl": ssl, "smoke": smoke}

@@ -1,0 +1,112 @@
+"""From the teacher's frame logits to the target of an utterance or of one training window; pure numpy.
+
+A labelled frame is known by its position k on the 0.24 s grid (every 6th frame at 25 fps). Times are relative to the
+start of the utterance. Shape letters: N labelled frames, E = 8 emotions.
+"""
+
+import math
+
+import numpy as np
+from scipy.special import softmax
+
+from modeling.speech.spectrogram import SAMPLE_RATE_HZ, WINDOW_SAMPLES
+
+FRAMES_PER_SECOND = 25  # mcnCrossModalEmotions getBatchEmoVoxCeleb.m, time2idx
+FRAME_STRIDE = 6
+PADDINGS = ("zeros", "repeat")
+POOLINGS = ("max", "mean", "attention")
+MASKED_BELOW = -99.0  # logits of emotions that the teacher does not know are -100
+REDRAWS = 20
+ROUNDING = 1e-9  # of a grid step: 0.28 s times 25 must not fall below 7
+
+
+def grid_index(time_s: float) -> int:
+    """Position on the 0.24 s grid that the paper gives to a time (time2idx, counted from 0)."""
+    return math.floor(max(FRAMES_PER_SECOND * time_s - 1, 0) / FRAME_STRIDE + ROUNDING)
+
+
+def frame_span(start_s: float, end_s: float) -> tuple[int, int]:
+    """(first, last) grid positions of a span of speech, both inclusive."""
+    if not 0 <= start_s <= end_s:
+        raise ValueError(f"{start_s = }, {end_s = }: a span starts at or after 0 s and does not end before its start")
+    return grid_index(start_s), grid_index(end_s)
+
+
+def window_span(start_sample: int) -> tuple[int, int]:
+    """(first, last) grid positions of the training window at a sample (end = its last sample, as in the paper)."""
+    return frame_span(start_sample / SAMPLE_RATE_HZ, (start_sample + WINDOW_SAMPLES - 1) / SAMPLE_RATE_HZ)
+
+
+def aggregate(frame_logits_NE: np.ndarray) -> np.ndarray:
+    """Element-wise maximum over the frames of an utterance, (N, E) -> (E,); raw logits."""
+    if len(frame_logits_NE) == 0:
+        raise ValueError("there are no frame logits; an utterance without a labelled frame is a reject, not a target")
+    return np.max(frame_logits_NE, axis=0)
+
+
+def pool_logits(
+    frame_logits_NE: np.ndarray, frame_indices_N: np.ndarray, first: int, last: int, how: str = "max"
+) -> np.ndarray | None:
+    """Logits (E,) of the frames with first <= k <= last, or None when none of them is labelled.
+
+    how: "max", element-wise, each class on its own (the paper), "mean", or "attention": the mean weighted by how far each
+    frame's highest logit stands out from its mean logit, softmax over the frames (a clear expression counts for more).
+    """
+    if how not in POOLINGS:
+        raise ValueError(f"{how = }: frame logits are pooled by one of {', '.join(POOLINGS)}")
+    frame_indices_N = np.asarray(frame_indices_N)
+    inside_NE = np.asarray(frame_logits_NE)[(frame_indices_N >= first) & (frame_indices_N <= last)]
+    if len(inside_NE) == 0:
+        return None
+    if how == "max":
+        return inside_NE.max(axis=0)
+    if how == "mean":
+        return inside_NE.mean(axis=0)
+    known_NE = np.where(inside_NE > MASKED_BELOW, inside_NE, np.nan)
+    weights_N = softmax(np.nanmax(known_NE, axis=1) - np.nanmean(known_NE, axis=1))
+    return weights_N @ inside_NE
+
+
+def draw_window(rng: np.random.Generator, samples: int, frame_indices: np.ndarray) -> int:
+    """First sample of a random 64,384-sample window of the utterance that holds at least one labelled frame.
+
+    Uniform over the utterance; a window without a labelled frame is redrawn, and after 20 draws a window is centred
+    on a random labelled frame. Always 0 for an utterance not longer than a window. (The paper cuts utterances at
+    19.9 s first, for memory; here the whole utterance is drawn from.) Raises ValueError if no labelled frame lies in
+    the speech.
+    """
+    free = max(0, samples - WINDOW_SAMPLES)
+    within = np.asarray(frame_indices, dtype=np.int64)
+    within = within[(within >= 0) & (within <= window_span(free)[1])]
+    if len(within) == 0:
+        raise ValueError(
+            f"none of the {len(frame_indices)} labelled frames lies in the {samples} samples of speech; leave it out"
+        )
+    for _ in range(REDRAWS):
+        start = int(rng.integers(free + 1))
+        first, last = window_span(start)
+        if ((within >= first) & (within <= last)).any():
+            return start
+    seconds = int(rng.choice(within)) * FRAME_STRIDE / FRAMES_PER_SECOND
+    return min(free, max(0, round(seconds * SAMPLE_RATE_HZ) - WINDOW_SAMPLES // 2))
+
+
+def window_of(speech_T: np.ndarray, start: int, padding: str = "zeros") -> np.ndarray:
+    """int16 (64384,) from `start`. Speech shorter than that is padded at its end: with "zeros" (the paper), or it is said
+    over again, "repeat". Students that normalise a clip as a whole should not learn from silence that no test clip has.
+    A window that needs no padding is a view of the speech.
+    """
+    if speech_T.dtype != np.int16 or speech_T.ndim != 1:
+        raise ValueError(f"speech has type {speech_T.dtype} and shape {speech_T.shape}; it must be int16 samples (T,)")
+    if not 0 <= start < max(1, len(speech_T)):
+        raise ValueError(f"{start = } is outside the {len(speech_T)} samples of speech")
+    if padding not in PADDINGS:
+        raise ValueError(f"{padding = }: short speech is padded by one of {', '.join(PADDINGS)}")
+    part_T = speech_T[start : start + WINDOW_SAMPLES]
+    if len(part_T) == WINDOW_SAMPLES:
+        return part_T
+    if padding == "repeat":
+        return np.resize(part_T, WINDOW_SAMPLES)
+    window_T = np.zeros(WINDOW_SAMPLES, np.int16)
+    window_T[: len(part_T)] = part_T
+    return window_T

@@ -1,0 +1,204 @@
+"""The training loop of the student over any iterable of batches; plain torch, one process of possibly several.
+
+Shape letters: B windows, F bins, L frames, E = 8 emotions.
+"""
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from modeling.distillation.loss import distillation_loss
+from modeling.distillation.recipes import StudentRecipe
+from modeling.precision import autocast
+from modeling.students.build import Student, build_student
+from modeling.training import mean_over_processes
+
+MASKED_PART = 0.2
+MASKS = 2  # in each direction; together they hide at most MASKED_PART
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device, seed: int, stage: int) -> Iterator[None]:
+    """Seeds torch inside the block, and gives the caller's random state back after it."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed * 100_003 + stage)
+        yield
+
+
+def spec_augment(spectrogram_BFL: Tensor) -> Tensor:
+    """Sets random runs of bins and of frames to zero, the mean of a normalised spectrogram (SpecAugment).
+
+    Two runs in each direction for each clip, each up to a tenth of it; from torch's global generator.
+    """
+    hidden = torch.zeros_like(spectrogram_BFL, dtype=torch.bool)
+    clips, device = len(spectrogram_BFL), spectrogram_BFL.device
+    for axis in (1, 2):
+        size = spectrogram_BFL.shape[axis]
+        place = torch.arange(size, device=device)
+        for _ in range(MASKS):
+            length = torch.rand(clips, 1, device=device) * (MASKED_PART / MASKS * size)
+            first = torch.rand(clips, 1, device=device) * (size - length)
+            run = (place >= first) & (place < first + length)
+            hidden |= run.unsqueeze(3 - axis)
+    return spectrogram_BFL.masked_fill(hidden, 0)
+
+
+def training_precision(recipe: StudentRecipe, device: torch.device) -> str:
+    """ "bf16" where the recipe allows it and the GPU has it in hardware, else "fp32"; see `modeling.precision`."""
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if recipe.autocast and has_bf16 else "fp32"
+
+
+class TrainedNetwork(nn.Module):
+    """What a data-parallel wrapper goes around: waveforms to logits, with augmentation while training.
+
+    precision: of the network alone; the spectrogram is in float32, for bfloat16 would round its level to 0.4 %.
+    """
+
+    def __init__(self, student: Student, augmented: bool, precision: str):
+        super().__init__()
+        self.student = student
+        self.augmented = augmented
+        self.precision = precision
+
+    def forward(self, speech_BT: Tensor) -> Tensor:
+        spectrogram_BFL = self.student.spectrogram(speech_BT)
+        if self.augmented and self.training and spectrogram_BFL.shape[1] > 1:  # an ssl student's is the waveform
+            spectrogram_BFL = spec_augment(spectrogram_BFL)
+        with autocast(speech_BT.device, self.precision):
+            return self.student.outputs(spectrogram_BFL)[0]
+
+
+class StudentTrainer:
+    """Holds everything that `state()` saves, so that a resumed run equals an uninterrupted one.
+
+    wrap: puts data parallelism around the network (for example ray.train.torch.prepare_model); every one of world_size
+    processes must then be given the same number of batches. weight: windows of this process in a batch, as a multiple
+    of the mean over the processes; with it, unequal parts give the gradient of the whole batch. front_end: as
+    `build_student` wants it for an ssl student; frozen weights are neither trained nor part of the state. Random numbers
+    are drawn from (seed, epoch) alone. On a GPU that has bfloat16 the network runs in it where the recipe allows
+    (`autocast`); spectrogram, loss, gradients and weights are float32.
+    """
+
+    def __init__(
+        self,
+        recipe: StudentRecipe,
+        device: torch.device | str,
+        world_size: int = 1,
+        wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+        weight: float = 1.0,
+        front_end: bytes | None = None,
+    ):
+        self.recipe, self.device, self.world_size, self.weight = recipe, torch.device(device), world_size, weight
+        with seeded(self.device, recipe.seed, 0):
+            self.network = build_student(recipe.student, front_end).to(self.device)
+        self.frozen = {name for name, p in self.network.named_parameters() if not p.requires_grad}
+        self.average = copy.deepcopy(self.network).eval() if recipe.ema_decay else None
+        precision = training_precision(recipe, self.device)
+        self.wrapped = wrap(TrainedNetwork(self.network, recipe.spec_augment, precision))
+        self.optimizer = self._optimizer()
+        self.epoch = 0  # epochs done
+        self.step = 0  # optimiser steps done
+
+    @property
+    def student(self) -> Student:
+        """The student to evaluate and to save: the moving average where the recipe keeps one."""
+        return self.average or self.network
+
+    def state(self) -> dict:
+        """What `load_state` needs, at the end of an epoch; the tensors are live, so save it before the next one."""
+        return {
+            "network": self._trained(self.network),
+            "average": self._trained(self.average) if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+        }
+
+    def load_state(self, state: dict) -> None:
+        self.network.load_state_dict(self.network.state_dict() | state["network"])
+        if self.average:
+            self.average.load_state_dict(self.average.state_dict() | state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step = state["epoch"], state["step"]
+
+    def run_epoch(self, batches: Iterable[dict[str, Tensor]], epoch: int) -> dict:
+        """Trains on batches of `speech` int16 (B, 64384) and `target` float32 (B, E), raw teacher logits of the window.
+
+        epoch counts from 0. Returns epochs and steps done, mean loss (over all processes), lr, windows (of this
+        process), and the seconds spent waiting for data and computing. A loss or gradient that is not finite raises
+        FloatingPointError before the weights move, on every process alike.
+        """
+        lr = self.recipe.learning_rate(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.wrapped.train()
+        losses, windows, data_wait_s, began = [], 0, 0.0, time.perf_counter()
+        source = iter(batches)
+        with seeded(self.device, self.recipe.seed, epoch + 1):
+            while True:
+                asked = time.perf_counter()
+                batch = next(source, None)
+                data_wait_s += time.perf_counter() - asked
+                if batch is None:
+                    break
+                losses.append(self._train_on(batch))
+                windows += len(batch["speech"])
+        if not losses:
+            raise ValueError(
+                f"epoch {epoch} got no batch; there is less training data than one batch of {self.recipe.batch_size}"
+            )
+        self.epoch = epoch + 1
+        loss = mean_over_processes(sum(losses) / len(losses), self.world_size, self.device)
+        compute_s = time.perf_counter() - began - data_wait_s
+        seconds = {"data_wait_s": data_wait_s, "compute_s": compute_s}
+        return {"epoch": self.epoch, "step": self.step, "loss": loss, "lr": lr, "windows": windows, **seconds}
+
+    def _train_on(self, batch: dict[str, Tensor]) -> float:
+        speech_BT = batch["speech"].to(self.device, non_blocking=True)
+        target_BE = batch["target"].to(self.device, non_blocking=True)
+        loss = self.weight * distillation_loss(self.wrapped(speech_BT), target_BE, self.recipe.temperature)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.grad_clip or math.inf)
+        value = loss.item()
+        # The norm is of the averaged gradient: where one process fails, all see it, and none waits for the others.
+        if not (math.isfinite(value) and torch.isfinite(norm)):
+            raise FloatingPointError(
+                f"loss {value}, gradient norm {norm.item()} at step {self.step}: look for targets that are not finite, "
+                f"or lower lr_start ({self.recipe.lr_start}); the last checkpoint is good"
+            )
+        self.optimizer.step()
+        self.step += 1
+        self._update_average()
+        return value
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        if not self.average:
+            return
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        averaged, trained = self._trained(self.average), self._trained(self.network)
+        for ours, theirs in zip(averaged.values(), trained.values(), strict=True):
+            if ours.dtype.is_floating_point:
+                ours.lerp_(theirs, 1 - decay)
+            else:
+                ours.copy_(theirs)
+
+    def _trained(self, student: Student) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in student.state_dict().items() if name not in self.frozen}
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        recipe, parameters = self.recipe, [p for p in self.network.parameters() if p.requires_grad]
+        if recipe.optimiser == "sgd":
+            return torch.optim.SGD(
+                parameters, lr=recipe.lr_start, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            )
+        matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim == 1]
+        groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=recipe.lr_start, fused=True)  # a fifth of the time of the default on a CPU

@@ -1,0 +1,1 @@
+"""Measures: AUC, divergence, linear probes, FER+ accuracy."""

@@ -1,0 +1,155 @@
+"""How far the student's whole answer is from the teacher's: divergence, rank correlation, confusion.
+
+The AUCs of `metrics.py` ask only whether the dominant emotion is ranked high. Here the probabilities themselves are
+compared. Emotions that a teacher does not know (logit -100) are left out of both answers, utterance by utterance.
+Intervals are those of `metrics.Resamples`. Shape letters: N utterances, E = 8 emotions, R bootstrap resamples.
+"""
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+from scipy.stats import spearmanr
+from sklearn.metrics import confusion_matrix
+
+from modeling.distillation.targets import MASKED_BELOW
+from modeling.emotions import EMOTIONS
+from modeling.evaluation.auc import RESAMPLES, Resamples, interval
+
+LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
+"""What a float32 softmax rounds to zero counts as this, so that one such answer costs 87 nats and not infinity."""
+
+MIN_UTTERANCES = 5
+"""Fewer, and a rank correlation is not estimable."""
+
+
+def teacher_probabilities(logits_NE: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Softmax of the teacher's aggregated logits, (N, E); exactly 0 for what it does not know."""
+    logits_NE = np.asarray(logits_NE, np.float64)
+    return softmax(np.where(logits_NE > MASKED_BELOW, logits_NE / temperature, -np.inf), axis=1)
+
+
+def divergences(probabilities_NE: np.ndarray, logits_NE: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """KL(teacher || student) of each utterance in nats, (N,); 0 where both say the same.
+
+    probabilities_NE: the student's at temperature 1; logits_NE: the teacher's. Both are brought to the temperature.
+    """
+    logits_NE = np.asarray(logits_NE, np.float64)
+    known_NE = logits_NE > MASKED_BELOW
+    student_NE = np.log(np.maximum(np.asarray(probabilities_NE, np.float64), LEAST_PROBABILITY)) / temperature
+    student_NE = log_softmax(np.where(known_NE, student_NE, -np.inf), axis=1)
+    teacher_NE = log_softmax(np.where(known_NE, logits_NE / temperature, -np.inf), axis=1)
+    gap_NE = np.zeros_like(logits_NE)
+    np.subtract(teacher_NE, student_NE, out=gap_NE, where=known_NE)
+    return (np.exp(teacher_NE) * gap_NE).sum(1)
+
+
+def mean_divergence(
+    probabilities_NE: np.ndarray,
+    logits_NE: np.ndarray,
+    groups_N: np.ndarray,
+    temperature: float = 1.0,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict:
+    """Mean of `divergences` over the utterances as {"value", "low", "high", "constant"}; JSON-ready.
+
+    constant: what a student would get that gave the mean of the teacher's answers for every utterance; one that has
+    learned anything from the voice is below it.
+    """
+    divergence_N = divergences(probabilities_NE, logits_NE, temperature)
+    teacher_NE = teacher_probabilities(logits_NE, temperature)
+    mean_E = teacher_NE.mean(0, keepdims=True) ** temperature  # brought to the temperature again by `divergences`
+    constant_N = divergences(np.repeat(mean_E / mean_E.sum(), len(teacher_NE), axis=0), logits_NE, temperature)
+    low, high = interval(_resampled_means(divergence_N, Resamples.draw(groups_N, resamples, seed)))
+    return {"value": float(divergence_N.mean()), "low": low, "high": high, "constant": float(constant_N.mean())}
+
+
+def divergence_difference(
+    probabilities_NE: np.ndarray,
+    reference_NE: np.ndarray,
+    logits_NE: np.ndarray,
+    groups_N: np.ndarray,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict:
+    """Mean KL(teacher || student) minus that of a reference student on the same utterances: {"value", "low", "high"}."""
+    difference_N = divergences(probabilities_NE, logits_NE) - divergences(reference_NE, logits_NE)
+    low, high = interval(_resampled_means(difference_N, Resamples.draw(groups_N, resamples, seed)))
+    return {"value": float(difference_N.mean()), "low": low, "high": high}
+
+
+def rank_correlations(
+    probabilities_NE: np.ndarray,
+    logits_NE: np.ndarray,
+    groups_N: np.ndarray,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, dict]:
+    """Spearman's correlation of both probabilities over the utterances, for each emotion {"value", "low", "high"}.
+
+    Utterances whose teacher does not know the emotion are left out. value is None where fewer than five remain or one
+    side is the same for all of them.
+    """
+    teacher_NE, drawn = teacher_probabilities(logits_NE), Resamples.draw(groups_N, resamples, seed)
+    known_NE = np.asarray(logits_NE) > MASKED_BELOW
+    probabilities_NE = np.asarray(probabilities_NE, np.float64)
+    return {
+        emotion: _rank_correlation(probabilities_NE[:, k], teacher_NE[:, k], known_NE[:, k], drawn)
+        for k, emotion in enumerate(EMOTIONS)
+    }
+
+
+def confusion(predicted_N: np.ndarray, dominant_N: np.ndarray) -> list[list[int]]:
+    """Counts E x E: a row is the teacher's dominant emotion, a column what the student gives the highest probability."""
+    return confusion_matrix(dominant_N, predicted_N, labels=range(len(EMOTIONS))).tolist()
+
+
+def balanced_accuracy(
+    predicted_N: np.ndarray,
+    dominant_N: np.ndarray,
+    groups_N: np.ndarray,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict:
+    """Mean recall of the emotions that occur as dominant ones: {"value", "low", "high", "emotions"}.
+
+    The mean of a resample is over the same emotions (`Resamples.mean_recalls`).
+    """
+    predicted_N, dominant_N = np.asarray(predicted_N), np.asarray(dominant_N)
+    is_NK, right_N = dominant_N[:, None] == np.unique(dominant_N), predicted_N == dominant_N
+    low, high = interval(Resamples.draw(groups_N, resamples, seed).mean_recalls(right_N, is_NK))
+    value = float(np.mean([right_N[of_emotion].mean() for of_emotion in is_NK.T]))
+    return {"value": value, "low": low, "high": high, "emotions": is_NK.shape[1]}
+
+
+def _resampled_means(values_N: np.ndarray, drawn: Resamples) -> np.ndarray:
+    sums_R, counts_R = drawn.sums(np.stack([values_N, np.ones(len(values_N))], axis=1)).T
+    return sums_R / counts_R
+
+
+def _rank_correlation(student_N: np.ndarray, teacher_N: np.ndarray, known_N: np.ndarray, drawn: Resamples) -> dict:
+    student_N, teacher_N = student_N[known_N], teacher_N[known_N]
+    if len(student_N) < MIN_UTTERANCES or np.ptp(student_N) == 0 or np.ptp(teacher_N) == 0:
+        return {"value": None, "low": None, "high": None}
+    low, high = interval(
+        drawn.each(lambda weights_RN: _weighted_spearman(student_N, teacher_N, weights_RN[:, known_N]))
+    )
+    return {"value": float(spearmanr(student_N, teacher_N).statistic), "low": low, "high": high}
+
+
+def _weighted_spearman(x_N: np.ndarray, y_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of each resample (R,), as if its rows were repeated; NaN where one side is constant."""
+    weights_RN = weights_RN.astype(np.float64)
+    total_R1 = weights_RN.sum(1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x_RN, y_RN = (_weighted_ranks(v_N, weights_RN) - total_R1 / 2 for v_N in (x_N, y_N))  # their mean is total / 2
+        products = [np.einsum("rn,rn,rn->r", weights_RN, a, b) for a, b in ((x_RN, y_RN), (x_RN, x_RN), (y_RN, y_RN))]
+        return products[0] / np.sqrt(products[1] * products[2])
+
+
+def _weighted_ranks(values_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
+    """(R, N): the weight below each value and half of the weight of its ties: the mid-rank, less a half."""
+    _, place_N = np.unique(values_N, return_inverse=True)
+    order_N = np.argsort(place_N, kind="stable")
+    ends = np.flatnonzero(np.diff(place_N[order_N], append=len(place_N)))  # the last place of each distinct value
+    upto_RD = np.cumsum(weights_RN[:, order_N], axis=1)[:, ends]
+    return (upto_RD - np.diff(upto_RD, axis=1, prepend=0) / 2)[:, place_N]

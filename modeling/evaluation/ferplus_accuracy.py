@@ -1,0 +1,156 @@
+"""What a face teacher is worth on FER+: accuracy by the three counts in use, recall, confusion, calibration.
+
+Shape letters: N faces, V = 10 vote columns, E = 8 emotions, B = 15 bins of confidence.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix
+
+from modeling.emotions import EMOTIONS
+from modeling.faces.ferplus import VOTE_COLUMNS, majority_rule, paper_rule, vote_distributions, without_single_votes
+
+RULES = ("paper", "majority", "argmax8")
+BINS = 15
+"""Bins of the expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2)."""
+TEMPERATURES = (0.05, 20.0)
+"""Least and greatest temperature that is tried."""
+
+
+def truth_under(rule: str, votes_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boolean mask (N,) of the rows that the rule keeps, and the emotion index (N,) that they count as; first wins ties.
+
+    paper: `paper_rule`; majority: `majority_rule`; both count votes after outlier removal. argmax8: every row with a vote
+    for one of the eight emotions, by the raw votes.
+    """
+    votes_NE = votes_NV[:, : len(EMOTIONS)]
+    if rule == "argmax8":
+        return votes_NE.any(axis=1), votes_NE.argmax(axis=1)
+    keep_N = {"paper": paper_rule, "majority": majority_rule}[rule](votes_NV)
+    return keep_N, without_single_votes(votes_NE).argmax(axis=1)
+
+
+def examine(logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequence[str] = ()) -> dict:
+    """All figures of one teacher on faces with votes (raw counts in `VOTE_COLUMNS` order); JSON-ready.
+
+    accuracy: rule -> value with its 95 % Wilson interval and n. Under the majority rule: recall, support, confusion (rows
+    truth, columns predicted), balanced_accuracy (mean recall of the emotions present), ece, reliability. Under the
+    paper's: log_loss, the mean cross-entropy against the vote distributions, and the temperature that makes it least,
+    found on these very rows; both are over the emotions that the teacher knows, without the votes for `masked` ones,
+    which all other figures count as mistakes. A figure without any row is None.
+    Raises ValueError for shapes that do not fit and for logits that are not finite.
+    """
+    logits_NE, votes_NV = _checked(logits_NE, votes_NV, masked)
+    predicted_N = logits_NE.argmax(axis=1)
+    accuracy = {}
+    for rule in RULES:
+        keep_N, truth_N = truth_under(rule, votes_NV)
+        accuracy[rule] = _share(int((predicted_N == truth_N)[keep_N].sum()), int(keep_N.sum()))
+    keep_N, truth_N = truth_under("majority", votes_NV)
+    kept_NE, truth_N = logits_NE[keep_N], truth_N[keep_N]
+    loss, temperature = _fit_temperature(logits_NE, votes_NV, masked)
+    ece, reliability = _calibration(kept_NE, truth_N)
+    return {
+        "n": len(votes_NV),
+        "accuracy": accuracy,
+        **_by_emotion(kept_NE.argmax(axis=1), truth_N),
+        "ece": ece,
+        "reliability": reliability,
+        "log_loss": loss,
+        "temperature": temperature,
+        "ece_at_temperature": _calibration(kept_NE / temperature, truth_N)[0] if temperature else None,
+        "masked": list(masked),
+    }
+
+
+def surest_mistakes(logits_NE: np.ndarray, votes_NV: np.ndarray, most: int) -> list[int]:
+    """Rows where another emotion than the majority rule's is predicted, the most confident first; at most `most`."""
+    keep_N, truth_N = truth_under("majority", votes_NV)
+    wrong = np.flatnonzero(keep_N & (logits_NE.argmax(axis=1) != truth_N))
+    confidence = softmax(np.asarray(logits_NE, np.float64)[wrong], axis=1).max(axis=1)
+    return wrong[np.argsort(-confidence, kind="stable")][:most].tolist()
+
+
+def _checked(logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Copies, the logits in double precision and minus infinity for what the teacher does not know."""
+    logits_NE, votes_NV = np.array(logits_NE, np.float64), np.asarray(votes_NV)
+    n = len(votes_NV)
+    if logits_NE.shape != (n, len(EMOTIONS)) or votes_NV.shape != (n, len(VOTE_COLUMNS)):
+        raise ValueError(
+            f"logits {logits_NE.shape}, votes {votes_NV.shape}: give N x {len(EMOTIONS)} logits and "
+            f"N x {len(VOTE_COLUMNS)} votes"
+        )
+    if unknown := [name for name in masked if name not in EMOTIONS]:
+        raise ValueError(f"masked emotions {unknown} are not known; give some of {list(EMOTIONS)}")
+    broken = np.flatnonzero(~np.isfinite(logits_NE).all(axis=1))
+    if len(broken):
+        raise ValueError(
+            f"the logits of {len(broken)} of {n} rows are not finite (rows {broken[:5].tolist()}"
+            f"{', ...' if len(broken) > 5 else ''}); look at those faces and at the network's weights"
+        )
+    logits_NE[:, [EMOTIONS.index(name) for name in masked]] = -np.inf  # no probability at any temperature
+    return logits_NE, votes_NV
+
+
+def _share(right: int, n: int) -> dict:
+    if n == 0:
+        return {"value": None, "n": 0, "low": None, "high": None}
+    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    return {"value": right / n, "n": n, "low": float(interval.low), "high": float(interval.high)}
+
+
+def _by_emotion(predicted_N: np.ndarray, truth_N: np.ndarray) -> dict:
+    labels = range(len(EMOTIONS))
+    confusion_EE = np.zeros((len(EMOTIONS),) * 2, int)
+    if len(truth_N):
+        confusion_EE = confusion_matrix(truth_N, predicted_N, labels=labels)
+    support_E = confusion_EE.sum(axis=1)
+    recall_E = [float(confusion_EE[k, k] / support_E[k]) if support_E[k] else None for k in labels]
+    present = [recall for recall in recall_E if recall is not None]
+    return {
+        "recall": dict(zip(EMOTIONS, recall_E, strict=True)),
+        "support": dict(zip(EMOTIONS, support_E.tolist(), strict=True)),
+        "confusion": confusion_EE.tolist(),
+        "balanced_accuracy": float(np.mean(present)) if present else None,
+    }
+
+
+def _calibration(logits_NE: np.ndarray, truth_N: np.ndarray) -> tuple[float | None, list[dict]]:
+    """Expected calibration error and its bins; a bin holds the confidences above `low` up to `high`."""
+    confidence_N = softmax(logits_NE, axis=1).max(axis=1)
+    right_N = logits_NE.argmax(axis=1) == truth_N
+    bin_N = np.clip(np.ceil(confidence_N * BINS).astype(int) - 1, 0, BINS - 1)
+    bins, gaps = [], []
+    for index in range(BINS):
+        inside_N = bin_N == index
+        n = int(inside_N.sum())
+        confidence = float(confidence_N[inside_N].mean()) if n else None
+        accuracy = float(right_N[inside_N].mean()) if n else None
+        edges = {"low": index / BINS, "high": (index + 1) / BINS}
+        bins.append({**edges, "n": n, "confidence": confidence, "accuracy": accuracy})
+        gaps.append(n * abs(confidence - accuracy) if n else 0.0)
+    return (sum(gaps) / len(truth_N) if len(truth_N) else None), bins
+
+
+def _fit_temperature(
+    logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequence[str]
+) -> tuple[float | None, float | None]:
+    """Cross-entropy against the votes (paper's rule) at temperature 1, and the temperature at which it is least."""
+    known = [index for index, emotion in enumerate(EMOTIONS) if emotion not in masked]
+    keep_N = paper_rule(votes_NV)
+    target_NE = vote_distributions(votes_NV[keep_N])[:, known].astype(np.float64)
+    logits_NE = logits_NE[keep_N][:, known]
+    total_N = target_NE.sum(axis=1)
+    target_NE, logits_NE = target_NE[total_N > 0] / total_N[total_N > 0, None], logits_NE[total_N > 0]
+    if not len(target_NE):
+        return None, None
+
+    def loss(temperature: float) -> float:
+        return float(-(target_NE * log_softmax(logits_NE / temperature, axis=1)).sum(axis=1).mean())
+
+    found = minimize_scalar(lambda x: loss(np.exp(x)), bounds=np.log(TEMPERATURES), method="bounded")
+    return loss(1.0), float(np.exp(found.x))

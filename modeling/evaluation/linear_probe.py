@@ -1,0 +1,168 @@
+"""Linear probes of fixed features against true emotion labels, by the paper's protocol and by one without shared speakers.
+
+Pure functions on feature matrices. Shape letters: N clips, F features, K classes, R bootstrap resamples.
+"""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import recall_score
+from sklearn.model_selection import GroupKFold
+from sklearn.preprocessing import StandardScaler
+
+from modeling.evaluation.auc import RESAMPLES, Resamples, interval
+
+PAPER_FOLDS = 10  # mcnCrossModalEmotions external/run_cross_val.m
+MOST_SPEAKERS_LEFT_OUT_SINGLY = 10
+SPEAKER_FOLDS = 5
+INNER_FOLDS = 3
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Inverse strengths C of the L2 penalty that the honest protocol chooses from, strongest penalty first."""
+
+STRENGTH_WITHOUT_CHOICE = 1e-1
+"""C where a training fold holds one speaker only, so that no speaker is left to choose it by."""
+
+MAX_ITERATIONS = 500
+
+
+def paper_folds(clips: int, seed: int = 0) -> np.ndarray:
+    """Fold (N,) of each clip: a random permutation cut at round(linspace(0, N, 11)), speakers ignored (run_cross_val.m).
+
+    Halves round up, as MATLAB's `round` does. Raises ValueError below ten clips, where a fold would be empty.
+    """
+    if clips < PAPER_FOLDS:
+        raise ValueError(
+            f"{clips} clips: the paper's protocol cuts them into {PAPER_FOLDS} folds, so give at least as many"
+        )
+    edges = np.floor(np.linspace(0, clips, PAPER_FOLDS + 1) + 0.5).astype(int)
+    fold_N = np.empty(clips, int)
+    for fold, rows in enumerate(np.split(np.random.default_rng(seed).permutation(clips), edges[1:-1])):
+        fold_N[rows] = fold
+    return fold_N
+
+
+def speaker_folds(speakers_N: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Fold (N,) of each clip; a speaker is in one fold only.
+
+    Up to ten speakers, each is a fold; above that, five folds of speakers shuffled by the seed.
+    Raises ValueError with one speaker: nobody would be left to learn from.
+    """
+    speakers_N = np.asarray(speakers_N)
+    speakers = len(np.unique(speakers_N))
+    if speakers < 2:
+        raise ValueError("all clips are of one speaker; a protocol without shared speakers needs at least two")
+    folds = speakers if speakers <= MOST_SPEAKERS_LEFT_OUT_SINGLY else SPEAKER_FOLDS
+    fold_N = np.empty(len(speakers_N), int)
+    for fold, (_, rows) in enumerate(_grouped(folds, seed).split(speakers_N, groups=speakers_N)):
+        fold_N[rows] = fold
+    return fold_N
+
+
+def unregularised_predictions(features_NF: np.ndarray, labels_N: np.ndarray, fold_N: np.ndarray) -> np.ndarray:
+    """Class (N,) that a multinomial regression without penalty gives each clip, learnt from the other folds.
+
+    Features are standardised on the training folds: the optimum is the same, the solver's way to it shorter.
+    """
+    features_NF, labels_N = _checked(features_NF, labels_N)
+    predicted_N = np.empty(len(labels_N), int)
+    for train_N in (fold_N != fold for fold in np.unique(fold_N)):
+        train_TF, test_TF = _standardised(features_NF, train_N)
+        predicted_N[~train_N] = _fitted_predictions(train_TF, labels_N[train_N], test_TF, np.inf)
+    return predicted_N
+
+
+def regularised_predictions(
+    features_NF: np.ndarray, labels_N: np.ndarray, speakers_N: np.ndarray, fold_N: np.ndarray, seed: int = 0
+) -> tuple[np.ndarray, list[float]]:
+    """Class (N,) by L2 logistic regression learnt from the other folds, and the C of each fold.
+
+    C is the one of STRENGTHS with the highest UAR over inner folds of the training clips, which share no speaker either;
+    the strongest penalty of a tie. Scaling, choice and fit see the training folds alone.
+    """
+    features_NF, labels_N = _checked(features_NF, labels_N)
+    speakers_N, fold_N = np.asarray(speakers_N), np.asarray(fold_N)
+    predicted_N, strengths = np.empty(len(labels_N), int), []
+    for train_N in (fold_N != fold for fold in np.unique(fold_N)):
+        strength = _chosen_strength(features_NF[train_N], labels_N[train_N], speakers_N[train_N], seed)
+        train_TF, test_TF = _standardised(features_NF, train_N)
+        predicted_N[~train_N] = _fitted_predictions(train_TF, labels_N[train_N], test_TF, strength)
+        strengths.append(strength)
+    return predicted_N, strengths
+
+
+def recalls(
+    predicted_N: np.ndarray, labels_N: np.ndarray, speakers_N: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+) -> dict:
+    """UAR (mean recall over the classes present) and WAR (accuracy) of pooled predictions; JSON-ready.
+
+    {"uar": {"value", "low", "high"}, "war": {...}, "resampled": "speakers" or "utterances"}; 95 % intervals.
+    """
+    predicted_N, labels_N = np.asarray(predicted_N), np.asarray(labels_N)
+    drawn = Resamples.draw(speakers_N, resamples, seed)
+    right_N = predicted_N == labels_N
+    of_class_NK = labels_N[:, None] == np.unique(labels_N)
+    right_R = drawn.sums(right_N[:, None])[:, 0] / drawn.sums(np.ones((len(labels_N), 1)))[:, 0]
+    uar = float(np.mean([right_N[of_class].mean() for of_class in of_class_NK.T]))
+    return {
+        "uar": _with_interval(uar, drawn.mean_recalls(right_N, of_class_NK)),
+        "war": _with_interval(float(right_N.mean()), right_R),
+        "resampled": drawn.resampled,
+    }
+
+
+def accuracy_over_folds(predicted_N: np.ndarray, labels_N: np.ndarray, fold_N: np.ndarray) -> tuple[float, float]:
+    """Mean and deviation (N - 1) of the accuracies of the folds, the figures the paper gives (run_cross_val.m)."""
+    right_N = np.asarray(predicted_N) == np.asarray(labels_N)
+    accuracies = [right_N[fold_N == fold].mean() for fold in np.unique(fold_N)]
+    return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1))
+
+
+def _grouped(folds: int, seed: int) -> GroupKFold:
+    return GroupKFold(folds, shuffle=True, random_state=seed)
+
+
+def _checked(features_NF: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    features_NF, labels_N = np.asarray(features_NF, np.float64), np.asarray(labels_N)
+    if features_NF.ndim != 2 or len(features_NF) != len(labels_N) or not len(labels_N):
+        raise ValueError(f"features {features_NF.shape} and labels {labels_N.shape}: give N x F features and N labels")
+    if broken := int((~np.isfinite(features_NF)).any(1).sum()):
+        raise ValueError(f"{broken} of {len(labels_N)} rows of features are not finite; leave those clips out")
+    return features_NF, labels_N
+
+
+def _standardised(features_NF: np.ndarray, train_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test rows, scaled by the mean and deviation of the training rows."""
+    scaler = StandardScaler().fit(features_NF[train_N])
+    return scaler.transform(features_NF[train_N]), scaler.transform(features_NF[~train_N])
+
+
+def _fitted_predictions(train_TF: np.ndarray, labels_T: np.ndarray, test_SF: np.ndarray, strength: float) -> np.ndarray:
+    """Predictions (S,); the only class of training labels that hold one."""
+    if len(np.unique(labels_T)) == 1:
+        return np.full(len(test_SF), labels_T[0])
+    with warnings.catch_warnings():
+        # Without a penalty, separable classes have no optimum; the last iterate separates them.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=strength, max_iter=MAX_ITERATIONS).fit(train_TF, labels_T).predict(test_SF)
+
+
+def _chosen_strength(features_TF: np.ndarray, labels_T: np.ndarray, speakers_T: np.ndarray, seed: int) -> float:
+    speakers = len(np.unique(speakers_T))
+    if speakers < 2:
+        return STRENGTH_WITHOUT_CHOICE
+    predicted_CT = np.empty((len(STRENGTHS), len(labels_T)), int)
+    for train, test in _grouped(min(INNER_FOLDS, speakers), seed).split(features_TF, groups=speakers_T):
+        train_T = np.isin(np.arange(len(labels_T)), train)
+        train_UF, test_SF = _standardised(features_TF, train_T)
+        for index, strength in enumerate(STRENGTHS):
+            predicted_CT[index, test] = _fitted_predictions(train_UF, labels_T[train], test_SF, strength)
+    classes = np.unique(labels_T)
+    uar_C = [recall_score(labels_T, predicted_T, labels=classes, average="macro") for predicted_T in predicted_CT]
+    return STRENGTHS[int(np.argmax(uar_C))]
+
+
+def _with_interval(value: float, values_R: np.ndarray) -> dict:
+    low, high = interval(values_R)
+    return {"value": value, "low": low, "high": high}

@@ -1,0 +1,1 @@
+"""Faces as numbers: the detector, square crops, the FER+ labels."""

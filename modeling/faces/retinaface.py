@@ -1,0 +1,205 @@
+"""Face detection in batches: RetinaFace with its priors cached and its post-processing on the device.
+
+Shape letters: B frames of one scaled size, H, W pixels, P priors, N faces, K = 10 landmark numbers; _N4: box sides.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import torch
+from retinaface.box_utils import decode, decode_landm
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from modeling.faces.detections import Faces
+from modeling.faces.retinaface_network import VARIANTS, load_network, prior_boxes
+from modeling.faces.retinaface_pyramid import Answers, answers_where_needed
+from modeling.precision import autocast
+
+VARIANCES = (0.1, 0.2)
+"""Units of the regressed centre and of the regressed log size (retinaface-pytorch predict_single.py)."""
+
+FRAMES_PER_BATCH = 8
+"""Larger batches gain nothing on a CPU (measured 1, 4, 8, 16)."""
+
+QUICK_SIDE_PX = 320
+"""Longest side of the first look at a frame."""
+
+QUICK_FACE_PX = 48
+"""Where the first look finds no face of this side (in its own pixels), the frame is looked at in full resolution.
+
+A rival that would make the choice of a face ambiguous has half of its area (`pipeline.labelling.face_tracks`), so at least 34
+pixels here, which the first look finds too: over 25 frames of each of 41 clips its median count of faces is that of
+640 pixels in every clip but one, whose faces are all below 20 pixels. Detection takes 14 ms a frame so, 30 ms always
+at 640 pixels, 56 ms with smaller frames scaled up as the package does (mean of 1,010 frames, one busy core). The
+boxes overlap those of 640 pixels by about 0.9, and a teacher is as often right on them (42 against 41 % of 287 frames).
+"""
+
+LARGE_FACE_PX = 80
+"""Where the first look's coarser levels find a face of this side (in its own pixels), its finest level is not computed.
+
+A rival of such a face has a side of at least 56 pixels. Of 205 faces of 41 clips, scaled to 44, 48, 56 and 64 pixels, the
+coarser levels find 39, 140, 200 and 200, the whole network 202 or more of each.
+"""
+
+
+def load_detector(
+    name: str,
+    weights: bytes,
+    device: str = "cpu",
+    longest_side_px: int = 640,
+    threshold: float = 0.7,
+    nms_threshold: float = 0.4,
+    precision: str = "auto",
+    quick: bool | None = None,
+) -> "FaceDetector":
+    """name: "mobilenet0.25" or "resnet50"; weights: the bytes of its checkpoint. The thresholds are the package's.
+
+    precision: see `modeling.precision`. quick: whether a frame is first looked at in `QUICK_SIDE_PX`; left out: for the
+    small network only. Without it boxes are those of the package's `predict_jsons`, where the picture is a square of at
+    least longest_side_px (it pads others, and scales small ones up).
+    Raises ValueError if the name is unknown or the weights do not fit (`modeling.faces.retinaface_network.load_network`).
+    """
+    return FaceDetector(name, weights, device, longest_side_px, threshold, nms_threshold, precision, quick)
+
+
+class FaceDetector:
+    """Frames in, faces out. `fingerprint` names the network and its weights: it belongs into every label's origin.
+
+    MobileNet-0.25 on one thread of a busy 2-core Xeon, batches of 8, milliseconds of network time per frame:
+    640x640 46, 512x512 28, 640x360 22, 256x256 8, 224x224 5. Folding the batch norms and the channels_last layout
+    together take a third to a half off. Tried without gain: bfloat16 and torch.jit.optimize_for_inference (both
+    twice as slow without AMX), 1x1 convolutions as matrix products (equal), torch.jit.freeze (5 to 10 %, not worth
+    a trace for each device).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: bytes,
+        device: str,
+        longest_side_px: int,
+        threshold: float,
+        nms_threshold: float,
+        precision: str,
+        quick: bool | None,
+    ):
+        self.network = load_network(name, weights).to(device, memory_format=torch.channels_last)
+        self.fingerprint = f"{name}@{hashlib.sha256(weights).hexdigest()}"
+        self.longest_side_px = longest_side_px
+        self.threshold = threshold
+        self.nms_threshold = nms_threshold
+        self.precision = precision
+        self.quick = VARIANTS[name].quick if quick is None else quick
+        self.quick_side_px = min(QUICK_SIDE_PX, longest_side_px) if self.quick else longest_side_px
+        self.device = torch.device(device)
+        self._mean_C = torch.tensor(VARIANTS[name].mean, device=device)
+        self._priors_of_size: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, frames: Sequence[np.ndarray]) -> list[Faces]:
+        """frames: H x W x 3 uint8 RGB, their sizes may differ -> one `Faces` for each, in order.
+
+        A quick detector scales every frame down to `QUICK_SIDE_PX`, and again to its longest side if no face of
+        `QUICK_FACE_PX` shows, another at once to that; never up, which costs time and finds no more. Beside a face of
+        `LARGE_FACE_PX` it may pass over faces below 56 pixels. Frames of one scaled size share batches, unpadded, so a
+        face does not depend on its neighbours in the batch.
+        """
+        for index, frame in enumerate(frames):
+            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+                raise ValueError(f"frame {index} is {frame.dtype} {frame.shape}; give uint8 RGB pictures (H, W, 3)")
+        quick_px = self.quick_side_px
+        faces = self._detect_all(dict(enumerate(frames)), quick_px)
+        if quick_px < self.longest_side_px:
+            unclear = {i: f for i, f in enumerate(frames) if _needs_closer_look(faces[i], max(f.shape[:2]), quick_px)}
+            faces |= self._detect_all(unclear, self.longest_side_px)
+        return [faces[index] for index in range(len(frames))]
+
+    def _detect_all(self, frames: dict[int, np.ndarray], longest_side_px: int) -> dict[int, Faces]:
+        by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, frame in frames.items():
+            by_size[scaled_size(*frame.shape[:2], longest_side_px)].append(index)
+        faces: dict[int, Faces] = {}
+        for size, members in by_size.items():
+            for start in range(0, len(members), FRAMES_PER_BATCH):
+                batch = members[start : start + FRAMES_PER_BATCH]
+                faces.update(zip(batch, self._detect([frames[i] for i in batch], size), strict=True))
+        return faces
+
+    @torch.inference_mode()
+    def _detect(self, frames: Sequence[np.ndarray], size: tuple[int, int]) -> Iterator[Faces]:
+        scaled = np.stack([_resized(frame, size) for frame in frames])
+        with autocast(self.device, self.precision):
+            outputs = self._answers(self._centred(scaled), size)
+        offsets_BP4, logits_BP2, landmarks_BPK = (output.float() for output in outputs)
+        scores_BP = logits_BP2.softmax(dim=-1)[..., 1]
+        frame_N, prior_N = torch.nonzero(scores_BP > self.threshold, as_tuple=True)
+        scores_N = scores_BP[frame_N, prior_N]
+        priors_N4 = self._priors(size)[prior_N]
+        boxes_N4 = decode(offsets_BP4[frame_N, prior_N], priors_N4, VARIANCES)
+        keep = batched_nms(boxes_N4, scores_N, frame_N, self.nms_threshold)
+        landmarks_NK = decode_landm(landmarks_BPK[frame_N[keep], prior_N[keep]], priors_N4[keep], VARIANCES)
+        kept = (frame_N[keep], boxes_N4[keep], scores_N[keep], landmarks_NK.reshape(-1, 5, 2))
+        frame_N, *found = (tensor.cpu().numpy() for tensor in kept)
+        for index, frame in enumerate(frames):
+            yield _in_frame(*(values[frame_N == index] for values in found), frame.shape[:2], size)
+
+    def _answers(self, frames_BCHW: Tensor, size: tuple[int, int]) -> Answers:
+        if not self.quick or max(size) > self.quick_side_px:
+            return self.network(frames_BCHW)
+
+        def shows_no_large_face(coarser: Answers) -> Tensor:
+            offsets_BP4, logits_BP2 = coarser[0].float(), coarser[1].float()
+            priors_P4 = self._priors(size)[-offsets_BP4.shape[1] :]
+            sides_BP = (priors_P4[:, 2:] * torch.exp(offsets_BP4[..., 2:] * VARIANCES[1])).amax(dim=-1)
+            is_face_BP = logits_BP2.softmax(dim=-1)[..., 1] > self.threshold
+            return ~(is_face_BP & (sides_BP >= LARGE_FACE_PX)).any(dim=1)
+
+        return answers_where_needed(self.network, frames_BCHW, shows_no_large_face)
+
+    def _centred(self, frames_BHWC: np.ndarray) -> Tensor:
+        """float32 (B, C, H, W) in the channels_last layout, minus the mean; it is bytes that travel to the device.
+
+        Whole rows are subtracted: three channels as the innermost axis take four times as long.
+        """
+        batch, height, width, channels = frames_BHWC.shape
+        rows = torch.from_numpy(frames_BHWC).to(self.device).float().view(batch, height, width * channels)
+        return rows.sub_(self._mean_C.repeat(width)).view(frames_BHWC.shape).permute(0, 3, 1, 2)
+
+    def _priors(self, size: tuple[int, int]) -> Tensor:
+        if size not in self._priors_of_size:
+            self._priors_of_size[size] = torch.from_numpy(prior_boxes(*size)).to(self.device)
+        return self._priors_of_size[size]
+
+
+def _needs_closer_look(faces: Faces, frame_side_px: int, quick_side_px: int) -> bool:
+    """Whether the quick look was a reduced one and showed no face that is large in it."""
+    sides = (faces.boxes_N4[:, 2:] - faces.boxes_N4[:, :2]).max(axis=1)
+    return frame_side_px > quick_side_px and not (sides * (quick_side_px / frame_side_px) >= QUICK_FACE_PX).any()
+
+
+def scaled_size(height: int, width: int, longest_side_px: int) -> tuple[int, int]:
+    """Height and width of a frame whose longest side is reduced to longest_side_px; smaller frames stay as they are."""
+    scale = min(1, longest_side_px / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Linear interpolation, as in the package (albumentations' LongestMaxSize)."""
+    return frame if frame.shape[:2] == size else cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _in_frame(
+    boxes_N4: np.ndarray,
+    scores_N: np.ndarray,
+    landmarks_N52: np.ndarray,
+    frame_size: tuple[int, int],
+    scaled: tuple[int, int],
+) -> Faces:
+    """Faces in pixels of the scaled frame -> `Faces` in pixels of the frame as it was given, boxes clipped to it."""
+    frame_xy = np.array(frame_size[::-1], np.float32)
+    to_frame_xy = frame_xy / np.array(scaled[::-1], np.float32)
+    boxes = (boxes_N4.reshape(-1, 2, 2) * to_frame_xy).clip(0, frame_xy).reshape(-1, 4)
+    return Faces(boxes, scores_N, landmarks_N52 * to_frame_xy)

@@ -1,0 +1,1 @@
+"""Sound as input of a network: spectrograms and self-supervised front ends."""

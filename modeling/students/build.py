@@ -1,0 +1,30 @@
+"""The three students by name. `build_student` makes a new one, `student_checkpoint.load_student` reads one."""
+
+from pathlib import Path
+
+from modeling.speech.ssl_front_end import FRONT_ENDS, WEIGHTS_URL, load_front_end
+from modeling.students.base import Student, StudentConfig
+from modeling.students.compact import CompactStudent
+from modeling.students.self_supervised import SslStudent
+from modeling.students.vggvox import PaperStudent
+
+__all__ = ["CompactStudent", "PaperStudent", "SslStudent", "Student", "StudentConfig", "build_student"]
+
+STUDENTS = {"paper": PaperStudent, "compact": CompactStudent, "ssl": SslStudent}
+
+
+def build_student(config: StudentConfig, front_end: bytes | str | Path | None = None) -> Student:
+    """A new student with random weights, drawn from torch's global generator.
+
+    front_end: of an ssl student, the weights that torchaudio publishes for its bundle, as a .pth file or its bytes.
+    Raises ValueError that says what to fetch when an ssl student is given none or others; another student takes none.
+    """
+    student = STUDENTS[config.kind](config)
+    if isinstance(student, SslStudent):
+        if front_end is None:
+            url = WEIGHTS_URL + FRONT_ENDS[config.bundle]._path
+            raise ValueError(f"an ssl student learns nothing on random weights: give the front end's file, {url}")
+        load_front_end(student.front_end, config.bundle, front_end)
+    elif front_end is not None:
+        raise ValueError(f"a student of kind {config.kind!r} has no front end; leave its file out, or choose 'ssl'")
+    return student

@@ -1,0 +1,67 @@
+"""A trained student in one safetensors file: weights, and its config and history as JSON in the file's metadata.
+
+The file of an ssl student holds its front end too (378 MB for WAVLM_BASE_PLUS), so that nothing else is needed.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from modeling.emotions import EMOTIONS
+from modeling.students.build import STUDENTS, Student, StudentConfig
+
+FORMAT = "emovox.student.1"
+_REMEDY = "give the student file that training wrote, or copy it again"
+
+
+def save_student(student: Student, path_or_file: str | Path | BinaryIO, meta: dict) -> None:
+    """meta: anything JSON can hold about the run (recipe, epoch, metrics); `load_student` puts it on `student.meta`."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
+    header = {
+        "format": FORMAT,
+        "emotions": ",".join(EMOTIONS),
+        "config": json.dumps(asdict(student.config)),
+        "meta": json.dumps(meta),
+    }
+    data = save(tensors, header)
+    if hasattr(path_or_file, "write"):
+        path_or_file.write(data)
+    else:
+        Path(path_or_file).write_bytes(data)
+
+
+def load_student(source: bytes | str | Path) -> Student:
+    """A student in evaluation mode on the CPU, from a file or its bytes.
+
+    Use: `load_student(path).predict(wave, sample_rate)`, or `.embed`, at any rate.
+    Raises ValueError that says what to do when it is not a student of this project or is damaged.
+    """
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    name = "the student file" if isinstance(source, bytes) else str(source)
+    try:
+        tensors = load(data)  # checks the whole file, so the header may be read plainly
+        header = _metadata(data)
+    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{name}: damaged or not a safetensors file ({error}); {_REMEDY}") from error
+    if header.get("format") != FORMAT or header.get("emotions") != ",".join(EMOTIONS):
+        raise ValueError(f"{name}: a safetensors file, but not a student of format {FORMAT}; {_REMEDY}")
+    try:
+        config = StudentConfig(**json.loads(header["config"]))
+        student = STUDENTS[config.kind](config)
+        student.load_state_dict(tensors)
+        student.meta = json.loads(header["meta"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{name}: its config and its weights do not fit each other ({str(error)[:200]}); {_REMEDY}"
+        ) from error
+    return student.eval()
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The string metadata of a valid safetensors file: eight bytes of length, then JSON."""
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length]).get("__metadata__", {})

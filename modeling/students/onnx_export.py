@@ -1,0 +1,231 @@
+"""A student as an ONNX graph: waveform of any length in, logits, probabilities and embedding out, as `outputs_of_clip`.
+
+The graph holds the whole way of `Student.outputs_of_clip`: padding of a short clip, the input transform, the cut to the
+clip's centre, the network. Two parts of the transform are written anew, since ONNX has no counterpart that every runtime
+knows: the Fourier transform is a convolution with windowed cosines and sines, and the recursive DC filter a product with
+powers of its pole. `modeling.speech.spectrogram` stays the definition; `parity` measures the difference.
+
+Exported by TorchScript tracing: torch.export (2.11) cannot yet cut a length that is only known at run time and then pool it.
+Needs the package onnx. Shape letters: T samples at 16 kHz, F frequency bins, L frames, E = 8, D embedding.
+"""
+
+import io
+import json
+import math
+import warnings
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchaudio.functional import melscale_fbanks
+
+from modeling.emotions import EMOTIONS
+from modeling.speech import spectrogram
+from modeling.speech.spectrogram import DC_POLE, FFT_SAMPLES, FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ
+from modeling.students.base import MAX_FRAMES, MIN_FRAMES, MIN_SAMPLES
+from modeling.students.build import Student
+from modeling.students.vggvox import BUCKET_FRAMES
+
+OPSET = 18
+INPUT = "waveform"
+OUTPUTS = ("logits", "probabilities", "embedding")
+FORMAT = "emovox.student.onnx.1"
+
+PARITY_S = (0.3, 1.0, 2.5, 4.024, 7.3, 12.0)
+"""Clip lengths that are compared: below the least, whole seconds and not, one training window, above the longest."""
+
+TOLERANCE = 1e-3
+"""Largest difference that passes, relative to the largest value of the same output, or to 1 where that is smaller."""
+
+CARRIED_BLOCKS = 9
+"""Blocks of 256 samples after which 0.99 ** n is below 1e-10, less than float32 tells apart."""
+
+
+class _FourierFrames(nn.Module):
+    """(1, T) -> real and imaginary part (1, 257, L) of the windowed frames, as `spectrogram._stft` gives them."""
+
+    def __init__(self, window_T: Tensor):
+        super().__init__()
+        bins, samples = torch.arange(FFT_SAMPLES // 2 + 1), torch.arange(FRAME_SAMPLES)
+        angle = 2 * math.pi * torch.outer(bins, samples).remainder(FFT_SAMPLES).double() / FFT_SAMPLES
+        kernels = torch.cat([angle.cos(), -angle.sin()]) * window_T.double()
+        self.register_buffer("kernels", kernels[:, None].float())
+
+    def forward(self, wave_BT: Tensor) -> tuple[Tensor, Tensor]:
+        return F.conv1d(wave_BT[:, None], self.kernels, stride=HOP_SAMPLES).chunk(2, 1)
+
+
+class LogMel(nn.Module):
+    """`spectrogram.log_mel`."""
+
+    def __init__(self):
+        super().__init__()
+        self.frames = _FourierFrames(torch.hann_window(FRAME_SAMPLES, dtype=torch.float64))
+        bands = melscale_fbanks(FFT_SAMPLES // 2 + 1, *spectrogram.MEL_RANGE_HZ, spectrogram.MEL_BANDS, SAMPLE_RATE_HZ)
+        self.register_buffer("bands", bands.T.contiguous())
+
+    def forward(self, wave_BT: Tensor) -> Tensor:
+        real, imaginary = self.frames(wave_BT)
+        power_BFL = real.square() + imaginary.square()
+        mel = 10 * torch.log10((self.bands @ power_BFL).clamp_min(spectrogram.POWER_FLOOR))
+        mel = torch.maximum(mel, mel.amax((1, 2), keepdim=True) - spectrogram.MEL_RANGE_DB)
+        mel = mel - mel.mean(2, keepdim=True)
+        deviation = mel.square().mean((1, 2), keepdim=True).sqrt()
+        return mel / deviation.clamp_min(spectrogram.MEL_DEVIATION_FLOOR_DB)
+
+
+class _WithoutDc(nn.Module):
+    """`spectrogram.without_dc`: blocks of 256 samples, and what is left of earlier blocks in each."""
+
+    def __init__(self):
+        super().__init__()
+        block = spectrogram.SCAN_BLOCK
+        step = torch.arange(block, dtype=torch.float64)
+        decay = torch.tril(DC_POLE ** (step[:, None] - step[None]).clamp_min(0))
+        blocks = torch.arange(CARRIED_BLOCKS - 1, -1, -1, dtype=torch.float64)
+        self.register_buffer("decay", decay.T.float())
+        self.register_buffer("carry", (DC_POLE ** (block * blocks)).float()[None, None])
+        self.register_buffer("fading", (DC_POLE ** (step + 1)).float())
+
+    def forward(self, wave_BT: Tensor) -> Tensor:
+        block, samples = spectrogram.SCAN_BLOCK, wave_BT.shape[1]
+        change = wave_BT - F.pad(wave_BT, (1, 0))[:, :samples]
+        y = F.pad(change, (0, block))[:, : (samples + block - 1) // block * block].reshape(1, -1, block) @ self.decay
+        earlier = F.conv1d(F.pad(y[:, None, :, -1], (CARRIED_BLOCKS, 0)), self.carry)[:, 0, :-1]
+        return (y + earlier[..., None] * self.fading).reshape(1, -1)[:, :samples]
+
+
+class PaperMagnitude(nn.Module):
+    """`spectrogram.paper_spectrogram` without dither."""
+
+    def __init__(self):
+        super().__init__()
+        self.without_dc = _WithoutDc()
+        self.frames = _FourierFrames(torch.hamming_window(FRAME_SAMPLES, periodic=False, dtype=torch.float64))
+
+    def forward(self, wave_BT: Tensor) -> Tensor:
+        x = self.without_dc(wave_BT * spectrogram.INT16_SCALE)
+        x = x - spectrogram.PRE_EMPHASIS * F.pad(x, (1, 0))[:, : x.shape[1]]
+        real, imaginary = self.frames(x)
+        half_BFL = (real.square() + imaginary.square()).sqrt()
+        centred = half_BFL - half_BFL.mean(2, keepdim=True)
+        deviation = (centred.square().sum(2, keepdim=True) / (centred.shape[2] - 1)).sqrt()
+        scaled = centred / deviation.clamp_min(spectrogram.MAGNITUDE_DEVIATION_FLOOR)
+        return torch.cat([scaled, scaled[:, 1:-1].flip(1)], 1)
+
+
+class StudentGraph(nn.Module):
+    """(1, T) float32 in [-1, 1] at 16 kHz, T of 1 or more -> logits (1, E), probabilities (1, E), embedding (1, D)."""
+
+    def __init__(self, student: Student):
+        super().__init__()
+        kinds = {"compact": LogMel, "paper": PaperMagnitude}
+        if student.config.kind not in kinds:
+            raise ValueError(
+                f"a student of kind {student.config.kind!r} cannot be exported; those of kind compact and paper can"
+            )
+        self.input, self.student = kinds[student.config.kind](), student.eval()
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        samples = torch._shape_as_tensor(waveform)[1]
+        silence = waveform.new_zeros(1, MIN_SAMPLES)
+        padded = torch.cat([waveform, silence], 1)[:, : samples.clamp_min(MIN_SAMPLES)]
+        spectrogram_BFL = self.input(padded)
+        frames = torch._shape_as_tensor(spectrogram_BFL)[2]
+        start, used = self._cut(frames)
+        logits_BE, embedding_BD = self.student.outputs(spectrogram_BFL[:, :, start : start + used])
+        return logits_BE, logits_BE.softmax(1), embedding_BD
+
+    def _cut(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """`clip_start` and `clip_frames` of the student, on traced integers."""
+        used = frames.clamp_max(MAX_FRAMES)
+        if self.student.config.kind != "paper":
+            return (frames - used) // 2, used
+        used = (used // BUCKET_FRAMES * BUCKET_FRAMES).clamp_min(MIN_FRAMES)
+        return ((frames - used + 1) // 2 - 1).clamp_min(0), used
+
+
+def export_student(student: Student, student_sha256: str) -> bytes:
+    """The student as an ONNX file; what a reader must know of it stands in its metadata (`student_metadata`).
+
+    Raises ValueError for a student whose kind has no graph, or without the package onnx.
+    """
+    graph, file = StudentGraph(student), io.BytesIO()
+    try:
+        import onnx
+    except ImportError as error:
+        raise ValueError("the export needs the package onnx, which is not installed; pip install onnx") from error
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # on the age of this exporter, and on slices that it does not fold
+        torch.onnx.export(
+            graph.eval(),
+            (torch.zeros(1, 2 * MIN_SAMPLES),),
+            file,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_axes={INPUT: {1: "samples"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = onnx.load_from_string(file.getvalue())
+    onnx.helper.set_model_props(model, student_metadata(student, student_sha256))
+    return model.SerializeToString()
+
+
+def student_metadata(student: Student, student_sha256: str) -> dict[str, str]:
+    """format, emotions (order of the outputs, comma-separated), sample_rate_hz, student_sha256 (of the file that was
+    exported), config, prior (8 numbers, or null) and prior_strength as JSON, and the input and the clip in words."""
+    meta = getattr(student, "meta", None) or {}
+    cut = "the largest whole second up to 10 s at its centre" if student.config.kind == "paper" else "its central 10 s"
+    return {
+        "format": FORMAT,
+        "emotions": ",".join(EMOTIONS),
+        "sample_rate_hz": str(SAMPLE_RATE_HZ),
+        "student_sha256": student_sha256,
+        "config": json.dumps(asdict(student.config)),
+        "prior": json.dumps(meta.get("prior")),
+        "prior_strength": json.dumps(meta.get("prior_strength", 1.0)),
+        "input": f"{INPUT}: float32 (1, samples), mono, 16 kHz, in [-1, 1], one clip of 1 sample or more",
+        "clip": f"of a longer clip {cut} is used; one below 1.015 s is padded with zeros at its end",
+    }
+
+
+def parity(student: Student, onnx_file: bytes) -> dict[str, float]:
+    """Largest difference between onnxruntime and `outputs_of_clip` for each output, over `parity_clips`.
+
+    Relative to the largest value of the same output, or to 1 where that is smaller.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
+    worst = dict.fromkeys(OUTPUTS, 0.0)
+    for clip_T in parity_clips():
+        logits_E, embedding_D = student.outputs_of_clip(torch.from_numpy(clip_T))
+        expected = (logits_E, logits_E.softmax(0), embedding_D)
+        given = session.run(OUTPUTS, {INPUT: clip_T[None].astype(np.float32) / spectrogram.INT16_SCALE})
+        for name, values, wanted in zip(OUTPUTS, given, expected, strict=True):
+            wanted = wanted.numpy()
+            difference = float(np.abs(values[0] - wanted).max() / max(1.0, np.abs(wanted).max()))
+            worst[name] = max(worst[name], difference) if math.isfinite(difference) else math.inf
+    return worst
+
+
+def parity_clips() -> list[np.ndarray]:
+    """int16 (T,) of `PARITY_S`: syllable-like bursts of a harmonic tone in noise; one like a telephone's, with little
+    above 4 kHz; one of zeros."""
+    rng = np.random.default_rng(0)
+    clips = []
+    for seconds in PARITY_S:
+        times_T = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+        pitch_T = np.cumsum(140 + 40 * np.sin(2 * np.pi * 0.7 * times_T)) / SAMPLE_RATE_HZ
+        voice_T = sum(np.sin(2 * np.pi * k * pitch_T) / k for k in range(1, 20))
+        voice_T *= np.sin(2 * np.pi * 1.5 * times_T) ** 2
+        clips.append(np.round(4000 * voice_T + 50 * rng.standard_normal(len(times_T))).astype(np.int16))
+    spectrum = np.fft.rfft(clips[3])
+    spectrum[len(spectrum) // 2 :] = 0
+    telephone_T = np.round(np.fft.irfft(spectrum, len(clips[3]))).astype(np.int16)
+    return [*clips, telephone_T, np.zeros(SAMPLE_RATE_HZ, np.int16)]

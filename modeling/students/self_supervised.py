@@ -1,0 +1,73 @@
+"""The self-supervised student: a small trained head on a frozen wav2vec 2.0, HuBERT or WavLM network of torchaudio."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modeling.emotions import EMOTIONS
+from modeling.speech.spectrogram import INT16_SCALE, in_int16_steps
+from modeling.speech.ssl_front_end import FRONT_ENDS, front_end_network
+from modeling.students.base import MAX_SAMPLES, Student, StudentConfig, he_init
+from modeling.students.compact import (
+    ATTENTION_CHANNELS,
+    POOLED_CHANNELS,
+    AttentiveStatistics,
+    PlainStatistics,
+)
+
+
+class SslStudent(Student):
+    """A learned mix of all layers of the front end, pooled over time; 0.3 M trained weights on 94 M to 317 M frozen ones.
+
+    The front end stays in evaluation mode and takes no gradient. Its weights are random until `load_front_end` or
+    `load_state_dict` brings some: `student.build_student` sees to that. Each layer is normalised before it is mixed,
+    because the layers of the large networks differ in scale by orders of magnitude.
+    """
+
+    def __init__(self, config: StudentConfig):
+        super().__init__()
+        self.config = config
+        bundle = FRONT_ENDS[config.bundle]
+        self.is_normalised = bundle._normalize_waveform
+        self.layer_weights = nn.Parameter(torch.zeros(bundle._params["encoder_num_layers"]))
+        self.projection = nn.Sequential(
+            nn.Linear(bundle._params["encoder_embed_dim"], POOLED_CHANNELS), nn.ReLU(inplace=True)
+        )
+        attentive = config.pooling == "attention"
+        self.pool = (
+            AttentiveStatistics(POOLED_CHANNELS, ATTENTION_CHANNELS) if attentive else PlainStatistics(config.pooling)
+        )
+        self.embedding = nn.Sequential(
+            nn.BatchNorm1d(2 * POOLED_CHANNELS), nn.Linear(2 * POOLED_CHANNELS, config.embedding), nn.ReLU(inplace=True)
+        )
+        self.classifier = nn.Linear(config.embedding, len(EMOTIONS))
+        he_init(self)  # the head, for the front end comes after it
+        self.front_end = front_end_network(bundle).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "SslStudent":
+        super().train(mode)
+        self.front_end.eval()
+        return self
+
+    def spectrogram(self, wave_BT: Tensor) -> Tensor:
+        """(B, 1, T): the waveform in [-1, 1], or with mean 0 and deviation 1 for each clip where the bundle wants it.
+
+        torchaudio's own wrapper normalises over the whole batch, so that clips would change each other's answers.
+        """
+        wave_BT = in_int16_steps(wave_BT) / INT16_SCALE
+        return (F.layer_norm(wave_BT, wave_BT.shape[1:]) if self.is_normalised else wave_BT).unsqueeze(1)
+
+    @torch.no_grad()
+    def layers(self, wave_B1T: Tensor) -> list[Tensor]:
+        """What `spectrogram` returned -> for each layer (B, L, C), L about 50 a second; torchaudio's `extract_features`."""
+        return self.front_end.extract_features(wave_B1T.squeeze(1))[0]
+
+    def outputs(self, spectrogram_BFL: Tensor) -> tuple[Tensor, Tensor]:
+        layers = self.layers(spectrogram_BFL)
+        shares = self.layer_weights.softmax(0)
+        mixed_BLC = sum(share * F.layer_norm(x, x.shape[2:]) for share, x in zip(shares, layers, strict=True))
+        embedding_BD = self.embedding(self.pool(self.projection(mixed_BLC).transpose(1, 2)))
+        return self.classifier(embedding_BD), embedding_BD
+
+    def clip_frames(self, frames: int) -> int:
+        return min(MAX_SAMPLES, frames)

@@ -1,0 +1,52 @@
+"""Random changes of FER+ faces while the compact teacher trains.
+
+Shape letters: N images, H = W pixels.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from modeling.teachers.compact import normalise_faces
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceJitter:
+    """Ranges of the changes; each face gets its own.
+
+    rotation_deg, zoom, shift: of one affine map (degrees; factor; part of the width), and a flip for every second face
+    gamma: largest power of the contrast curve, drawn between 1 / gamma and gamma
+    cutout_part: side of the erased square, part of the width
+    """
+
+    rotation_deg: float = 10.0
+    zoom: float = 1.15
+    shift: float = 0.06
+    gamma: float = 1.42
+    cutout_part: float = 0.25
+
+
+def jittered(faces_NHW: Tensor, jitter: FaceJitter, side_px: int, rng: torch.Generator) -> Tensor:
+    """uint8 (N, 48, 48) -> float (N, 1, side, side), normalised: flip, rotation, zoom, shift, contrast, then cutout."""
+    n = len(faces_NHW)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(n, generator=rng) * (high - low) + low
+
+    angle = uniform(-1, 1) * math.radians(jitter.rotation_deg)
+    scale = torch.exp(uniform(-1, 1) * math.log(jitter.zoom))
+    flip = torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0)
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    row_x = torch.stack([cos * flip, -sin, uniform(-2, 2) * jitter.shift], 1)
+    row_y = torch.stack([sin * flip, cos, uniform(-2, 2) * jitter.shift], 1)
+    grid = F.affine_grid(torch.stack([row_x, row_y], 1), (n, 1, side_px, side_px), align_corners=False)
+    faces = F.grid_sample(faces_NHW.float().unsqueeze(1), grid, padding_mode="border", align_corners=False)
+    gamma = torch.exp(uniform(-1, 1) * math.log(jitter.gamma)).view(-1, 1, 1, 1)
+    x = normalise_faces(((faces / 255).clamp(0, 1) ** gamma * 255).squeeze(1))
+    hole, middle = jitter.cutout_part / 2 * side_px, torch.arange(side_px) + 0.5
+    far_x = (middle[None] - uniform(0, side_px)[:, None]).abs() > hole
+    far_y = (middle[None] - uniform(0, side_px)[:, None]).abs() > hole
+    return x * (far_y[:, None, :, None] | far_x[:, None, None, :])

@@ -1,0 +1,125 @@
+"""How a face teacher is trained: one frozen value, three named ones, and the learning rate that follows from it."""
+
+from bisect import bisect_right
+from dataclasses import dataclass, field, replace
+
+from modeling.faces.ferplus import SIDE_PX
+from modeling.teacher_training.augmentation import FaceJitter
+from modeling.teachers.compact import CompactTeacherConfig
+from modeling.teachers.published import PUBLISHED
+
+NETWORKS = ("compact", *PUBLISHED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRecipe:
+    """Everything that decides the trained weights, data aside.
+
+    network: "compact", or a published network ("senet50_ferplus", "resnet50_ferplus")
+    peak_lr: of SGD with momentum 0.9, Nesterov's for the compact network
+    lr_drops: epochs from which the rate is a tenth of what it was; decay_epochs: last epochs, in which it falls
+    linearly to zero; warmup_epochs: first ones, in which it rises linearly, step by step
+    body_lr_factor: part of the rate for all but the classifier (fine-tuning)
+    small_epochs: epochs of the compact network at small_side_px before the rest run at 48 pixels
+    jitter: of the compact network; the published ones get the paper's augmentation
+    mixup_alpha: Beta parameter of mixup, 0 for none; ema_decay: per step, of the weights that are saved, or None
+    keep_best: save the epoch with the best validation accuracy (the paper) and not the last one
+    soft_part: how much of each target comes from other teachers' probabilities, where there are any; the rest are votes
+    """
+
+    network: str = "compact"
+    compact: CompactTeacherConfig = field(default_factory=CompactTeacherConfig)
+    epochs: int = 36
+    batch_size: int = 128
+    peak_lr: float = 0.1
+    lr_drops: tuple[int, ...] = ()
+    decay_epochs: int = 22
+    warmup_epochs: int = 1
+    body_lr_factor: float = 1.0
+    weight_decay: float = 5e-4
+    dropout: float = 0.0
+    small_epochs: int = 24
+    small_side_px: int = 40
+    jitter: FaceJitter = field(default_factory=FaceJitter)
+    mixup_alpha: float = 0.0
+    ema_decay: float | None = 0.998
+    keep_best: bool = False
+    soft_part: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.network not in NETWORKS:
+            raise ValueError(f"network = {self.network!r}: choose one of {', '.join(NETWORKS)}")
+        for name in ("epochs", "batch_size", "peak_lr"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: it must be above 0")
+        if not 0 <= self.soft_part <= 1:
+            raise ValueError(f"soft_part = {self.soft_part}: it must be between 0 and 1")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay = {self.ema_decay}: it must be between 0 and 1, or None")
+
+    def learning_rate(self, step: int, steps_per_epoch: int) -> float:
+        """Of one optimiser step, counted from 0."""
+        warmup = self.warmup_epochs * steps_per_epoch
+        if step < warmup:
+            return self.peak_lr * (step + 1) / warmup
+        rate = self.peak_lr * 0.1 ** bisect_right(self.lr_drops, step // steps_per_epoch)
+        left = self.epochs * steps_per_epoch - step
+        return rate * min(1.0, left / (self.decay_epochs * steps_per_epoch)) if self.decay_epochs else rate
+
+    def lasting(self, epochs: int) -> "TeacherRecipe":
+        """The same recipe in another number of epochs: what happens at an epoch happens at the same part of the whole."""
+
+        def scaled(epoch: int) -> int:
+            return round(epoch * epochs / self.epochs)
+
+        return replace(
+            self,
+            epochs=epochs,
+            lr_drops=tuple(map(scaled, self.lr_drops)),
+            decay_epochs=max(1, scaled(self.decay_epochs)) if self.decay_epochs else 0,
+            small_epochs=scaled(self.small_epochs),
+        )
+
+    def side_px(self, epoch: int) -> int:
+        """Side of the compact network's training faces in one epoch, counted from 0."""
+        return self.small_side_px if epoch < self.small_epochs else SIDE_PX
+
+
+def compact() -> TeacherRecipe:
+    """The recipe of the packaged weights."""
+    return TeacherRecipe()
+
+
+def again() -> TeacherRecipe:
+    """A second round from trained weights: the rate rises to 0.06 once more and falls to zero over all epochs."""
+    return TeacherRecipe(epochs=24, peak_lr=0.06, decay_epochs=23, small_epochs=8)
+
+
+def paper(network: str = "senet50_ferplus") -> TeacherRecipe:
+    """The authors' fine-tuning (mcnCrossModalEmotions teacher/ferplus_baselines.m, ferPlusZoo.m), best epoch by validation.
+
+    They start from VGGFace2 weights: from scratch a body that learns at a tenth of the rate goes nowhere.
+    """
+    return TeacherRecipe(
+        network=network,
+        epochs=180,
+        peak_lr=0.01,
+        lr_drops=(60, 120),
+        decay_epochs=0,
+        warmup_epochs=0,
+        body_lr_factor=0.1,
+        dropout=0.5,
+        small_epochs=0,
+        ema_decay=None,
+        keep_best=True,
+    )
+
+
+def smoke() -> TeacherRecipe:
+    """Two epochs of a tiny network: shows that everything is connected, learns little."""
+    tiny = CompactTeacherConfig(stem=8, widths=(8, 16), blocks=(1, 1), embedding=16)
+    return TeacherRecipe(compact=tiny, epochs=2, decay_epochs=1, small_epochs=1, ema_decay=0.9)
+
+
+RECIPES = {"compact": compact, "again": again, "paper": paper, "smoke": smoke}

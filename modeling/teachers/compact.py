@@ -1,0 +1,137 @@
+"""The compact face-emotion teacher: a small residual network on 48x48 grey faces, the embedded default.
+
+Shape letters: N faces, C channels, H = W pixels, E = 8 emotions.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from importlib import resources
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modeling.emotions import EMOTIONS
+from modeling.faces.crops import CROP_SCALE
+from modeling.faces.ferplus import SIDE_PX
+from modeling.teachers.base import CropRule, TeacherNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactTeacherConfig:
+    """stem: channels at 48 pixels; widths and blocks: channels and residual blocks of the stages at 24, 12 and 6 pixels."""
+
+    stem: int = 32
+    widths: tuple[int, ...] = (48, 96, 192)
+    blocks: tuple[int, ...] = (1, 2, 2)
+    embedding: int = 256
+    dropout: float = 0.2
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+            self.shortcut = nn.Sequential(pool, nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x_NCHW)), inplace=True)
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x_NCHW), inplace=True)
+
+
+class CompactTeacher(nn.Module):
+    """Grey faces (N, 1, 48, 48), float, zero mean and unit deviation for each face -> logits (N, 8).
+
+    Two convolutions see the picture at its full 48 pixels: with the same operations and one strided 5x5 in their place
+    the first epoch ends two points lower (docs/log.md).
+    """
+
+    def __init__(self, config: CompactTeacherConfig = CompactTeacherConfig()):
+        super().__init__()
+        self.config = config
+        channels = config.stem
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, channels, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+        )
+        stages = []
+        for stage, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            for block in range(blocks):
+                stages.append(ResidualBlock(channels, width, stride=2 if stage > 0 and block == 0 else 1))
+                channels = width
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Sequential(
+            nn.Conv2d(channels, config.embedding, 1, bias=False),
+            nn.BatchNorm2d(config.embedding),
+            nn.ReLU(inplace=True),
+        )
+        self.classifier = nn.Linear(config.embedding, len(EMOTIONS))
+
+    def forward(self, faces_NCHW: Tensor) -> Tensor:
+        features_NC = self.head(self.stages(self.stem(faces_NCHW))).mean((2, 3))
+        return self.classifier(F.dropout(features_NC, self.config.dropout, self.training))
+
+
+def normalise_faces(faces_NHW: Tensor) -> Tensor:
+    """uint8 or float (N, H, W), 0-255 -> float32 (N, 1, H, W) with mean 0 and deviation 1 for each face.
+
+    The deviation is floored at 8 grey levels, so that a blank picture stays near zero.
+    """
+    x = faces_NHW.to(torch.float32)
+    mean = x.mean((1, 2), keepdim=True)
+    deviation = x.std((1, 2), keepdim=True, unbiased=False).clamp_min(8.0)
+    return ((x - mean) / deviation).unsqueeze(1)
+
+
+def compact_teacher(network: CompactTeacher) -> TeacherNetwork:
+    """How the network is used: crops of 48 grey pixels, the mean of a face and its mirror image."""
+    crops = CropRule(side_px=SIDE_PX, grey=True, scale=CROP_SCALE)
+    return TeacherNetwork(network=network, prepare=normalise_faces, crops=crops, mirrored=True)
+
+
+def save_compact_teacher(network: CompactTeacher, meta: dict) -> bytes:
+    """The weights as half-precision safetensors; configuration and `meta` are kept inside as JSON."""
+    tensors = {name: t.half() if t.dtype.is_floating_point else t for name, t in network.state_dict().items()}
+    header = {
+        "format": "emovox.compact_teacher",
+        "config": json.dumps(asdict(network.config)),
+        "meta": json.dumps(meta),
+    }
+    return safetensors.torch.save({name: t.contiguous() for name, t in tensors.items()}, header)
+
+
+def load_compact_teacher(weights: bytes) -> CompactTeacher:
+    """Raises ValueError if the bytes are not a compact teacher that this version can read."""
+    try:
+        tensors = safetensors.torch.load(weights)
+        header_size = int.from_bytes(weights[:8], "little")
+        config = json.loads(json.loads(weights[8 : 8 + header_size])["__metadata__"]["config"])
+        lists = {name: tuple(config[name]) for name in ("widths", "blocks")}
+        network = CompactTeacher(CompactTeacherConfig(**config | lists))
+        network.load_state_dict({name: t.float() if t.dtype.is_floating_point else t for name, t in tensors.items()})
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"not a compact teacher checkpoint ({reason}); train one with `emovox train-teacher`"
+        ) from error
+    if broken := [name for name, t in network.state_dict().items() if not torch.isfinite(t).all()]:
+        raise ValueError(f"the weights {broken[:3]} hold NaN or infinity; train again or fetch the file again")
+    return network
+
+
+def packaged_weights() -> bytes:
+    """The weights of the teacher that comes with the project (see `modeling/teachers/weights/README.md`)."""
+    return resources.files("modeling.teachers").joinpath("weights/compact_teacher.safetensors").read_bytes()

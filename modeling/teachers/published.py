@@ -1,0 +1,219 @@
+"""The authors' face-emotion networks, SENet-50 and ResNet-50 fine-tuned on FER+, with the names of their weight files.
+
+Shape letters: N faces, C channels, H = W pixels, E = 8 emotions. Sources, all by S. Albanie: the exported
+`senet50_ferplus_dag.py` and `resnet50_ferplus_dag.py` (layers), mcnCrossModalEmotions `teacher/` (input, fine-tuning).
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modeling.emotions import EMOTIONS
+from modeling.teachers.base import CropRule, TeacherNetwork
+
+SIDE_PX = 224
+"""Side of the input (`meta["imageSize"]` of the exported networks)."""
+
+MEAN_RGB = (131.0912, 103.8827, 91.4953)
+"""Subtracted from pictures of 0-255; nothing is divided (`meta["mean"]`, `meta["std"]` = 1 of the exported networks)."""
+
+STAGES = {2: (64, 3), 3: (128, 4), 4: (256, 6), 5: (512, 3)}
+"""Stage number -> channels inside its blocks (four times as many come out) and number of blocks."""
+
+STEM = "conv1_7x7_s2"
+FEATURES = 2048
+GATE_REDUCTION = 16
+
+
+@dataclass(frozen=True)
+class PublishedNetwork:
+    """gated: a SENet (squeeze and excitation after each block) and not a ResNet; url: the authors' weights."""
+
+    gated: bool
+    url: str
+
+
+_FOLDER = "http://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn"
+
+PUBLISHED = {
+    "senet50_ferplus": PublishedNetwork(gated=True, url=f"{_FOLDER}/senet50_ferplus_dag.pth"),
+    "resnet50_ferplus": PublishedNetwork(gated=False, url=f"{_FOLDER}/resnet50_ferplus_dag.pth"),
+}
+
+
+class UncountedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation without `num_batches_tracked`, which the published files do not have."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, eps=1e-5, momentum=0.1)
+        self.num_batches_tracked = None
+
+    def _load_from_state_dict(self, *args):
+        nn.Module._load_from_state_dict(self, *args)  # the parent's would add the counter to a file without versions
+
+
+class FerPlusNetwork(nn.Module):
+    """Faces (N, 3, 224, 224) as `prepare` gives them -> logits (N, classes).
+
+    The first block of stages 3 to 5 halves the picture in its 1x1 convolutions (Caffe's order), not in the 3x3 one.
+    dropout: rate at the two places of the authors' fine-tuning, the last two convolutions before the classifier.
+    """
+
+    def __init__(self, gated: bool, classes: int = len(EMOTIONS), dropout: float = 0.0):
+        super().__init__()
+        self.gated, self.dropout = gated, dropout
+        places = ("1x1_down", "1x1_up") if gated else ("3x3", "1x1_increase")
+        self.dropped = {f"conv5_3_{place}" for place in places} if dropout > 0 else set()
+        self.block_names = [f"conv{s}_{k}" for s, (_, blocks) in STAGES.items() for k in range(1, blocks + 1)]
+        self._add_conv_bn(STEM, 3, 64, 7, stride=2)
+        channels = 64
+        for name in self.block_names:
+            width = STAGES[int(name[4])][0]
+            self._add_block(name, channels, width)
+            channels = 4 * width
+        self.classifier = nn.Conv2d(FEATURES, classes, 1)
+
+    def forward(self, faces_NCHW: Tensor) -> Tensor:
+        x = self.stem(faces_NCHW)
+        for name in self.block_names:
+            x = self.block(name, x)
+        return self.classifier(F.avg_pool2d(x, 7, 1)).flatten(1)
+
+    def stem(self, faces_NCHW: Tensor) -> Tensor:
+        """-> (N, 64, 56, 56). The pooling is not padded; its last windows reach over the border."""
+        x = F.relu(self._conv_bn(STEM, faces_NCHW), inplace=True)
+        return F.max_pool2d(x, 3, 2, padding=0, ceil_mode=True)
+
+    def block(self, name: str, x_NCHW: Tensor) -> Tensor:
+        """One residual block, such as "conv3_1"."""
+        y = F.relu(self._conv_bn(f"{name}_1x1_reduce", x_NCHW), inplace=True)
+        y = F.relu(self._conv_bn(f"{name}_3x3", y), inplace=True)
+        y = self._conv_bn(f"{name}_1x1_increase", y)
+        if self.gated:
+            gate = F.relu(self._conv(f"{name}_1x1_down", y.mean((2, 3), keepdim=True)))
+            y = torch.sigmoid(self._conv(f"{name}_1x1_up", gate)) * y
+        shortcut = self._conv_bn(f"{name}_1x1_proj", x_NCHW) if name.endswith("_1") else x_NCHW
+        return F.relu(y + shortcut, inplace=True)
+
+    def _conv(self, name: str, x: Tensor) -> Tensor:
+        y = getattr(self, name)(x)
+        return F.dropout(y, self.dropout, self.training) if name in self.dropped else y
+
+    def _conv_bn(self, name: str, x: Tensor) -> Tensor:
+        return getattr(self, f"{name}_bn")(self._conv(name, x))
+
+    def _add_block(self, name: str, inputs: int, width: int) -> None:
+        outputs, first = 4 * width, name.endswith("_1")
+        stride = 2 if first and inputs > 64 else 1
+        self._add_conv_bn(f"{name}_1x1_reduce", inputs, width, 1, stride)
+        self._add_conv_bn(f"{name}_3x3", width, width, 3)
+        self._add_conv_bn(f"{name}_1x1_increase", width, outputs, 1)
+        if self.gated:
+            self.add_module(f"{name}_1x1_down", nn.Conv2d(outputs, outputs // GATE_REDUCTION, 1))
+            self.add_module(f"{name}_1x1_up", nn.Conv2d(outputs // GATE_REDUCTION, outputs, 1))
+        if first:
+            self._add_conv_bn(f"{name}_1x1_proj", inputs, outputs, 1, stride)
+
+    def _add_conv_bn(self, name: str, inputs: int, outputs: int, side: int, stride: int = 1) -> None:
+        self.add_module(name, nn.Conv2d(inputs, outputs, side, stride, padding=side // 2, bias=False))
+        self.add_module(f"{name}_bn", UncountedBatchNorm2d(outputs))
+
+
+def load_published(weights: bytes, name: str | None = None) -> tuple[str, FerPlusNetwork]:
+    """Which published network a PyTorch file holds, and the network. The file is never executed.
+
+    The classifier may be a 1x1 convolution or linear; counters of batch normalisation, a "module." prefix and a
+    {"state_dict": ...} around it are taken off.
+    Raises ValueError if the file holds no state dict, another network (or another than `name`), or NaN or infinity.
+    """
+    tensors = _read_tensors(weights)
+    found = next(known for known, network in PUBLISHED.items() if network.gated == _is_gated(tensors))
+    if tensors.get("classifier.weight", torch.empty(0)).ndim == 2:
+        tensors["classifier.weight"] = tensors["classifier.weight"][:, :, None, None]
+    wanted = f"{' or '.join(PUBLISHED)}; compared with {found} ({PUBLISHED[found].url})"
+    network = _network(tensors, PUBLISHED[found].gated, wanted)
+    if name not in (None, found):
+        raise ValueError(f"the file holds {found}, not {name}; name the file by its path, or fetch the other one")
+    return found, network
+
+
+def initialised_from(weights: bytes, gated: bool, seed: int, dropout: float) -> FerPlusNetwork:
+    """A network to fine-tune: the body of a VGGFace2 release (`senet50_ft_dag`, `resnet50_ft_dag`) and a new classifier.
+
+    The classifier is 0.01 * randn, its bias 0 (mcnCrossModalEmotions ferPlusZoo.m), whatever the file's own one is.
+    Raises ValueError if the body does not fit, as `load_published`.
+    """
+    tensors = {name: t for name, t in _read_tensors(weights).items() if not name.startswith("classifier.")}
+    rng = torch.Generator().manual_seed(seed)
+    tensors["classifier.weight"] = 0.01 * torch.randn(len(EMOTIONS), FEATURES, 1, 1, generator=rng)
+    tensors["classifier.bias"] = torch.zeros(len(EMOTIONS))
+    body = "senet50" if gated else "resnet50"
+    return _network(tensors, gated, f"a {body} such as {body}_ft_dag, trained on VGGFace2", dropout)
+
+
+def published_teacher(weights: bytes, name: str | None = None) -> tuple[str, TeacherNetwork]:
+    """The published network in a file, ready for use. Raises ValueError as `load_published`."""
+    found, network = load_published(weights, name)
+    return found, published_parts(network)
+
+
+def published_parts(network: FerPlusNetwork) -> TeacherNetwork:
+    """How the authors use it: the grey face box, without a mirror image (mcnCrossModalEmotions fetch_emovoxceleb_imdb.m)."""
+    return TeacherNetwork(network, prepare, CropRule(side_px=SIDE_PX, grey=True, scale=1.0), mirrored=False)
+
+
+def prepare(crops_NHW: Tensor) -> Tensor:
+    """Grey crops 0-255 (N, H, W) -> float (N, 3, H, W): the grey value in each channel, minus `MEAN_RGB`.
+
+    Source: mcnCrossModalEmotions fetch_emovoxceleb_imdb.m, and normalizeFace in teacher/ferplus_baselines.m.
+    """
+    return crops_NHW.to(torch.float32)[:, None] - torch.tensor(MEAN_RGB, device=crops_NHW.device)[:, None, None]
+
+
+def _is_gated(tensors: dict[str, Tensor]) -> bool:
+    return any("_1x1_down." in name for name in tensors)
+
+
+def _read_tensors(weights: bytes) -> dict[str, Tensor]:
+    """The state dict of a PyTorch file, without wrapping, prefix and counters."""
+    try:
+        content = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
+    except Exception as error:  # reading foreign bytes fails in every way there is
+        raise ValueError(
+            f"the file is no PyTorch checkpoint, or holds more than tensors ({type(error).__name__}); expected a state "
+            f"dict such as {PUBLISHED['senet50_ferplus'].url}"
+        ) from error
+    if isinstance(content, Mapping) and "state_dict" in content:
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(t, Tensor) for t in content.values()):
+        held = f"keys {list(content)[:3]}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        raise ValueError(f"the file holds no state dict but {held}; save only network.state_dict()")
+    tensors = {str(name).removeprefix("module."): tensor.detach() for name, tensor in content.items()}
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith(".num_batches_tracked")}
+
+
+def _network(tensors: dict[str, Tensor], gated: bool, wanted: str, dropout: float = 0.0) -> FerPlusNetwork:
+    """The network with these tensors as its weights, or ValueError with all that does not fit."""
+    with torch.device("meta"):
+        network = FerPlusNetwork(gated, dropout=dropout)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    faults = {
+        "missing": [name for name in shapes if name not in given],
+        "unexpected": [name for name in given if name not in shapes],
+        "of another shape": [
+            f"{name} {given[name]} instead of {shape}"
+            for name, shape in shapes.items()
+            if given.get(name, shape) != shape
+        ],
+        "with NaN or infinity": [name for name in tensors if not torch.isfinite(tensors[name]).all()],
+    }
+    if any(faults.values()):
+        listed = [f"{len(names)} {fault} ({', '.join(names[:3])})" for fault, names in faults.items() if names]
+        raise ValueError(f"these are not the weights of {wanted}, which has {len(shapes)} tensors: {'; '.join(listed)}")
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    return network

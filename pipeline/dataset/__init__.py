@@ -1,0 +1,1 @@
+"""The manifest and the distillation set, as tables on storage."""

@@ -1,0 +1,1 @@
+"""A decoder in a process of its own, which a poisonous file may kill."""

@@ -1,0 +1,38 @@
+"""Objects over a local socket, as a 4-byte length and a pickle. Arrays go another way: `pipeline/decoding/shared_arrays.py`."""
+
+import pickle
+import socket
+import struct
+
+LENGTH = struct.Struct("!I")
+
+
+def send(connection: socket.socket, message: object) -> None:
+    data = pickle.dumps(message)
+    connection.sendall(LENGTH.pack(len(data)) + data)
+
+
+def receive(connection: socket.socket) -> object:
+    """Raises EOFError where the other end has closed."""
+    length = bytearray(LENGTH.size)
+    _fill(connection, memoryview(length))
+    data = bytearray(LENGTH.unpack(length)[0])
+    _fill(connection, memoryview(data))
+    return pickle.loads(data)
+
+
+def can_send(message: object) -> bool:
+    """Whether the object comes out of a pickle at the other end."""
+    try:
+        pickle.loads(pickle.dumps(message))
+    except Exception:
+        return False
+    return True
+
+
+def _fill(connection: socket.socket, view: memoryview) -> None:
+    while view:
+        count = connection.recv_into(view, 0, socket.MSG_WAITALL)
+        if count == 0:
+            raise EOFError
+        view = view[count:]

@@ -1,0 +1,1 @@
+"""From distillation set to student."""

@@ -1,0 +1,241 @@
+"""From a distillation set to batches of speech windows and their targets, for Ray Train's workers and one process alike.
+
+A pass visits every training utterance once. Its order is arithmetic on (seed, pass): the parts in a new order, and
+within a block of some parts the utterances in a new order. So it differs from pass to pass, is the same for the same
+seed and pass on any machine, and a resumed run goes on at any batch without reading what comes before it. With several
+workers each takes its own stretch of that same order, and reads only the parts of its stretch; the batches of W
+workers therefore hold other utterances together than those of one, and are the same again for the same W.
+
+Ray Data's own shuffles and `streaming_split` are not used here: in Ray 2.60 their seed follows a count of executions
+that begins at 0 in every new process (`DataContext._execution_idx`), and the blocks, on which a local shuffle depends,
+follow the number of CPUs. A resumed or resized run would see another order.
+"""
+
+import hashlib
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray.data
+import torch
+from ray.data.expressions import Expr, col
+
+from cluster import storage
+from cluster.failures import UserError
+from pipeline.dataset.distillation_set import part_uris, read_part, read_parts
+from pipeline.distillation.windows import KEPT_GIB, WINDOW_COLUMNS, DrawWindows, Row, Utterances, WindowDraw
+
+FILTER_COLUMNS = ["split", "reject_reason", "speech_samples"]
+
+INDEX_COLUMNS = ["utterance_id", "speaker_id", "teacher", "emotion", "logits", *FILTER_COLUMNS]
+
+BLOCK_UTTERANCES = 1000
+"""Parts are read and their utterances mixed in blocks of at least so many (about 150 MB of FLAC), one being trained on
+and one being read; a set of one block is read once and stays in memory."""
+
+READ_THREADS = 8
+DECODE_THREADS = 4  # libsndfile decodes while other threads hold the interpreter
+BATCHES_AHEAD = 4
+
+USABLE = pc.field("reject_reason").is_null() & (pc.field("speech_samples") > 0)
+"""Utterances that a student can learn from or be scored on: labelled, and with speech. For a pyarrow table."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def usable() -> Expr:
+    """The same as `USABLE`, for a Ray dataset."""
+    return col("reject_reason").is_null() & (col("speech_samples") > 0)
+
+
+def read_utterances(labels_uri: str, columns: list[str], wanted: Expr) -> ray.data.Dataset:
+    """Some columns of the wanted rows of a set; Ray reads no other columns and prunes parts by their statistics."""
+    fs, _ = storage.resolve(labels_uri)
+    paths = [storage.resolve(uri)[1] for uri in part_uris(labels_uri)]
+    read = list(dict.fromkeys([*columns, *FILTER_COLUMNS]))
+    return ray.data.read_parquet(paths, filesystem=fs).select_columns(read).filter(expr=wanted).select_columns(columns)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where utterances lie: number n is row `row_N[n]` of part `parts[part_N[n]]`, a URI."""
+
+    parts: tuple[str, ...]
+    part_N: np.ndarray
+    row_N: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row_N)
+
+    def read(self, indices_M: np.ndarray) -> pa.Table:
+        """`WINDOW_COLUMNS` of those utterances, in that order."""
+        by_part_M = np.argsort(self.part_N[indices_M], kind="stable")
+        numbers, firsts = np.unique(self.part_N[indices_M][by_part_M], return_index=True)
+        wanted = np.split(self.row_N[indices_M][by_part_M], firsts[1:])
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            tables = pool.map(
+                lambda part, rows: read_part(self.parts[part], WINDOW_COLUMNS).take(rows), numbers, wanted
+            )
+            return pa.concat_tables(tables).take(np.argsort(by_part_M))
+
+
+class LabelIndex:
+    """What is known of every utterance of a set without its sound and frames, read once."""
+
+    def __init__(self, labels_uri: str):
+        """Raises UserError if no set is there, it is of another version, or utterances are in it twice."""
+        self.labels_uri = labels_uri
+        parts = read_parts(labels_uri, INDEX_COLUMNS)
+        if not any(len(table) for _, table in parts):
+            raise UserError(
+                f"{labels_uri}: no distillation set is there; write one with `emovox label --out {labels_uri}`"
+            )
+        self.parts = tuple(uri for uri, _ in parts)
+        part_N = np.repeat(np.arange(len(parts)), [len(table) for _, table in parts])
+        row_N = np.concatenate([np.arange(len(table)) for _, table in parts])
+        self.table = pa.concat_tables([table for _, table in parts])
+        self.table = self.table.append_column("part", pa.array(part_N)).append_column("row", pa.array(row_N))
+        ids = self.table.filter(USABLE)["utterance_id"]
+        if doubled := len(ids) - pc.count_distinct(ids).as_py():
+            raise UserError(
+                f"{labels_uri}: {doubled} labelled utterances are in it twice, as a run that was cut off can leave them; give "
+                "its `emovox label` command again, which takes them out"
+            )
+
+    def usable(self, split: str) -> pa.Table:
+        """The rows of a split that a student can learn from, with the columns `part` and `row` of `places`."""
+        return self.table.filter(USABLE & (pc.field("split") == split))
+
+    def training(self) -> pa.Table:
+        """The usable rows of the split train. Raises UserError if there are none or several teachers labelled them."""
+        rows = self.usable("train")
+        teachers = pc.unique(rows["teacher"]).to_pylist()
+        if not len(rows):
+            have = dict(Counter(self.table["split"].to_pylist()))
+            raise UserError(
+                f"{self.labels_uri}: no labelled utterance with speech in split 'train'; utterances by split: {have}"
+            )
+        if len(teachers) > 1:
+            raise UserError(
+                f"{self.labels_uri}: labels of several teachers {teachers} are mixed; label again into an empty folder"
+            )
+        return rows
+
+    def fingerprint(self) -> str:
+        """How many utterances a student learns from and is chosen by, and a hash of their ids and logits in whatever order."""
+        counts, digest = [], hashlib.sha256()
+        for split in ("train", "val"):
+            rows = self.usable(split).select(["utterance_id", "logits"]).sort_by("utterance_id").combine_chunks()
+            counts.append(f"{len(rows)} of {split}")
+            digest.update("\n".join(rows["utterance_id"].to_pylist()).encode())
+            digest.update(np.ascontiguousarray(pc.list_flatten(rows["logits"]).to_numpy()))
+        return f"{' and '.join(counts)}, {digest.hexdigest()[:16]}"
+
+    def places(self, rows: pa.Table) -> Places:
+        return Places(self.parts, rows["part"].to_numpy(), rows["row"].to_numpy())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """One worker's part of every batch of `batch` utterances: as equal as whole utterances allow."""
+
+    batch: int
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def rows(self) -> int:
+        return self.batch // self.world_size + (self.rank < self.batch % self.world_size)
+
+    @property
+    def rows_before(self) -> int:
+        """Of the workers of lower rank."""
+        return self.rank * (self.batch // self.world_size) + min(self.rank, self.batch % self.world_size)
+
+    @property
+    def weight(self) -> float:
+        """What its mean loss counts in the mean over the workers, so that every utterance counts the same."""
+        return self.rows * self.world_size / self.batch
+
+
+def pass_blocks(part_N: np.ndarray, seed: int, pass_index: int) -> list[np.ndarray]:
+    """The order of one pass: blocks of utterance numbers, each of whole parts (those of `part_N`) and at least
+    BLOCK_UTTERANCES long but for the last."""
+    rng = np.random.default_rng((seed, pass_index))
+    by_part_N = np.argsort(part_N, kind="stable")
+    numbers, firsts = np.unique(part_N[by_part_N], return_index=True)
+    of_part = np.split(by_part_N, firsts[1:])
+    blocks: list[list[np.ndarray]] = [[]]
+    for part in rng.permutation(len(numbers)):
+        if sum(map(len, blocks[-1])) >= BLOCK_UTTERANCES:
+            blocks.append([])
+        blocks[-1].append(of_part[part])
+    return [rng.permutation(np.concatenate(block)) for block in blocks]
+
+
+def window_batches(
+    places: Places, draw: WindowDraw, share: Share, first_batch: int = 0, kept_gib: float = KEPT_GIB
+) -> Iterator[dict[str, torch.Tensor]]:
+    """An endless stream of this worker's share of the batches, pass after pass, each in a new order.
+
+    Every worker's stream has as many batches in a pass, all full: utterances that do not fill the last one wait for
+    another pass. first_batch: where a resumed training goes on in the stream, whatever its number of workers was.
+    kept_gib: of decoded speech that stays in memory, and is not read again.
+    """
+    per_pass = len(places) // share.batch
+    whole = places.read(np.arange(len(places))) if len(places) <= BLOCK_UTTERANCES else None
+    utterances = Utterances(kept_gib)
+
+    def read(indices_M: np.ndarray) -> list[Row]:
+        if whole is None:
+            return utterances.rows(indices_M, places.read)
+        return [Row(index, whole, index) for index in indices_M.tolist()]
+
+    def draw_batch(numbered: tuple[int, list[Row]]) -> dict[str, torch.Tensor]:
+        number, rows = numbered
+        return DrawWindows(draw, number // per_pass)(utterances.of(rows))
+
+    with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(DECODE_THREADS) as decoding:
+        blocks = _ahead(reading, read, _own_blocks(places.part_N, draw.seed, share, first_batch), 1)
+        batches = enumerate(_rebatched(blocks, share.rows), first_batch)
+        yield from _ahead(decoding, draw_batch, batches, BATCHES_AHEAD)
+
+
+def _own_blocks(part_N: np.ndarray, seed: int, share: Share, first_batch: int) -> Iterator[np.ndarray]:
+    """The worker's stretch of each pass, block by block, from a batch on."""
+    per_pass = len(part_N) // share.batch
+    first_pass, done = divmod(first_batch, per_pass)
+    for pass_index in itertools.count(first_pass):
+        start = per_pass * share.rows_before + done * share.rows
+        stop = per_pass * (share.rows_before + share.rows)
+        done, seen = 0, 0
+        for block in pass_blocks(part_N, seed, pass_index):
+            own = block[max(0, start - seen) : max(0, stop - seen)]
+            seen += len(block)
+            if len(own):
+                yield own
+
+
+def _rebatched(blocks: Iterable[list[Row]], rows: int) -> Iterator[list[Row]]:
+    """The same rows in lists of `rows` each; the stream has no end."""
+    stream = itertools.chain.from_iterable(blocks)
+    while batch := list(itertools.islice(stream, rows)):
+        yield batch
+
+
+def _ahead(pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], count: int) -> Iterator[Result]:
+    """function(item) of each item in order, with `count` of them computed before they are asked for."""
+    under_way: deque = deque()
+    for item in items:
+        under_way.append(pool.submit(function, item))
+        if len(under_way) > count:
+            yield under_way.popleft().result()
+    while under_way:
+        yield under_way.popleft().result()

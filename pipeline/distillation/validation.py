@@ -1,0 +1,73 @@
+"""The student during its training, examined on utterances that it does not learn from: the split `val`.
+
+N utterances, E = 8 emotions.
+"""
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from modeling.distillation.recipes import StudentRecipe
+from modeling.emotions import EMOTIONS
+from modeling.evaluation.auc import emotion_auc, mean_auc
+from modeling.students.build import Student
+from modeling.students.prior import calibrated_strength
+from pipeline.distillation.batches import LabelIndex
+from pipeline.media.speech import decode_flac
+
+LARGEST = 500
+"""Utterances that are scored: of a larger split those whose ids have the least SHA-256, the same in every run."""
+
+CLIP_WINDOWS = 4
+"""What scoring a whole clip costs, in windows trained on: 4.0 s forward and back is about as much as 10 s forward, and
+clips are scored one by one."""
+
+SCORING_PART = 0.2
+"""Part of the training time that scoring may take, by that estimate."""
+
+
+class HeldOut:
+    """Scores a student on whole clips by the paper's measure: the teacher's dominant emotion, one against the rest."""
+
+    def __init__(self, index: LabelIndex, prior_E: np.ndarray):
+        rows = index.usable("val")
+        hashes = [hashlib.sha256(id.encode()).hexdigest() for id in rows["utterance_id"].to_pylist()]
+        rows = rows.take(pa.array(np.argsort(hashes)[:LARGEST], pa.int64()))
+        self.places = index.places(rows)
+        self.prior_E = prior_E
+        self.dominant_N = np.array([EMOTIONS.index(emotion) for emotion in rows["emotion"].to_pylist()], int)
+        self.speakers_N = np.array(rows["speaker_id"].to_pylist(), str)
+        self.speech: list[bytes] | None = None
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def evaluate_every(self, recipe: StudentRecipe, utterances: int) -> int:
+        """Scored are the epochs that this divides, and the last: as many as cost a fifth of the training at most."""
+        windows = recipe.steps_per_epoch(utterances) * recipe.batch_size
+        return max(1, -(-round(len(self) * CLIP_WINDOWS / SCORING_PART) // windows))
+
+    def score(self, student: Student) -> dict:
+        """val_mean_auc, val_auc (emotion -> AUC; None where not estimable) and prior_strength."""
+        if not len(self):
+            return {"val_mean_auc": None, "val_auc": dict.fromkeys(EMOTIONS), "prior_strength": 1.0}
+        if self.speech is None:
+            self.speech = self.places.read(np.arange(len(self)))["speech_flac"].to_pylist()
+        probabilities_NE = np.stack([_probabilities(student, flac) for flac in self.speech])
+        asked = (probabilities_NE, self.dominant_N, self.speakers_N)
+        auc = emotion_auc(*asked, resamples=1)  # the intervals are not used
+        return {
+            "val_mean_auc": mean_auc(*asked, resamples=1)["value"],
+            "val_auc": {emotion: auc[emotion]["value"] for emotion in EMOTIONS},
+            "prior_strength": calibrated_strength(probabilities_NE, self.dominant_N, self.prior_E),
+        }
+
+
+def _probabilities(student: Student, flac: bytes) -> np.ndarray:
+    device = next(student.parameters()).device
+    return student.logits_of_clip(torch.from_numpy(decode_flac(flac)).to(device)).double().softmax(0).cpu().numpy()
+
+
+NOT_SCORED = {"val_mean_auc": None, "val_auc": dict.fromkeys(EMOTIONS)}

@@ -1,0 +1,1 @@
+"""Scores of students on a distillation set."""

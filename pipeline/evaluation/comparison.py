@@ -1,0 +1,93 @@
+"""Several students on the same utterances: what to call them, and whether they differ."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from cluster import storage
+from cluster.failures import UserError
+from cluster.identity import FILE as IDENTITY_FILE
+from modeling.evaluation.auc import mean_auc_difference
+from modeling.evaluation.divergence import divergence_difference
+from modeling.students.build import Student
+from pipeline.evaluation.scores import Answers, rows_of_split
+from pipeline.evaluation.scoring import student_meta
+
+log = logging.getLogger("emovox")
+
+
+def student_names(paths: Sequence[str]) -> list[str]:
+    """The last part of each path, with as many parts before it as it takes to tell them apart.
+
+    Raises UserError if one is given twice.
+    """
+    uris = [storage.absolute(path).rstrip("/") for path in paths]
+    if doubled := [uri for uri, n in Counter(uris).items() if n > 1]:
+        raise UserError(f"--student names {doubled[0]} twice; name each student once")
+    names, depth = [""] * len(uris), 0
+    while len(set(names)) < len(names) or depth == 0:
+        depth += 1
+        clashing = {name for name, n in Counter(names).items() if n > 1}
+        names = [
+            "/".join(uri.split("/")[-depth:]) if name in clashing or depth == 1 else name
+            for name, uri in zip(names, uris, strict=True)
+        ]
+    return names
+
+
+def differences(scores: dict[str, pa.Table], split: str) -> dict[str, dict]:
+    """Each student but the first against the first: name -> mean_auc and kl, each {"value", "low", "high", "finding"}.
+
+    Paired: the same utterances, and for the interval the same resamples of speakers. An AUC difference above 0 and a KL
+    difference below 0 are in favour of the student named. finding: "better", "worse", or "no difference shown" where
+    the interval contains 0, None where there is none.
+    """
+    first, *others = ((name, Answers.of(rows_of_split(table, split))) for name, table in scores.items())
+    reference = first[1]
+    found = {}
+    for name, answers in others:
+        labels = (reference.dominant_N, reference.speakers_N)
+        auc = mean_auc_difference(answers.probabilities_NE, reference.probabilities_NE, *labels)
+        kl = divergence_difference(
+            answers.probabilities_NE, reference.probabilities_NE, reference.logits_NE, reference.speakers_N
+        )
+        found[name] = {
+            "mean_auc": {key: auc[key] for key in ("value", "low", "high")} | {"finding": _finding(auc, sign=1)},
+            "kl": kl | {"finding": _finding(kl, sign=-1)},
+        }
+    return found
+
+
+def _finding(difference: dict, sign: int) -> str | None:
+    if difference["low"] is None:
+        return None
+    if difference["low"] <= 0 <= difference["high"]:
+        return "no difference shown"
+    return "better" if sign * difference["value"] > 0 else "worse"
+
+
+def origin(name: str, student: Student, labels_uri: str, teacher: str) -> dict:
+    """Whether the student learned from these labels: teacher, trained_by, teacher_differs and set_differs.
+
+    None stands for what the student's file or the labels' folder does not tell. Warns in one line where they differ.
+    teacher: of the labels.
+    """
+    learned_from = student_meta(student).get("labels") or {}
+    identity_uri = storage.join(labels_uri, IDENTITY_FILE)
+    scored_on = storage.read_json(identity_uri) if storage.exists(identity_uri) else {}
+    trained_by = learned_from.get("teacher")
+    teacher_differs = None if trained_by is None else trained_by != teacher
+    manifests = (learned_from.get("manifest"), scored_on.get("manifest"))
+    set_differs = None if None in manifests else manifests[0] != manifests[1]
+    if teacher_differs:
+        log.warning("%s learned from teacher %s; these labels are by %s, another one", name, trained_by, teacher)
+    if set_differs:
+        log.warning("%s learned from another set: heard, unheard and train are not those of its training", name)
+    return {
+        "teacher": teacher,
+        "trained_by": trained_by,
+        "teacher_differs": teacher_differs,
+        "set_differs": set_differs,
+    }

@@ -1,0 +1,170 @@
+"""Students' answers on a distillation set, and how well they agree with the teacher's."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import torch
+from ray.data import ActorPoolStrategy
+
+from cluster import storage
+from cluster.budget import Stage
+from cluster.failures import UserError
+from cluster.progress import progress
+from cluster.session import place, session, worker_cores
+from cluster.worker_exit import require_exit
+from modeling.distillation.loss import PAPER_TEMPERATURE
+from modeling.distillation.targets import MASKED_BELOW
+from modeling.emotions import EMOTIONS
+from modeling.evaluation.auc import MIN_POSITIVES, emotion_auc, mean_auc
+from modeling.evaluation.divergence import balanced_accuracy, confusion, mean_divergence, rank_correlations
+from modeling.students.build import Student
+from modeling.students.checkpoint import load_student
+from modeling.students.prior import corrected
+from pipeline.dataset.distillation_set import read_labels
+from pipeline.distillation.batches import USABLE, read_utterances, usable
+from pipeline.evaluation.scores import EIGHT, LABEL_COLUMNS, SCORE_SCHEMA, Answers, matrix, rows_of_split
+from pipeline.media.speech import SAMPLE_RATE_HZ, decode_flac
+
+ROWS_PER_BATCH = 16
+
+READING_CPUS = 2.0
+"""CPUs that the scoring workers leave free: Ray Data reads the parts and filters their rows by tasks."""
+
+
+def read_student(uri: str) -> Student:
+    """The student at a path or s3:// URI, or `student.safetensors` in that folder. Raises UserError if it is not one."""
+    file_uri = storage.join(uri, "student.safetensors") if storage.is_folder(uri) else uri
+    try:
+        return load_student(storage.read_bytes(file_uri))
+    except ValueError as error:
+        raise UserError(f"{file_uri}: {error}") from error
+
+
+class StudentScorer:
+    """Ray Data callable: rows with `speech_flac` -> a row for each student, its softmax on the whole clip."""
+
+    def __init__(self, students: ray.ObjectRef):
+        require_exit()
+        self.students: dict[str, Student] = ray.get(students)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        clips = [torch.from_numpy(decode_flac(flac)) for flac in rows["speech_flac"].to_pylist()]
+        labels, parts = rows.select(LABEL_COLUMNS), []
+        for name, student in self.students.items():
+            probabilities = [student.predict(clip, SAMPLE_RATE_HZ).tolist() for clip in clips]
+            part = labels.append_column("student", pa.array([name] * len(clips)))
+            parts.append(part.append_column("probabilities", pa.array(probabilities, pa.list_(pa.float32()))))
+        return pa.concat_tables(parts)
+
+
+def score(student: Student, labels_uri: str, address: str | None) -> pa.Table:
+    """`score_students` for one of them."""
+    return score_students({"student": student}, labels_uri, address)["student"]
+
+
+def score_students(students: dict[str, Student], labels_uri: str, address: str | None) -> dict[str, pa.Table]:
+    """Every student's probabilities for every labelled utterance that has speech; a table of `SCORE_SCHEMA` each, all
+    with the same utterances in the same order. Raises UserError where a student gives NaN, naming the utterance."""
+    utterances = len(scorable(labels_uri))
+    with session(address), progress(utterances, "evaluate", "utterances") as bar:
+        stage = Stage(name="student", workers=min(worker_cores(address), -(-utterances // ROWS_PER_BATCH)))
+        place([stage], task_cpus=READING_CPUS)
+        scored = read_utterances(labels_uri, [*LABEL_COLUMNS, "speech_flac"], usable()).map_batches(
+            StudentScorer,
+            fn_constructor_args=(ray.put(students),),
+            batch_format="pyarrow",
+            batch_size=ROWS_PER_BATCH,
+            compute=ActorPoolStrategy(size=stage.workers),
+            num_cpus=stage.cpus,
+        )
+        batches = []
+        for batch in scored.iter_batches(batch_format="pyarrow", batch_size=None):
+            batches.append(batch)
+            bar.update(len(batch) // len(students))
+    rows = pa.concat_tables(batches).sort_by("utterance_id")
+    return {name: _scores(student, rows.filter(pc.field("student") == name)) for name, student in students.items()}
+
+
+def scorable(labels_uri: str) -> pa.Table:
+    """Columns split and teacher of the utterances that can be scored.
+
+    Raises UserError if there are none, if two teachers labelled them, or if the set is of another schema version.
+    """
+    table = read_labels(labels_uri, ["split", "teacher", "reject_reason", "speech_samples"]).filter(USABLE)
+    if not len(table):
+        raise UserError(f"{labels_uri}: no labelled utterance has speech; there is nothing to evaluate on")
+    teachers = pc.unique(table["teacher"]).to_pylist()
+    if len(teachers) > 1:
+        raise UserError(
+            f"{labels_uri}: labels of several teachers {teachers} are mixed; label again into an empty folder"
+        )
+    return table.select(["split", "teacher"])
+
+
+def _scores(student: Student, rows: pa.Table) -> pa.Table:
+    """Rows of one student as `SCORE_SCHEMA`."""
+    probabilities_NE = matrix(rows, "probabilities")
+    broken = np.flatnonzero(~np.isfinite(probabilities_NE).all(axis=1))
+    if len(broken):
+        raise UserError(
+            f"{rows['student'][0]}: NaN for utterance {rows['utterance_id'][int(broken[0])]} "
+            f"({len(broken)} of {len(rows)} utterances); where it is all of them the student is broken, train it again, "
+            "else label again without those utterances"
+        )
+    corrected_N = pa.nulls(len(rows), EIGHT)
+    if (prior_E := student_meta(student).get("prior")) is not None:
+        strength = student_meta(student).get("prior_strength", 1.0)
+        corrected_N = pa.array(corrected(probabilities_NE, np.array(prior_E), strength).tolist(), EIGHT)
+    return rows.append_column("corrected", corrected_N).select(SCORE_SCHEMA.names).cast(SCORE_SCHEMA)
+
+
+def student_meta(student: Student) -> dict:
+    """What its training wrote beside the weights; empty for one that was not read from a file."""
+    return getattr(student, "meta", None) or {}
+
+
+def evaluate_scores(scores: pa.Table, split: str) -> dict:
+    """One student on one split, on "held-out" or on "all"; JSON-ready.
+
+    The paper's protocol: auc (emotion -> value, low, high, positives), mean_auc with its interval, and on how many
+    utterances and speakers. Agreement: kl and kl_temperature_2, spearman (by emotion), confusion (rows the teacher's
+    dominant emotion, columns the student's) and balanced_accuracy, both "raw" and "corrected" for the prior.
+    """
+    rows = rows_of_split(scores, split)
+    answers = Answers.of(rows)
+    auc = emotion_auc(answers.probabilities_NE, answers.dominant_N, answers.speakers_N)
+    resampled = {entry.pop("resampled") for entry in auc.values()}
+    mean = mean_auc(answers.probabilities_NE, answers.dominant_N, answers.speakers_N)
+    return {
+        "split": split,
+        "utterances": len(rows),
+        "speakers": len(set(answers.speakers_N)),
+        "resampled": resampled.pop(),
+        "min_positives": MIN_POSITIVES,
+        "auc": auc,
+        "mean_auc": mean["value"],
+        "mean_auc_low": mean["low"],
+        "mean_auc_high": mean["high"],
+        "mean_auc_emotions": mean["emotions"],
+        **_agreement(answers),
+    }
+
+
+def _agreement(answers: Answers) -> dict:
+    compared = (answers.probabilities_NE, answers.logits_NE, answers.speakers_N)
+    known_E = (answers.logits_NE > MASKED_BELOW).any(0)
+    result = {
+        "masked": [emotion for emotion, known in zip(EMOTIONS, known_E, strict=True) if not known],
+        "kl": mean_divergence(*compared),
+        "kl_temperature_2": mean_divergence(*compared, temperature=PAPER_TEMPERATURE),
+        "spearman": rank_correlations(*compared),
+        "confusion": {"raw": None, "corrected": None},
+        "balanced_accuracy": {"raw": None, "corrected": None},
+    }
+    for kind, probabilities_NE in (("raw", answers.probabilities_NE), ("corrected", answers.corrected_NE)):
+        if probabilities_NE is not None:
+            chosen = (probabilities_NE.argmax(1), answers.dominant_N)
+            result["confusion"][kind] = confusion(*chosen)
+            result["balanced_accuracy"][kind] = balanced_accuracy(*chosen, answers.speakers_N)
+    return result

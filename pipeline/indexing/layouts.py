@@ -1,0 +1,58 @@
+"""The ways a data set can lie in a folder or below an s3 prefix: a name for each, and the reader of its manifest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from cluster import storage
+from cluster.failures import UserError
+from pipeline.dataset.manifest import as_manifest
+from pipeline.indexing import clips, voxceleb1, voxceleb2
+from pipeline.indexing.clips import ClipsOptions
+from pipeline.indexing.voxceleb1 import VoxCeleb1Options
+from pipeline.indexing.voxceleb2 import VoxCeleb2Options
+
+LayoutOptions = ClipsOptions | VoxCeleb1Options | VoxCeleb2Options
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one kind of data set is read."""
+
+    read: Callable[[list[storage.StoredFile], str, LayoutOptions], dict]
+    """Files (sorted by URI), the prefix they lie below, and the options, to the columns of the manifest."""
+    options: type[LayoutOptions]
+    suffixes: tuple[str, ...]
+    """Lower case; other files are not looked at."""
+    expects: str
+    """What should lie below the prefix, for a person who pointed at the wrong place."""
+
+
+LAYOUTS = {
+    "clips": Layout(clips.read_clips, ClipsOptions, clips.SUFFIXES, clips.EXPECTS),
+    "voxceleb1": Layout(voxceleb1.read_voxceleb1, VoxCeleb1Options, voxceleb1.SUFFIXES, voxceleb1.EXPECTS),
+    "voxceleb2": Layout(voxceleb2.read_voxceleb2, VoxCeleb2Options, voxceleb2.SUFFIXES, voxceleb2.EXPECTS),
+}
+
+
+def build_manifest(data_uri: str, layout: str, options: LayoutOptions | None = None) -> pa.Table:
+    """The manifest of the data below `data_uri`; `options` are those of the layout, None for its defaults.
+
+    The prefix is listed once. What was found but gives no utterance is counted in the log, never dropped in silence.
+    Raises UserError for an unknown layout, and for a place that is empty, unreadable or laid out otherwise.
+    """
+    if layout not in LAYOUTS:
+        raise UserError(f"layout {layout!r} is not known; use one of {', '.join(LAYOUTS)}")
+    kind = LAYOUTS[layout]
+    prefix = storage.absolute(data_uri)
+    try:
+        files = storage.list_files(prefix, kind.suffixes)
+    except UserError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise UserError(f"{error}. The layout {layout} expects there: {kind.expects}") from error
+    columns = kind.read(files, prefix, options or kind.options())
+    if not len(columns["utterance_id"]):
+        raise UserError(f"{data_uri}: no utterances found; the layout {layout} expects there: {kind.expects}")
+    return as_manifest(columns, data_uri)

@@ -1,0 +1,1 @@
+"""From manifest to distillation set: the Ray Data plan and its operators."""

@@ -1,0 +1,283 @@
+"""From an utterance to the crops of one face and its speech: decode, detect, track, choose, crop, in one operator.
+
+Frames live and die inside this operator; what leaves it are small crops and FLAC.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import ray
+
+from cluster.devices import work_clock
+from cluster.failures import UserError
+from cluster.tally import MAX_DEATHS, Meter
+from modeling.distillation.targets import window_span
+from modeling.faces.crops import centre_crop_fraction, square_crops
+from modeling.faces.detections import Faces
+from modeling.speech.spectrogram import WINDOW_SAMPLES
+from modeling.teachers.base import CropRule
+from pipeline.assets.weights import Weights
+from pipeline.decoding.isolated_decoder import Deadline, DecodedUtterance, DecodeRequest, IsolatedDecoder
+from pipeline.labelling.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
+from pipeline.labelling.sparse_detection import LOOK_EVERY, find_faces
+from pipeline.media.frames import DECODERS, SampledFrames
+from pipeline.media.source_files import SourceFiles
+from pipeline.media.speech import encode_flac, require_speech
+from pipeline.rejects import Rejected, RejectReason
+from pipeline.schema import DISTILLATION_SCHEMA
+
+CROPPED_SCHEMA = DISTILLATION_SCHEMA.append(pa.field("crops", pa.binary()))
+"""The distillation row on its way: crops are n x side x side (x 3) uint8, the teacher's columns are still null."""
+
+SOUND_REASONS = (RejectReason.NO_AUDIO_STREAM, RejectReason.DAMAGED_AUDIO)
+THUMBNAIL_SIDE_PX = 72
+THUMBNAIL_SCALE = 1.3
+"""Side of a thumbnail as part of the longer side of the face's box."""
+
+ROWS_HANDED_OUT = 8
+"""Rows that leave together: few enough that the sound of an hour's utterances never waits here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropOptions:
+    """What decides the crops and the stored speech."""
+
+    decoder: str = "pyav"
+    """Video decoder: pyav or decord."""
+    longest_side_px: int = 1280
+    """Larger frames are scaled down to this many pixels on their longest side while decoding."""
+    without_speech: bool = False
+    """Label utterances that have no usable sound too (faces only); by default they are rejects."""
+    deadline: Deadline = field(default_factory=Deadline)
+    """How long the decoder may take before the utterance becomes a `decoder_timeout`."""
+    look_every: int = LOOK_EVERY
+    """The face detector looks at every so manieth sampled frame, and between where faces move; 1: at each."""
+    thumbnails: int = 8
+    """Small pictures of the labelled face kept in each row, for people to look at (0: none)."""
+
+    def __post_init__(self):
+        if self.decoder not in DECODERS and ":" not in self.decoder:
+            raise UserError(f"decoder {self.decoder!r} is not known; use one of {', '.join(DECODERS)}")
+        if self.longest_side_px < 1 or self.look_every < 1 or self.thumbnails < 0:
+            raise UserError(
+                f"longest_side_px {self.longest_side_px} and look_every {self.look_every} must be 1 or more, "
+                f"thumbnails {self.thumbnails} 0 or more"
+            )
+
+
+class FaceCropper:
+    """Ray Data callable: manifest rows -> tables of `CROPPED_SCHEMA`, handed out as they get ready; a bad item becomes a
+    reject row."""
+
+    def __init__(
+        self,
+        options: CropOptions,
+        crops: CropRule,
+        detector: ray.ObjectRef,
+        device: str = "cpu",
+        tally: "ray.actor.ActorHandle | None" = None,
+    ):
+        from modeling.faces.retinaface import load_detector  # brings torchvision, 125 MB that a driver does without
+
+        weights: Weights = ray.get(detector)
+        self.options = options
+        self.crops = crops
+        self.detector = load_detector(weights.name, weights.data, device=device)
+        self.decoder = IsolatedDecoder(options.deadline)
+        self.decoder.start()
+        cv2.setNumThreads(1)  # one worker, one core
+        self.meter = Meter(tally)
+        self.clock = work_clock(device)
+
+    def __call__(self, utterances: pa.Table) -> Iterator[pa.Table]:
+        rows = utterances.to_pylist()
+        deadly = self.meter.begin(_task_name(rows))
+        ready: list[dict] = []
+        with SourceFiles([(row["video_uri"], row["audio_uri"]) for row in rows]) as sources:
+            for row, decoded in self._decoded_ahead(rows, sources):
+                self.meter.take_up(row["utterance_id"])
+                ready.append(self._finish(row, _died() if row["utterance_id"] in deadly else decoded))
+                self._count(ready[-1], decoded)
+                if len(ready) == ROWS_HANDED_OUT:
+                    self.meter.put_down()
+                    yield pa.Table.from_pylist(ready, schema=CROPPED_SCHEMA)
+                    ready = []
+        self.meter.count("fetch", len(rows), seconds=sources.seconds, size_bytes=sources.size_bytes)
+        self.meter.end()
+        if ready or not rows:
+            yield pa.Table.from_pylist(ready, schema=CROPPED_SCHEMA)
+
+    def _count(self, row: dict, decoded: DecodedUtterance | Rejected) -> None:
+        reason = row.get("reject_reason")
+        is_decoded = reason in (None, RejectReason.NO_FACE, RejectReason.WORKER_DIED)
+        pixels = sum(image.nbytes for image in decoded.frames.images) if isinstance(decoded, DecodedUtterance) else 0
+        self.meter.count("decode", 1, int(not is_decoded), row.get("decode_s") or 0.0, pixels)
+        if is_decoded:
+            self.meter.count("faces", 1, int(bool(reason)), row.get("detect_s") or 0.0, len(row.get("crops", b"")))
+
+    def _decoded_ahead(
+        self, rows: list[dict], sources: SourceFiles
+    ) -> Iterator[tuple[dict, DecodedUtterance | Rejected]]:
+        """Each row with its decoded media; the next row's decoding has begun when this one is handed out."""
+        waiting = None
+        for row in [*rows, None]:
+            ready = None if waiting is None else (waiting, self._collect())
+            waiting = row
+            if row is not None:
+                self._submit(row, sources)
+            if ready is not None:
+                yield ready
+
+    def _submit(self, row: dict, sources: SourceFiles) -> None:
+        self.problem = None
+        try:
+            self.request = DecodeRequest(
+                video_path=sources.path(row["video_uri"]),
+                audio_path=sources.path(row["audio_uri"]),
+                start_s=row["start_s"],
+                end_s=row["end_s"],
+                # boxes in pixels are those of the frame as it was, so it must not be scaled
+                longest_side_px=None if row["face_boxes_unit"] == "pixels" else self.options.longest_side_px,
+                decoder=self.options.decoder,
+                pictures_per_s=row["pictures_per_s"],
+            )
+            self.decoder.submit(self.request)
+        except Rejected as problem:
+            self.problem = problem
+
+    def _collect(self) -> DecodedUtterance | Rejected:
+        if self.problem is not None:
+            return self.problem
+        try:
+            return self.decoder.result()
+        except Rejected as problem:
+            if not self.options.without_speech or problem.reason not in SOUND_REASONS or not self.request.speech:
+                return problem
+            self.request = dataclasses.replace(self.request, speech=False)
+            self.decoder.submit(self.request)
+            return self._collect()
+
+    def _finish(self, row: dict, decoded: DecodedUtterance | Rejected) -> dict:
+        out = {name: row[name] for name in DISTILLATION_SCHEMA.names if name in row}
+        try:
+            if isinstance(decoded, Rejected):
+                raise decoded
+            return out | self._speech_columns(decoded) | self._face_columns(row, decoded)
+        except Rejected as problem:
+            return out | {"reject_reason": problem.reason.value, "reject_detail": problem.detail}
+
+    def _speech_columns(self, decoded: DecodedUtterance) -> dict:
+        if not self.options.without_speech:
+            require_speech(decoded.speech)
+        speech = decoded.speech
+        return {
+            "decode_s": decoded.decode_s,
+            "speech_flac": encode_flac(speech) if speech is not None and len(speech) else None,
+            "speech_samples": 0 if speech is None else len(speech),
+        }
+
+    def _face_columns(self, row: dict, decoded: DecodedUtterance) -> dict:
+        start = self.clock()
+        frames = decoded.frames
+        cuts = shot_cuts(frames.images)
+        tracks = link_faces(self._faces(row, frames, cuts), frames.indices, cuts)
+        if not tracks:
+            raise Rejected(RejectReason.NO_FACE, f"no face in {len(frames.images)} sampled frames")
+        chosen, ambiguous = choose_track(tracks, len(frames.images))
+        track = tracks[chosen]
+        _require_face_with_sound(track, decoded.speech)
+        at = np.searchsorted(frames.indices, track.frame_indices)
+        images = [frames.images[i] for i in at]
+        crops = np.concatenate(
+            [
+                square_crops(image, box[None], self._crop_scale(row), self.crops.side_px, self.crops.grey)
+                for image, box in zip(images, track.boxes_N4, strict=True)
+            ]
+        )
+        height, width = frames.images[0].shape[:2]
+        to_parts_4 = 1 / np.array([width, height, width, height], np.float32)
+        return {
+            "crops": crops.tobytes(),
+            "frame_indices": track.frame_indices,
+            "frame_times_s": frames.times_s[at],
+            "frame_boxes": (track.boxes_N4 * to_parts_4).tolist(),
+            "frame_scores": track.scores,
+            "frames_sampled": len(frames.images),
+            "face_tracks": [_track_row(each, to_parts_4) for each in tracks],
+            "labelled_track": chosen,
+            "face_is_ambiguous": ambiguous,
+            **self._thumbnail_columns(images, track, frames.times_s[at]),
+            "detector": self._face_source(row),
+            "detect_s": self.clock() - start,
+        }
+
+    def _faces(self, row: dict, frames: SampledFrames, cuts: np.ndarray) -> list[Faces]:
+        """Faces of each frame: the whole-frame rule for face tracks, given boxes, or the detector."""
+        if row["face_context"] is not None:
+            boxes = [centre_crop_fraction(image, row["face_context"]) for image in frames.images]
+            return [Faces.given(box) for box in boxes]
+        if row["face_boxes"]:
+            return [_given_box(row, time_s, image) for time_s, image in zip(frames.times_s, frames.images, strict=True)]
+        return find_faces(frames.images, cuts, self.detector, self.options.look_every)
+
+    def _face_source(self, row: dict) -> str:
+        if row["face_context"] is not None:
+            return f"face track with context {row['face_context']:g}"
+        return "manifest boxes" if row["face_boxes"] else self.detector.fingerprint
+
+    def _crop_scale(self, row: dict) -> float:
+        """A face track is cut as the published teachers were fed, to the box in its middle; any other box gets the rule."""
+        return 1.0 if row["face_context"] is not None else self.crops.scale
+
+    def _thumbnail_columns(self, images: list[np.ndarray], track: FaceTrack, times_s: np.ndarray) -> dict:
+        chosen = np.unique(
+            np.linspace(0, len(images) - 1, min(self.options.thumbnails, len(images))).round().astype(int)
+        )
+        return {
+            "thumbnails": [_jpeg(images[i], track.boxes_N4[i]) for i in chosen],
+            "thumbnail_times_s": times_s[chosen],
+        }
+
+
+def _task_name(rows: list[dict]) -> str:
+    """The same for a task that a new worker takes up again."""
+    return rows[0]["utterance_id"] if rows else ""
+
+
+def _died() -> Rejected:
+    return Rejected(RejectReason.WORKER_DIED, f"{MAX_DEATHS} worker processes died while they worked on it")
+
+
+def _require_face_with_sound(track: FaceTrack, speech_T: np.ndarray | None) -> None:
+    """Raises Rejected where the sound ends before the face appears: no training window could hold both."""
+    if speech_T is not None and len(speech_T):
+        last = window_span(max(0, len(speech_T) - WINDOW_SAMPLES))[1]
+        if track.frame_indices[0] > last:
+            detail = f"the face appears at grid place {track.frame_indices[0]}, the sound ends at {last}"
+            raise Rejected(RejectReason.NO_FACE, detail)
+
+
+def _given_box(row: dict, time_s: float, image: np.ndarray) -> Faces:
+    """The manifest's box that is nearest in time, in pixels of the decoded frame."""
+    nearest = min(row["face_boxes"], key=lambda box: abs(box["time_s"] - time_s))
+    box = np.array([[nearest[side] for side in ("x0", "y0", "x1", "y1")]], np.float32)
+    if row["face_boxes_unit"] == "relative":
+        box *= np.tile(np.array(image.shape[1::-1], np.float32), 2)
+    return Faces.given(box)
+
+
+def _track_row(track: FaceTrack, to_parts_4: np.ndarray) -> dict:
+    return {
+        "frame_indices": track.frame_indices,
+        "boxes": (track.boxes_N4 * to_parts_4).tolist(),
+        "scores": track.scores,
+    }
+
+
+def _jpeg(image: np.ndarray, box_4: np.ndarray) -> bytes:
+    crop = square_crops(image, box_4[None], THUMBNAIL_SCALE, THUMBNAIL_SIDE_PX, grey=False, rough=True)[0]
+    return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

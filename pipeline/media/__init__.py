@@ -1,0 +1,1 @@
+"""Files of pictures and sound: containers, frames on a grid, speech."""

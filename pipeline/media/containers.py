@@ -1,0 +1,137 @@
+"""Opening a media file: which stream to read, where time 0 lies, and why a file cannot be opened.
+
+Media clock: time 0 is the earliest start time of the file's audio and video streams, so that the frames
+(`pipeline/media/frames.py`) and the speech (`pipeline/media/speech.py`) of one span cover the same interval. It is also the
+zero of the ffmpeg program.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Stream
+
+from pipeline.rejects import Rejected, RejectReason
+
+DECODER_THREADS = 1  # one decoder takes one core, which is what its Ray actor reserves
+
+MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}  # box types that begin an mp4 or mov file
+OTHER_SIGNATURES = (b"\x1a\x45\xdf\xa3", b"RIFF", b"OggS", b"FLV\x01", b"fLaC")  # Matroska/WebM, AVI/WAV, Ogg, ...
+
+
+@contextlib.contextmanager
+def open_container(path: str | Path) -> Iterator[InputContainer]:
+    """The file, headers read. Raises Rejected: FILE_NOT_FOUND, STORAGE_ERROR, EMPTY_FILE, TRUNCATED, NOT_A_VIDEO or
+    DAMAGED_VIDEO."""
+    path = Path(os.path.abspath(path))  # absolute: ffmpeg would take the part before a colon for a protocol
+    try:
+        container = av.open(str(path))
+    except av.FFmpegError as error:
+        raise _why_not_opened(path, error) from error
+    with container:
+        yield container
+
+
+def _why_not_opened(path: Path, error: Exception) -> Rejected:
+    if not path.exists():
+        return Rejected(RejectReason.FILE_NOT_FOUND, f"{path.name} does not exist")
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as unreadable:
+        return Rejected(RejectReason.STORAGE_ERROR, f"{path.name} cannot be read: {unreadable.strerror}")
+    if not head:
+        return Rejected(RejectReason.EMPTY_FILE, f"{path.name} has 0 bytes")
+    size = path.stat().st_size
+    if head[4:8] in MP4_BOXES:
+        if is_cut_short(path):
+            return Rejected(RejectReason.TRUNCATED, f"an mp4 whose end or index (moov) is missing, {size} bytes")
+        return Rejected(RejectReason.DAMAGED_VIDEO, f"the index of {path.name} cannot be read: {error.strerror}")
+    if head.startswith(OTHER_SIGNATURES):
+        return Rejected(RejectReason.TRUNCATED, f"begins as a media file, but its {size} bytes hold no readable header")
+    return Rejected(RejectReason.NOT_A_VIDEO, f"{size} bytes in no known container format")
+
+
+def is_cut_short(path: str | Path) -> bool:
+    """Whether an mp4 or mov file lacks its index, or ends within one of its top-level boxes. False for other formats.
+
+    A box is 4 bytes of size, 4 of type, and 8 of size where the first size is 1; size 0 is "to the end".
+    """
+    size, offset, types = os.path.getsize(path), 0, set()
+    with open(path, "rb") as file:
+        while offset + 8 <= size:
+            file.seek(offset)
+            header = file.read(16)
+            if offset == 0 and header[4:8] not in MP4_BOXES:
+                return False
+            types.add(header[4:8])
+            length = int.from_bytes(header[:4], "big")
+            if length == 1:
+                length = int.from_bytes(header[8:16], "big")
+            offset += length if length >= 8 else size - offset
+    return offset > size or b"moov" not in types
+
+
+def playable_streams(container: InputContainer) -> list[Stream]:
+    """Audio and video streams; the cover picture of a music file is neither."""
+    attached_picture = av.stream.Disposition.attached_pic
+    streams = [*container.streams.video, *container.streams.audio]
+    return [stream for stream in streams if not stream.disposition & attached_picture]
+
+
+def best_stream(container: InputContainer, kind: str) -> Stream:
+    """The stream of kind "video" or "audio" that ffmpeg's `av_find_best_stream` chooses; the audio that belongs to the
+    video where there are several. Raises Rejected: NO_VIDEO_STREAM, NO_AUDIO_STREAM, UNSUPPORTED_CODEC, DAMAGED_AUDIO.
+    """
+    candidates = {s.index: s for s in playable_streams(container) if s.type == kind}
+    if not candidates:
+        reason = RejectReason.NO_VIDEO_STREAM if kind == "video" else RejectReason.NO_AUDIO_STREAM
+        found = ", ".join(sorted({s.type for s in container.streams})) or "none"
+        raise Rejected(reason, f"streams in the file: {found}")
+    video = container.streams.best("video") if kind == "audio" else None
+    stream = container.streams.best(kind, related=video)
+    if stream is None or stream.index not in candidates:  # find_best knows only streams with a decoder
+        stream = next(iter(candidates.values()))
+    if stream.codec_context is None:
+        reason = RejectReason.UNSUPPORTED_CODEC if kind == "video" else RejectReason.DAMAGED_AUDIO
+        raise Rejected(reason, f"no decoder for the {kind} codec of stream {stream.index}")
+    stream.codec_context.thread_count = DECODER_THREADS
+    return stream
+
+
+def clock_zero_s(container: InputContainer) -> Fraction:
+    """Time 0 of the media clock in the container's own time, in seconds."""
+    starts = [s.start_time * s.time_base for s in playable_streams(container) if s.start_time is not None]
+    return min(starts, default=Fraction(0))
+
+
+def duration_s(container: InputContainer) -> float | None:
+    """What the header says; None where it does not say (a live WebM)."""
+    return None if container.duration is None else container.duration / av.time_base
+
+
+def measured_duration_s(path: str | Path) -> float | None:
+    """Where the last packet ends, read without decoding; for a file whose header does not say. None without packets."""
+    with open_container(path) as container:
+        zero_s = clock_zero_s(container)
+        stamped = (packet for packet in container.demux() if packet.pts is not None)
+        ends_s = [(packet.pts + (packet.duration or 0)) * packet.time_base for packet in stamped]
+    return float(max(ends_s) - zero_s) if ends_s else None
+
+
+def packets(container: InputContainer, stream: Stream) -> Iterator[av.Packet]:
+    """The stream's packets, the empty flushing one last; a file whose reading fails half way just ends there."""
+    try:
+        yield from container.demux(stream)
+    except av.FFmpegError:
+        yield av.Packet()
+
+
+def seek(container: InputContainer, stream: Stream, to_s: Fraction) -> None:
+    """To the last key frame at or before `to_s` (container time). A file that has no way to seek stays where it is."""
+    with contextlib.suppress(av.FFmpegError):
+        container.seek(int(to_s / stream.time_base), stream=stream, backward=True)

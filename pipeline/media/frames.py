@@ -1,0 +1,242 @@
+"""Frames of a span, sampled by presentation time. The only module that opens a video stream.
+
+Sampled by time and not by frame number, so a clip of any constant or variable rate gives the 25 fps, every-6th-frame
+pictures of the paper: grid time t_k = start_s + 0.24 k shows the last frame whose time stamp is at or before t_k.
+Time 0 is that of `pipeline/media/containers.py`.
+"""
+
+import contextlib
+import functools
+import itertools
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+
+from cluster.failures import UserError
+from pipeline.media import containers
+from pipeline.media.frame_grid import (
+    FRAME_PERIOD_S,
+    FRAME_RATE,
+    FRAME_STRIDE,
+    PERIOD_US,
+    FrameGrid,
+    microseconds,
+    sample_times,
+)
+from pipeline.media.video_stream import VideoStream
+from pipeline.rejects import Rejected, RejectReason
+
+__all__ = [
+    "FRAME_PERIOD_S",
+    "FRAME_RATE",
+    "FRAME_STRIDE",
+    "MediaInfo",
+    "SampledFrames",
+    "probe",
+    "sample_frames",
+    "sample_times",
+]
+
+SEEK_BACK_US = (0, 10_000_000)  # how far before the span a first and a second seek aim
+
+Picture = tuple[int, float, np.ndarray]
+"""Grid position k, presentation time in s, HxWx3 uint8 RGB."""
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file holds. Sizes are those of the upright picture in pixels; 0 and "" where there is no video stream."""
+
+    duration_s: float | None
+    has_video: bool
+    has_audio: bool
+    width: int
+    height: int
+    codec: str
+
+
+@dataclass(frozen=True)
+class SampledFrames:
+    """`images`: K upright pictures, HxWx3 uint8 RGB. `indices` int32 (K,): position k on the grid of 0.24 s, rising.
+    `times_s` float64 (K,): presentation time, on the media clock, of the frame on display at grid time k."""
+
+    images: list[np.ndarray]
+    indices: np.ndarray
+    times_s: np.ndarray
+
+    def __post_init__(self):
+        assert len(self.images) == len(self.indices) == len(self.times_s)
+
+
+def probe(path: str | Path) -> MediaInfo:
+    """Reads the headers and, because the rotation stands only there, the first frame.
+
+    Raises Rejected where the file cannot be opened, as `sample_frames` does.
+    """
+    with containers.open_container(path) as container:
+        kinds = {stream.type for stream in containers.playable_streams(container)}
+        duration_s = containers.duration_s(container) or containers.measured_duration_s(path)
+        if "video" not in kinds:
+            return MediaInfo(duration_s, False, "audio" in kinds, 0, 0, "")
+        video = VideoStream(container, FrameGrid(0, None))
+        context = video.stream.codec_context
+        width, height = context.width, context.height
+        first = next(video.frames(), None)
+        if first is not None and _quarter_turns(first[1]) % 2:
+            width, height = height, width
+        return MediaInfo(duration_s, True, "audio" in kinds, width, height, context.name)
+
+
+def sample_frames(
+    path: str | Path,
+    start_s: float,
+    end_s: float | None,
+    longest_side_px: int | None = 1280,
+    decoder: str = "pyav",
+    pictures_per_s: float | None = None,
+    opened: InputContainer | None = None,
+    keep: Callable[[np.ndarray], np.ndarray] = np.ascontiguousarray,
+) -> SampledFrames:
+    """The frame on display at every grid time of [start_s, end_s); end_s None is the end of the file.
+
+    A larger frame is scaled down to `longest_side_px` (None: never). A folder of *.jpg is a video of `pictures_per_s`
+    (None: 25). Grid times after the last frame, or within a part that cannot be decoded, are left out. `decoder` is
+    "pyav", "decord" or the "module:function" of another: (path, FrameGrid, longest_side_px) to Pictures.
+
+    opened: the file as `media.open_container` gives it and not read from yet, where a caller has it open; pyav need not
+    open it again, which with H.264 decodes a frame. keep: where each picture goes as soon as it is made; it returns the
+    picture that is handed out in its place. One on display for long is kept once.
+
+    Raises Rejected where no frame can be given: FILE_NOT_FOUND, STORAGE_ERROR, EMPTY_FILE, TRUNCATED, NOT_A_VIDEO,
+    NO_VIDEO_STREAM, UNSUPPORTED_CODEC, NO_FRAMES, DAMAGED_VIDEO.
+    """
+    if Path(path).is_dir():
+        decode = functools.partial(_decode_picture_folder, pictures_per_s=pictures_per_s or FRAME_RATE)
+    elif decoder == "pyav":
+        decode = functools.partial(_decode_with_pyav, opened=opened)
+    else:
+        decode = _decoder(decoder)
+    indices, times_s, images = [], [], []
+    made = None
+    for index, time_s, image in decode(path, FrameGrid.of_span(start_s, end_s), longest_side_px):
+        images.append(images[-1] if image is made else keep(image))
+        indices.append(index)
+        times_s.append(time_s)
+        made = image
+    if not images:
+        raise Rejected(RejectReason.NO_FRAMES, f"no frame is shown in the span that begins at {start_s:.3f} s")
+    return SampledFrames(images, np.array(indices, np.int32), np.array(times_s, np.float64))
+
+
+def _decoder(name: str) -> Callable[..., Iterator[Picture]]:
+    if name in DECODERS:
+        return DECODERS[name]
+    if ":" not in name:
+        raise UserError(f"decoder {name!r} is not known; use one of {', '.join(DECODERS)} or module:function")
+    return pkgutil.resolve_name(name)
+
+
+def _decode_with_pyav(
+    path: str | Path, grid: FrameGrid, longest_side_px: int | None, opened: InputContainer | None = None
+) -> Iterator[Picture]:
+    """Seeks, and decodes no further than the span. Where a file's index points too far, seeks again from further back
+    and then reads from the start."""
+    for back_us in (*SEEK_BACK_US, None):
+        is_last = back_us is None or grid.start_us <= back_us
+        with containers.open_container(path) if opened is None else contextlib.nullcontext(opened) as container:
+            opened = None  # a second try needs it unread
+            video = VideoStream(container, grid)
+            if not is_last:
+                containers.seek(container, video.stream, video.zero_s + Fraction(grid.start_us - back_us, 10**6))
+            sampled = video.sampled(first_may_be_late=is_last)
+            if sampled is not None:
+                yield from _converted(sampled, longest_side_px, video)
+                return
+
+
+def _converted(sampled: Iterator, longest_side_px: int | None, video: VideoStream) -> Iterator[Picture]:
+    frame = image = None
+    for position, (time_us, shown) in sampled:
+        if shown is not frame:  # a frame on display for long serves several grid times
+            frame, image = shown, _upright_rgb(shown, longest_side_px)
+        yield position, time_us / 10**6, image
+    if frame is None:
+        raise video.why_nothing()
+
+
+def _upright_rgb(frame: av.VideoFrame, longest_side_px: int | None) -> np.ndarray:
+    """HxWx3 uint8, as `ffmpeg -pix_fmt rgb24` gives it (`-sws_flags area` where it is scaled down)."""
+    width, height = scaled_size(frame.width, frame.height, longest_side_px)
+    # a mean of areas shows no more than the picture holds, and takes a third of bicubic's time, ffmpeg's default
+    interpolation = "BICUBIC" if (width, height) == (frame.width, frame.height) else "AREA"
+    image = frame.reformat(width, height, "rgb24", interpolation=interpolation).to_ndarray()
+    return np.rot90(image, _quarter_turns(frame))
+
+
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    """Anticlockwise turns that set the frame upright, from the display matrix."""
+    return round(frame.rotation / 90)
+
+
+def scaled_size(width: int, height: int, longest_side_px: int | None) -> tuple[int, int]:
+    """Width and height in pixels, in proportion, neither above `longest_side_px`; never larger than they were."""
+    scale = 1.0 if longest_side_px is None else min(1.0, longest_side_px / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _decode_with_decord(path: str | Path, grid: FrameGrid, longest_side_px: int | None) -> Iterator[Picture]:
+    """decord reads every time stamp of the file first, and then goes from key frame to key frame."""
+    import decord
+
+    info = probe(path)
+    with containers.open_container(path) as container:
+        stream = containers.best_stream(container, "video")
+        first_us = microseconds(stream.start_time * stream.time_base - containers.clock_zero_s(container))
+    width, height = scaled_size(info.width, info.height, longest_side_px)
+    try:
+        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=width, height=height, num_threads=1)
+        shown_us = first_us + np.round(reader.get_frame_timestamp(range(len(reader))) * 1e6).astype(np.int64)
+        bounds_us = [shown_us[0, 0] - PERIOD_US, *shown_us[1:, 0], shown_us[-1, 1]]
+        served = [
+            (position, index)
+            for index, (from_us, until_us) in enumerate(itertools.pairwise(bounds_us))
+            for position in grid.positions(int(from_us), int(until_us))
+        ]
+        images = reader.get_batch([index for _, index in served]).asnumpy() if served else []
+    except RuntimeError as error:  # DECORDError is one
+        raise Rejected(RejectReason.DAMAGED_VIDEO, str(error).strip().splitlines()[-1]) from error
+    for (position, index), image in zip(served, images, strict=True):
+        yield position, float(shown_us[index, 0]) / 10**6, image
+
+
+def _decode_picture_folder(
+    path: str | Path, grid: FrameGrid, longest_side_px: int | None, pictures_per_s: float
+) -> Iterator[Picture]:
+    """Picture j of the sorted *.jpg is on display from j to j+1 times 1/pictures_per_s. Reads only those on the grid."""
+    import cv2
+
+    picture_us = microseconds(1 / pictures_per_s)
+    files = sorted(Path(path).glob("*.jpg"))
+    wanted = [(k, j) for j in range(len(files)) for k in grid.positions(j * picture_us, (j + 1) * picture_us)]
+    is_empty = True
+    for position, index in wanted:
+        image = cv2.imread(str(files[index]), cv2.IMREAD_COLOR_RGB)
+        if image is None:
+            continue
+        is_empty = False
+        height, width = image.shape[:2]
+        size = scaled_size(width, height, longest_side_px)
+        if size != (width, height):
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        yield position, index * picture_us / 10**6, image
+    if wanted and is_empty:
+        raise Rejected(RejectReason.DAMAGED_VIDEO, f"none of {len(wanted)} pictures in the span can be read")
+
+
+DECODERS: dict[str, Callable[..., Iterator[Picture]]] = {"pyav": _decode_with_pyav, "decord": _decode_with_decord}

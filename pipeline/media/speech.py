@@ -1,0 +1,252 @@
+"""Speech of a span: mono, 16 kHz, 16 bit. The only module that opens an audio stream.
+
+The samples cover exactly the span on the media clock of `pipeline/media/containers.py`, the clock of the frames, and are those
+that `ffmpeg -ac 1 -ar 16000` writes. Where an AAC encoder replaced high bands by noise (PNS), the decoder draws that
+noise anew, so after a seek these bands differ from a whole decode; so they do in ffmpeg.
+"""
+
+import io
+import math
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+
+from pipeline.media import containers
+from pipeline.rejects import Rejected, RejectReason
+
+SAMPLE_RATE_HZ = 16_000  # the student's input (paper.md section 0.3)
+SILENCE_DB = -60.0  # mean level below which a clip holds no speech
+STUDIO_SILENCE_DB = -80.0
+"""The same for recordings known to be speech: seven quiet ones of RAVDESS, all calm, sad or afraid, are at -60 to -64 dB."""
+DIGITAL_SILENCE_DB = -91.0  # what ffmpeg's volumedetect gives for nothing but zeros
+LEAST_SPEECH_S = 1.0  # shorter is not supported by the method (paper.md section 4.3)
+
+PRE_ROLL_S = Fraction(1, 2)  # decoded before the span and dropped: MP3, AAC and Opus frames lean on earlier ones
+GAP_S = 1 / 25 + 1e-6  # a jump of the time stamps by more than one video frame is a gap; less is their rounding
+
+Run = tuple[int, np.ndarray]
+"""First sample of a piece, counted at 16 kHz from time 0 of the media clock, and the piece, int16."""
+
+
+def read_speech(path: str | Path, start_s: float, end_s: float | None) -> np.ndarray:
+    """int16 (n,) mono at 16 kHz of [start_s, end_s); end_s None is the end of the audio.
+
+    n is round(end_s * 16000) - round(start_s * 16000), or less where the audio ends more than a video frame earlier.
+    Time before the audio's first sample, and parts that cannot be decoded, are zeros. Memory is that of the span.
+
+    Raises Rejected: NO_AUDIO_STREAM, DAMAGED_AUDIO, and what `media.open_container` finds.
+    """
+    start = round(start_s * SAMPLE_RATE_HZ)
+    end = None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
+    with containers.open_container(path) as container:
+        audio = _AudioStream(container)
+        pieces = [_clipped(run, start, end) for run in audio.runs(start_s, end)]
+        if not audio.has_decoded and (audio.decode_error or audio.is_declared_at(start_s)):
+            raise Rejected(RejectReason.DAMAGED_AUDIO, audio.decode_error or "the audio stream holds no samples")
+        stop = max((first + len(samples) for first, samples in pieces if len(samples)), default=start)
+        stop -= audio.padding(stop)
+        if end is not None and (end - stop <= GAP_S * SAMPLE_RATE_HZ or audio.is_later_than(end)):
+            stop = end
+    speech = np.zeros(stop - start, np.int16)
+    for first, samples in pieces:
+        speech[first - start : first - start + len(samples)] = samples[: max(0, stop - first)]
+    return speech
+
+
+def stream_speech(path: str | Path) -> Iterator[np.ndarray]:
+    """The whole file as `read_speech(path, 0, None)` gives it, in int16 pieces; decoded once from start to end, so that
+    an hour takes the memory of a second and no file's index is asked for a place.
+
+    Where time stamps jump back, the sound goes on without a gap. Raises Rejected as `read_speech` does.
+    """
+    held, position = np.zeros(0, np.int16), 0
+    with containers.open_container(path) as container:
+        audio = _AudioStream(container)
+        run_end = None
+        for first, samples in audio.runs(0, None):
+            gap = first - position if first != run_end else 0
+            for silence in _zeros(gap):
+                position += len(silence)
+                held = yield from _all_but_a_second(held, silence)
+            position += len(samples)
+            run_end = first + len(samples)
+            held = yield from _all_but_a_second(held, samples)
+        if not audio.has_decoded and (audio.decode_error or audio.is_declared_at(0)):
+            raise Rejected(RejectReason.DAMAGED_AUDIO, audio.decode_error or "the audio stream holds no samples")
+        yield held[: len(held) - audio.padding(position)]
+
+
+def _zeros(samples: int) -> Iterator[np.ndarray]:
+    """As many zeros, a second at a time; none below 1."""
+    for start in range(0, samples, SAMPLE_RATE_HZ):
+        yield np.zeros(min(SAMPLE_RATE_HZ, samples - start), np.int16)
+
+
+def _all_but_a_second(held: np.ndarray, samples: np.ndarray) -> Generator[np.ndarray, None, np.ndarray]:
+    """Passes on what lies more than a second back; returns the rest, whose end may prove to be padding."""
+    held = np.concatenate([held, samples])
+    if len(held) < 2 * SAMPLE_RATE_HZ:
+        return held
+    yield held[:-SAMPLE_RATE_HZ]
+    return held[-SAMPLE_RATE_HZ:]
+
+
+def _clipped(run: Run, start: int, end: int | None) -> Run:
+    first, samples = run
+    kept = samples[max(0, start - first) : None if end is None else max(0, end - first)]
+    return max(first, start), kept
+
+
+class _AudioStream:
+    """The audio stream of an open container, resampled piece by piece."""
+
+    def __init__(self, container: av.container.InputContainer):
+        self.container = container
+        self.stream = containers.best_stream(container, "audio")
+        self.zero_s = containers.clock_zero_s(container)
+        start = self.stream.start_time
+        self.first_s = self.zero_s if start is None else start * self.stream.time_base
+        self.decode_error = ""
+        self.has_decoded = False
+        self.last_frame = 0, SAMPLE_RATE_HZ  # samples and rate
+
+    def padding(self, stop: int) -> int:
+        """How many 16 kHz samples before `stop` the encoder added to fill its last frame; only an mp4 tells."""
+        if "mp4" not in self.container.format.name or self.stream.duration is None:
+            return 0
+        end_s = self.first_s - self.zero_s + self.stream.duration * self.stream.time_base
+        surplus = stop - round(end_s * SAMPLE_RATE_HZ)
+        return surplus if 0 < surplus < Fraction(*self.last_frame) * SAMPLE_RATE_HZ else 0
+
+    def is_later_than(self, sample: int) -> bool:
+        """The audio begins after this 16 kHz sample of the media clock."""
+        return (self.first_s - self.zero_s) * SAMPLE_RATE_HZ >= sample
+
+    def is_declared_at(self, time_s: float) -> bool:
+        if self.stream.duration is None:
+            return True
+        return self.first_s - self.zero_s + self.stream.duration * self.stream.time_base > time_s
+
+    def runs(self, start_s: float, end: int | None) -> Iterator[Run]:
+        """Resampled pieces in order, from a little before `start_s` to the 16 kHz sample `end` or somewhat later."""
+        resampler, next_sample = None, 0
+        run_s, length_s = float(self.first_s), 0.0  # start of a run and its length: a clock since 1970 rounds their sum
+        sought = self._seek(start_s)
+        for frame in self._frames():
+            at_s = run_s + length_s if frame.pts is None else frame.time  # Fractions take longer than decoding
+            if resampler is not None and abs(at_s - run_s - length_s) > GAP_S:
+                yield next_sample, _resampled(resampler, None)
+                resampler = None
+            self.last_frame = frame.samples, frame.sample_rate
+            run_s, length_s = (at_s, 0.0) if resampler is None else (run_s, length_s)
+            length_s += frame.samples / frame.sample_rate
+            if resampler is None:
+                at_s = Fraction(at_s) if frame.pts is None else frame.pts * frame.time_base
+                skipped = self._to_common_phase(at_s, frame.sample_rate) if sought else 0
+                if skipped >= frame.samples:
+                    continue
+                begin_s, sought = at_s + Fraction(skipped, frame.sample_rate), False
+                frame = _without_head(frame, skipped)
+                next_sample = round((begin_s - self.zero_s) * SAMPLE_RATE_HZ)
+                resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+            samples = _resampled(resampler, frame)
+            yield next_sample, samples
+            next_sample += len(samples)
+            if end is not None and next_sample >= end:
+                return
+        if resampler is not None:
+            yield next_sample, _resampled(resampler, None)
+
+    def _seek(self, start_s: float) -> bool:
+        """True if it went anywhere. Far enough back for the pre-roll and for one common period of both rates."""
+        rate = self.stream.codec_context.sample_rate or SAMPLE_RATE_HZ
+        target_s = self.zero_s + Fraction(start_s) - PRE_ROLL_S - Fraction(1, math.gcd(rate, SAMPLE_RATE_HZ))
+        if target_s <= self.first_s:
+            return False
+        containers.seek(self.container, self.stream, target_s)
+        return True
+
+    def _to_common_phase(self, at_s: Fraction, rate: int) -> int:
+        """Samples to leave out so that the resampler starts where a 16 kHz sample and an input sample coincide, as
+        they do at the stream's start: then a span has the very samples of the whole file."""
+        since_start = round((at_s - self.first_s) * rate)
+        return -since_start % (rate // math.gcd(rate, SAMPLE_RATE_HZ))
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        for packet in containers.packets(self.container, self.stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                self.decode_error = self.decode_error or error.strerror
+                continue
+            if any(_is_broken(frame) for frame in frames):
+                raise Rejected(RejectReason.DAMAGED_AUDIO, "the sound holds NaN or infinity")
+            self.has_decoded = self.has_decoded or bool(frames)
+            yield from frames
+
+
+FLOATS = {"flt": np.float32, "dbl": np.float64}  # sample formats of ffmpeg, packed; "fltp" is one plane a channel
+
+
+def _is_broken(frame: av.AudioFrame) -> bool:
+    """Whether it holds NaN or infinity. (Reads the planes where they lie: `to_ndarray` takes longer than the decoder. A sum
+    of squares is the cheapest look at all of them; it may only overflow.)"""
+    kind = FLOATS.get(frame.format.name[:3])
+    if kind is None:
+        return False
+    samples = frame.samples * (1 if frame.format.is_planar else len(frame.layout.channels))
+    planes = (np.frombuffer(plane, kind, samples) for plane in frame.planes)
+    with np.errstate(all="ignore"):
+        return not all(math.isfinite(np.dot(plane, plane)) or np.isfinite(plane).all() for plane in planes)
+
+
+def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> np.ndarray:
+    """int16 (n,); None flushes what the resampler still holds."""
+    if frame is not None:
+        frame.pts = None  # positions are counted here; the resampler must not shift by rounded time stamps
+    pieces = [np.frombuffer(piece.planes[0], np.int16, piece.samples) for piece in resampler.resample(frame)]
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
+
+
+def _without_head(frame: av.AudioFrame, samples: int) -> av.AudioFrame:
+    if not samples:
+        return frame
+    step = 1 if frame.format.is_planar else len(frame.layout.channels)
+    array = np.ascontiguousarray(frame.to_ndarray()[:, samples * step :])
+    rest = av.AudioFrame.from_ndarray(array, format=frame.format.name, layout=frame.layout.name)
+    rest.sample_rate = frame.sample_rate
+    return rest
+
+
+def mean_level_db(samples: np.ndarray) -> float:
+    """RMS of int16 samples in dB re full scale, as ffmpeg's volumedetect gives it; zeros, or no samples, are -91.0."""
+    power = np.mean(np.square(samples, dtype=np.float64)) / 32768.0**2 if len(samples) else 0.0
+    return max(DIGITAL_SILENCE_DB, 10 * math.log10(power)) if power else DIGITAL_SILENCE_DB
+
+
+def require_speech(samples: np.ndarray, silence_db: float = SILENCE_DB) -> None:
+    """Raises Rejected TOO_SHORT below one second, SILENT below a mean level."""
+    seconds = len(samples) / SAMPLE_RATE_HZ
+    if seconds < LEAST_SPEECH_S:
+        raise Rejected(RejectReason.TOO_SHORT, f"{seconds:.3f} s of sound; the least is {LEAST_SPEECH_S:g} s")
+    level_db = mean_level_db(samples)
+    if level_db < silence_db:
+        raise Rejected(RejectReason.SILENT, f"mean level {level_db:.1f} dB; silence is below {silence_db:g} dB")
+
+
+def encode_flac(samples: np.ndarray) -> bytes:
+    """int16 (n,) as 16 kHz mono 16-bit FLAC, without loss."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode_flac(data: bytes, start: int = 0, frames: int = -1) -> np.ndarray:
+    """int16 (n,): `frames` samples from sample `start` on; -1 is all the rest."""
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        file.seek(start)
+        return file.read(frames, dtype="int16")

@@ -1,0 +1,1 @@
+"""How long, how many nodes, at what cost."""

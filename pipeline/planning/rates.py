@@ -1,0 +1,142 @@
+"""`Rates` out of what was measured: a labelling run's run.json, bench_label.json, or rates that were written down."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from cluster import storage
+from cluster.failures import UserError
+from modeling.teachers.load import DEFAULT_TEACHER
+from pipeline.dataset import distillation_set
+from pipeline.labelling.placement import LabelPlan, Placing
+from pipeline.labelling.run import WORK
+from pipeline.media.frame_grid import FRAME_PERIOD_S
+from pipeline.planning.capacity import Rates, seconds_an_utterance
+
+REFERENCE = Path(__file__).with_name("reference_rates.json")
+"""`scenes` and `face_tracks`, measured as the file says; of another machine than the one they are used on."""
+
+USUAL_START_S = 25.0
+
+LABEL_OPTIONS = ("crop_workers", "teacher_workers", "gpus_per_teacher", "gpus_per_cropper")
+"""Of a labelling run, which with its `placing` say how its work was spread."""
+
+
+def reference_rates(kind: str) -> Rates:
+    """`scenes`: faces are looked for; `face_tracks`: 224x224 clips of one face each, as VoxCeleb2 has."""
+    return Rates(**json.loads(REFERENCE.read_text())[kind])
+
+
+def read_rates(uri: str) -> Rates:
+    """The rates in a file of one of the three kinds. Raises UserError for another."""
+    content = storage.read_json(uri)
+    try:
+        if "rates" in content:
+            known = {field.name for field in dataclasses.fields(Rates)}
+            return Rates(**{name: value for name, value in content["rates"].items() if name in known})
+        if content.get("bench") == "label":
+            return rates_of_bench(content, uri)
+        if content.get("job") == "label":
+            return rates_of_run(content, uri)
+        lack = "no labelling rates are in it"
+    except (KeyError, TypeError, AttributeError) as error:
+        lack = f"labelling rates are not whole in it ({type(error).__name__}: {error})"
+    raise UserError(
+        f"{uri}: {lack}; give the run.json beside a distillation set, bench_label.json, or the JSON that `emovox plan` printed"
+    )
+
+
+def steps_per_s(uri: str) -> float:
+    """Student steps a second in a bench_train.json, with the number of workers that did most."""
+    content = storage.read_json(uri)
+    if content.get("bench") != "train" or not content.get("workers"):
+        raise UserError(f"{uri}: this is not a bench_train.json; write one with `emovox bench train --out FOLDER`")
+    return max(one["steps_per_s"]["real"] for one in content["workers"].values())
+
+
+def rates_of_bench(report: Mapping[str, Any], uri: str) -> Rates:
+    """From `emovox bench label`: the bare work of the floor, and the job's seconds over it."""
+    work_s, clips = report["floor"]["work_s"], report["clips"]
+    frames = report["frames"] / clips
+    return Rates(
+        source=f"{uri}: {report['hardware']['cpu']}, {report['date'][:10]}",
+        utterance_s=frames * FRAME_PERIOD_S,
+        faces=frames,
+        decode_core_s=(work_s["decode"] + work_s["speech"]) / clips,
+        detect_core_s=work_s["detect"] / clips,
+        teacher_core_s=work_s["teacher"] / clips,
+        overhead=max(1.0, report["over_floor"]),
+        start_s=report["job"]["start_s"],
+        images_per_s=_images_per_s(report),
+    )
+
+
+def _images_per_s(report: Mapping[str, Any]) -> float | None:
+    """Of the job's teacher on a GPU, where the bench was taken with one."""
+    return report["gpu"]["teachers"][DEFAULT_TEACHER]["images_per_s"] if "gpu" in report else None
+
+
+def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
+    """From the run.json of a labelling run, which may be one that went on, and the set beside it. Where the run had a
+    machine to itself, its seconds of the clock give what a plan costs over the bare work; on a cluster that stays 1."""
+    counts, options = record["counts"], record["configuration"]
+    if not counts["labelled"] or not counts.get("worker_decode_s"):
+        raise UserError(
+            f"{uri}: this run labelled nothing (it was complete already, or all were rejects); give another run"
+        )
+    if "retried" in counts:
+        raise UserError(
+            f"{uri}: this run labelled rejects again, which are not like the others; give the run.json of another set"
+        )
+    rows = counts.get("worker_rows") or counts.get("stages", {}).get("write", {}).get("rows") or counts["rows"]
+    repeated = max(0, counts.get("stages", {}).get("decode", {}).get("rows", 0) - rows)
+    folder = uri.rpartition("/")[0] or "."
+    table = distillation_set.read_labels(folder, ["frames_sampled", "frame_indices"])
+    seen = pc.sum(pc.fill_null(table["frames_sampled"], 0)).as_py() / counts["labelled"]
+    faces = len(pc.list_flatten(table["frame_indices"])) / counts["labelled"]
+    cores = record["machine"]["cpus"]
+    is_alone = counts.get("embedded", options.get("address") is None)
+    worked = {name: counts[f"worker_{name}_s"] for name in ("decode", "detect", "teacher")}
+    fetch_s = counts.get("stages", {}).get("fetch", {}).get("seconds", 0.0)
+    # on a full machine a second of work is less than a second of a core
+    core_share = min(1.0, cores * record["seconds"] / (sum(worked.values()) or 1.0)) if is_alone else 1.0
+    rates = Rates(
+        source=f"{uri}: {rows} utterances, {f'{cores} cores' if is_alone else 'a cluster'}, {record['started'][:10]}"
+        + (
+            f"; {repeated} of them twice since a worker died, so that the overhead is too high"
+            if repeated and is_alone
+            else ""
+        ),
+        utterance_s=seen * FRAME_PERIOD_S,
+        faces=faces,
+        fetch_core_s=fetch_s * core_share / rows,
+        **{f"{name}_core_s": seconds * core_share / rows for name, seconds in worked.items()},
+        bytes_in=_bytes_in(counts, rows),
+        bytes_out=sum(file.size for file in _parts(folder)) / len(table),
+    )
+    return _with_overhead(rates, record, rows, cores) if is_alone else rates
+
+
+def _with_overhead(rates: Rates, record: Mapping[str, Any], rows: int, cores: int) -> Rates:
+    """The run as it was: its own seconds from the first task to the last part over the ideal, and the rest as the start."""
+    options = record["configuration"]
+    placing = Placing(**options.get("placing") or {})
+    asked = {name: options[name] for name in LABEL_OPTIONS if name in options}
+    croppers, *teacher = (stage.workers for stage in LabelPlan(**asked, placing=placing).stages(cores))
+    teachers = sum(teacher)
+    ideal_s = rows * max(seconds_an_utterance(rates, cores, 0, croppers, teachers).values())
+    worked_s = record["stages_s"].get(WORK, max(0.0, record["seconds"] - USUAL_START_S))
+    return dataclasses.replace(rates, start_s=record["seconds"] - worked_s, overhead=max(1.0, worked_s / ideal_s))
+
+
+def _parts(folder: str) -> list:
+    return storage.list_files(distillation_set.parts_folder(folder), (".parquet",))
+
+
+def _bytes_in(counts: Mapping[str, Any], rows: int) -> float | None:
+    """Only files that are copied from an object store are counted by a run."""
+    return (counts.get("stages", {}).get("fetch", {}).get("size_bytes") or 0) / rows or None

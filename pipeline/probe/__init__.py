@@ -1,0 +1,1 @@
+"""What a student's outputs and embedding tell about a labelled corpus."""

@@ -1,0 +1,154 @@
+"""From the clips of a corpus to matrices of features: the student's, and those it is compared with.
+
+Shape letters: N clips, T samples, F features of a set, E = 8 emotions, D embedding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torchaudio.transforms import MelSpectrogram
+
+from cluster import storage
+from cluster.failures import UserError
+from cluster.progress import progress
+from modeling.emotions import EMOTIONS
+from modeling.speech.spectrogram import (
+    FFT_SAMPLES,
+    FRAME_SAMPLES,
+    HOP_SAMPLES,
+    MEL_BANDS,
+    MEL_RANGE_HZ,
+    POWER_FLOOR,
+    SAMPLE_RATE_HZ,
+)
+from modeling.students.build import Student
+from pipeline.corpora.clip import CorpusClip, CorpusReject
+from pipeline.corpora.read import without_doubles
+from pipeline.media.native_rate_speech import read_native
+from pipeline.media.source_files import SourceFiles
+from pipeline.media.speech import STUDIO_SILENCE_DB, mean_level_db, read_speech
+from pipeline.rejects import Rejected, RejectReason
+
+LEAST_S = 0.06
+"""The longest analysis window of eGeMAPS (its pitch, 60 ms); opensmile gives NaN for less. The student pads with zeros
+what is shorter than 1.015 s."""
+
+MOST_S = 600.0
+INT16_SCALE = 32_768
+
+
+@dataclass(frozen=True)
+class ProbeFeatures:
+    """clips: all of the corpus, those found unusable set aside; features: set -> (N, F) of the clips that are used, in
+    their order; speech: what the student heard, int16 at 16 kHz, or empty where nobody asked for it."""
+
+    clips: list[CorpusClip]
+    features: dict[str, np.ndarray]
+    speech: list[np.ndarray]
+
+    @property
+    def used(self) -> list[CorpusClip]:
+        return [clip for clip in self.clips if clip.reject_reason is None]
+
+
+class ClipFeatures:
+    """Callable: the sound of one clip -> its features by set, each a vector.
+
+    logits (8), embedding (D): the student's on the whole clip. egemaps (88): functionals of eGeMAPSv02 by openSMILE.
+    mean_log_mel (128): mean and deviation over time of 64 log mel bands in dB, loudness and microphone included.
+    """
+
+    def __init__(self, student: Student, device: str):
+        self.student, self.device = student.to(device).eval(), device
+        self.smile = _smile()
+        self.mel = MelSpectrogram(
+            SAMPLE_RATE_HZ,
+            FFT_SAMPLES,
+            FRAME_SAMPLES,
+            HOP_SAMPLES,
+            *MEL_RANGE_HZ,
+            n_mels=MEL_BANDS,
+        )
+
+    def __call__(self, speech_T: np.ndarray, heard_T: np.ndarray) -> dict[str, np.ndarray]:
+        """speech_T: int16 at 16 kHz, for the baselines; heard_T: what the student is given, mostly the same."""
+        logits_E, embedding_D = self.student.outputs_of_clip(torch.from_numpy(heard_T).to(self.device))
+        signal_T = speech_T.astype(np.float32) / INT16_SCALE
+        log_mel_FL = 10 * torch.log10(self.mel(torch.from_numpy(signal_T)).clamp_min(POWER_FLOOR))
+        return {
+            "logits": logits_E.cpu().numpy(),
+            "embedding": embedding_D.cpu().numpy(),
+            "egemaps": self.smile.process_signal(signal_T, SAMPLE_RATE_HZ).to_numpy()[0],
+            "mean_log_mel": torch.cat([log_mel_FL.mean(1), log_mel_FL.std(1, correction=0)]).numpy(),
+        }
+
+
+def _smile():
+    try:
+        import opensmile
+    except ImportError as error:
+        raise UserError(
+            "the eGeMAPS baseline needs openSMILE: pip install 'emovox[egemaps]' (its licence: research only)"
+        ) from error
+    return opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+
+
+def probe_features(
+    student: Student,
+    clips: Sequence[CorpusClip],
+    device: str = "cpu",
+    as_published: bool = False,
+    keep_speech: bool = False,
+    seed: int = 0,
+) -> ProbeFeatures:
+    """Reads every clip once, in this process, and looks for the same sound in two files (a video and its sound, a copy).
+
+    as_published: the student hears the sound at the file's own rate as if it were 16 kHz (the authors' omission); the
+    baselines do not. Adds "random" (N, D) and "random8" (N, 8), normal numbers that know nothing of the clips.
+    """
+    extract = ClipFeatures(student, device)
+    read, rows, heard, contents = [], {}, {}, {}
+    with progress(len(clips), "features", "clips") as bar:
+        for clip in clips:
+            if clip.reject_reason is None:
+                try:
+                    speech_T, heard_T, contents[clip.uri] = _sound(clip.uri, as_published)
+                    rows[clip.uri] = _finite(extract(speech_T, heard_T))
+                    if keep_speech:
+                        heard[clip.uri] = heard_T
+                except Rejected as problem:
+                    clip = replace(clip, reject_reason=str(problem.reason.value), reject_detail=problem.detail)
+            read.append(clip)
+            bar.update()
+    read = without_doubles(read, lambda clip: contents.get(clip.uri), "sample for sample the same sound")
+    used = [clip.uri for clip in read if clip.reject_reason is None]
+    features = {name: np.stack([rows[uri][name] for uri in used]) for name in rows[used[0]]} if used else {}
+    if used:
+        rng = np.random.default_rng(seed)
+        features["random"] = rng.standard_normal(features["embedding"].shape)
+        features["random8"] = rng.standard_normal((len(used), len(EMOTIONS)))
+    return ProbeFeatures(read, features, [heard[uri] for uri in used] if keep_speech else [])
+
+
+def _sound(uri: str, as_published: bool) -> tuple[np.ndarray, np.ndarray, str]:
+    """Speech at 16 kHz, what the student hears, and the sha256 of the speech. Raises Rejected for what cannot be used."""
+    with SourceFiles() as files:
+        path = files.path(uri)
+        speech_T = read_speech(path, 0.0, MOST_S + 1)
+        seconds = len(speech_T) / SAMPLE_RATE_HZ
+        if seconds < LEAST_S:
+            raise Rejected(RejectReason.TOO_SHORT, f"{seconds:.3f} s of sound; the least is {LEAST_S:g} s")
+        if seconds > MOST_S:
+            raise Rejected(CorpusReject.TOO_LONG, f"more than {MOST_S:g} s; cut it into utterances")
+        if (level_db := mean_level_db(speech_T)) < STUDIO_SILENCE_DB:
+            raise Rejected(RejectReason.SILENT, f"mean level {level_db:.1f} dB; the least is {STUDIO_SILENCE_DB:g} dB")
+        heard_T = read_native(path, round(MOST_S * SAMPLE_RATE_HZ)) if as_published else speech_T
+        return speech_T, heard_T, storage.sha256(speech_T.tobytes())
+
+
+def _finite(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if broken := [name for name, values_F in features.items() if not np.isfinite(values_F).all()]:
+        raise Rejected(CorpusReject.NOT_FINITE, f"NaN or infinity in {', '.join(broken)}")
+    return features

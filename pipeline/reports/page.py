@@ -1,0 +1,171 @@
+"""The pages a person opens after a run: one HTML text each, which needs no network and no other file.
+
+Everything that comes from outside (file names, ids, error texts) reaches the page through jinja2's autoescape.
+"""
+
+from collections import Counter
+from typing import TypedDict
+
+import numpy as np
+import pyarrow as pa
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from modeling.emotions import EMOTIONS
+from pipeline.media.speech import SAMPLE_RATE_HZ
+from pipeline.rejects import EXPLANATIONS
+from pipeline.reports import figures
+from pipeline.reports.findings import auc_tables, counted, evaluation_limits, size_limits, split_order
+from pipeline.reports.utterance_card import utterance_card
+
+PAGE_BYTES = 5_000_000
+"""Sound is embedded while the page stays below this; pictures always are."""
+TEXT_BYTES, CARD_TEXT_BYTES = 100_000, 6_000
+"""Allowance for the text, on the page and in each card."""
+MOST_DETAILED = 40
+MOST_REJECTS_LISTED = 40
+HEAVY_COLUMNS = ("frame_logits", "frame_boxes", "face_tracks", "thumbnails", "speech_flac")
+
+
+class ReportFacts(TypedDict, total=False):
+    """What the tables do not hold; all keys may be absent.
+
+    seconds: wall seconds of each stage; teacher, detector: names as in the distillation set; versions: package -> version;
+    configuration: name -> value, may be nested; clips: {"name", "source", "licence"} each; files: what -> where it lies.
+    """
+
+    title: str
+    seconds: dict[str, float]
+    teacher: str
+    detector: str
+    versions: dict[str, str]
+    configuration: dict
+    clips: list[dict[str, str]]
+    files: dict[str, str]
+
+
+def demo_report(
+    table: pa.Table,
+    training: list[dict],
+    evaluations: dict[str, dict],
+    student_timelines: dict[str, dict],
+    facts: ReportFacts,
+    max_detailed: int = MOST_DETAILED,
+) -> str:
+    """The page for a whole run, labelling to evaluation.
+
+    table: `DISTILLATION_SCHEMA`; training: one dict an epoch (epoch, loss, lr, optional val_mean_auc); evaluations: by split;
+    student_timelines: by utterance_id, {"times_s": window centres in seconds from the start of the utterance,
+    "probabilities": n x 8}. At most `max_detailed` utterances are drawn, spread evenly over the list.
+    """
+    rows = table.drop_columns(list(HEAVY_COLUMNS)).to_pylist()
+    labelled = [k for k, row in enumerate(rows) if row["reject_reason"] is None]
+    labelled.sort(
+        key=lambda k: (split_order(rows[k]["split"]), rows[k]["video_id"], rows[k]["start_s"], rows[k]["utterance_id"])
+    )
+    detailed = labelled
+    if len(labelled) > max_detailed:
+        detailed = [labelled[k] for k in np.linspace(0, len(labelled) - 1, max_detailed).round().astype(int)]
+    drawn = table.take(pa.array(detailed, pa.int64())).to_pylist()
+    cards = [utterance_card(row, student_timelines.get(row["utterance_id"])) for row in drawn]
+    _keep_within_page(cards)
+    summary = _summary([rows[k] for k in labelled], rows)
+    return render_page(
+        "report.html.j2",
+        facts,
+        summary=summary,
+        cards=cards,
+        distribution=_distribution([rows[k] for k in labelled]),
+        rejects=_rejects(rows),
+        curves=_curves(training),
+        evaluations=auc_tables(evaluations),
+        limits=[
+            *size_limits(
+                summary["labelled"], summary["labelled_videos"], summary["labelled_speakers"], summary["speech_s"]
+            ),
+            *evaluation_limits(evaluations),
+        ],
+    )
+
+
+def render_page(template: str, facts: ReportFacts, **context) -> str:
+    """One of `templates/`, with the facts (None where absent) and what every page shares beside its own context."""
+    environment = Environment(
+        loader=PackageLoader("pipeline.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    complete = {key: facts.get(key) for key in ReportFacts.__annotations__}
+    complete["configuration"] = _flat(facts.get("configuration") or {})
+    return environment.get_template(template).render(
+        facts=complete, colours=figures.COLOURS, emotions=EMOTIONS, counted=counted, **context
+    )
+
+
+def _flat(configuration: dict, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for name, value in configuration.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + str(name): value}
+    return flat
+
+
+def _keep_within_page(cards: list[dict]) -> None:
+    """Drops the sound of the cards that would push the page over `PAGE_BYTES`; the first cards keep theirs."""
+    pictures = ("teacher", "student", "thumbnails", "sound")
+    used = sum(len(repr(card[name])) for card in cards for name in pictures) + TEXT_BYTES + CARD_TEXT_BYTES * len(cards)
+    for card in cards:
+        bytes_of_sound = len(card["audio"] or "")
+        card["audio_left_out"] = used + bytes_of_sound > PAGE_BYTES
+        if card["audio_left_out"]:
+            card["audio"] = None
+        else:
+            used += bytes_of_sound
+
+
+def _summary(labelled: list[dict], rows: list[dict]) -> dict:
+    speech_s = sum((row["speech_samples"] or 0) for row in labelled) / SAMPLE_RATE_HZ
+    return {
+        "videos": len({row["video_id"] for row in rows}),
+        "utterances": len(rows),
+        "labelled": len(labelled),
+        "labelled_videos": len({row["video_id"] for row in labelled}),
+        "labelled_speakers": len({row["speaker_id"] for row in labelled}),
+        "rejected": len(rows) - len(labelled),
+        "speech_s": speech_s,
+        "frames": sum(len(row["frame_indices"]) for row in labelled),
+        "work_s": {name: sum(row[f"{name}_s"] or 0 for row in rows) for name in ("decode", "detect", "teacher")},
+    }
+
+
+def _distribution(labelled: list[dict]) -> dict:
+    """Utterances by dominant emotion for each split, and the largest count, which sets the scale."""
+    splits = sorted({row["split"] for row in labelled}, key=split_order)
+    counts = {split: Counter(row["emotion"] for row in labelled if row["split"] == split) for split in splits}
+    return {"counts": counts, "largest": max((n for counter in counts.values() for n in counter.values()), default=1)}
+
+
+def _rejects(rows: list[dict]) -> list[dict]:
+    """The reasons, most frequent first, each with the first utterances it met."""
+    reasons = Counter(row["reject_reason"] for row in rows if row["reject_reason"] is not None)
+    return [
+        {
+            "reason": reason,
+            "count": count,
+            "explanation": EXPLANATIONS.get(reason, ""),
+            "items": [row for row in rows if row["reject_reason"] == reason][:MOST_REJECTS_LISTED],
+        }
+        for reason, count in reasons.most_common()
+    ]
+
+
+def _curves(training: list[dict]) -> list[dict]:
+    """Loss, learning rate and, where it was measured, the validation AUC over the epochs."""
+    curves = []
+    for key, label in (("loss", "loss"), ("val_mean_auc", "mean AUC on val"), ("lr", "learning rate")):
+        points = [(epoch["epoch"], epoch[key]) for epoch in training if epoch.get(key) is not None]
+        if points:
+            epochs, values = zip(*points, strict=True)
+            alt = f"{label} per epoch: {values[0]:.3g} in epoch {epochs[0]}, {values[-1]:.3g} in epoch {epochs[-1]}"
+            curves.append({"alt": alt, "uri": figures.training_curve(list(epochs), list(values), label)})
+    return curves

@@ -1,0 +1,1 @@
+"""Applying a student to files."""

@@ -1,0 +1,33 @@
+"""What teachers say of many face pictures, in this process. Shape letters: N images, H = W pixels, E = 8 emotions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import softmax
+
+from cluster.progress import progress
+from modeling.teachers.base import BATCH_FACES, Teacher
+from modeling.teachers.load import load_teacher
+from pipeline.assets.weights import Weights
+
+
+def face_logits(teacher: Teacher, images_NHW: np.ndarray) -> np.ndarray:
+    """Logits (N, E) of grey faces (uint8), one batch of the teacher's device at a time, with progress on stderr."""
+    size = BATCH_FACES[teacher.device.type]
+    parts = []
+    with progress(len(images_NHW), "teacher", "faces") as bar:
+        for start in range(0, len(images_NHW), size):
+            parts.append(teacher.faces(images_NHW[start : start + size]))
+            bar.update(len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def mean_probabilities(teachers: Sequence[Weights], images_NHW: np.ndarray, device: str) -> np.ndarray | None:
+    """Mean softmax of several teachers for grey faces, float32 (N, E); None without teachers."""
+    if not teachers:
+        return None
+    probabilities = []
+    for weights in teachers:
+        teacher = load_teacher(weights.name, weights.data, weights.description, device)
+        probabilities.append(softmax(face_logits(teacher, images_NHW), axis=1))
+    return np.mean(probabilities, axis=0, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Where a training runs: in this process or on Ray Train's workers."""

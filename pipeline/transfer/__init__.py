@@ -1,0 +1,1 @@
+"""The transfer benchmark: acted speech paired with real faces."""

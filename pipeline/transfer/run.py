@@ -1,0 +1,107 @@
+"""How much of the emotion in a voice a student learns from faces: the same speech, faces that fit it more or less often.
+
+OUT/identity.json             speech, faces, teacher and recipe; other ones are refused
+OUT/face_logits.parquet       what the teacher says of the faces
+OUT/runs                      a student for each rho and seed, and for the true emotions (`pipeline/transfer/trials.py`)
+"""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from cluster import storage
+from cluster.devices import local_device
+from cluster.failures import UserError
+from cluster.identity import claim
+from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
+from modeling.evaluation.transfer import CHANCE, HeldOut, SpeakerSplit, measurable, split_speakers, transfer_quality
+from modeling.teachers.load import load_teacher
+from pipeline.transfer.labels import chosen_faces, face_bank
+from pipeline.transfer.speech import SpeechClip
+from pipeline.transfer.trials import SUPERVISED, TransferBenchmark, TransferRun, all_scores, labels_right
+
+log = logging.getLogger("emovox")
+
+
+def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict:
+    """Makes every set, student and score that is not there yet. Returns the JSON of the job, without report and seconds."""
+    clips = benchmark.readable
+    wanted = [emotion for emotion in EMOTIONS if emotion in {clip.file.truth for clip in clips}]
+    rows_M, emotion_M = chosen_faces(benchmark.faces, wanted, benchmark.faces_per_clip, benchmark.faces_uri)
+    splits = _splits(clips, benchmark.seeds)
+    device = local_device(benchmark.gpu)
+    claim(benchmark.out_uri, benchmark.identity())
+    weights = benchmark.teacher
+    teacher = load_teacher(weights.name, weights.data, weights.description, device)
+    logits_uri = storage.join(benchmark.out_uri, "face_logits.parquet")
+    bank = face_bank(benchmark.faces, rows_M, emotion_M, teacher, logits_uri)
+    kinds = [*benchmark.rhos, SUPERVISED]
+    runs = [TransferRun(rho, seed, split) for seed, split in enumerate(splits) for rho in kinds]
+    scores = all_scores(benchmark, runs, bank, address)
+    result = {
+        kind: _quality([scores[run] for run in runs if run.rho == kind])
+        | {"labels_right": float(np.mean([labels_right(benchmark, run) for run in runs if run.rho == kind]))}
+        for kind in kinds
+    }
+    return result | {
+        **findings(result, benchmark.rhos),
+        "emotions": result[SUPERVISED]["emotions"],
+        "n": result[SUPERVISED]["n"],
+        "speakers": result[SUPERVISED]["speakers"],
+        "seeds": benchmark.seeds,
+        "held_out_speakers": {str(seed): list(split.held_out) for seed, split in enumerate(splits)},
+        "teacher": bank.teacher,
+        "faces": len(rows_M),
+        "clips": len(clips),
+        "rejected": len(benchmark.clips) - len(clips),
+    }
+
+
+def findings(result: dict[str, dict], rhos: Sequence[str]) -> dict:
+    """What the benchmark is for: chance at rho = 0, more with rho, and how much of the ceiling at rho = 1 (null where a
+    rho was not asked for, or the ceiling itself is not above chance)."""
+    at = {float(rho): result[rho] for rho in rhos}
+    control = None
+    if 0.0 in at:
+        control = {
+            "contains_chance": at[0.0]["low"] <= CHANCE <= at[0.0]["high"],
+            "low": at[0.0]["low"],
+            "high": at[0.0]["high"],
+        }
+    means = [at[rho]["mean_auc"] for rho in sorted(at)]
+    ceiling = result[SUPERVISED]["mean_auc"] - CHANCE
+    return {
+        "negative_control": control,
+        "rises_with_rho": all(a < b for a, b in zip(means, means[1:], strict=False)) if len(means) > 1 else None,
+        "transfer_of_ceiling": (at[1.0]["mean_auc"] - CHANCE) / ceiling if 1.0 in at and ceiling > 0 else None,
+    }
+
+
+def _splits(clips: Sequence[SpeechClip], seeds: int) -> list[SpeakerSplit]:
+    speakers = np.array([clip.file.speaker_id for clip in clips])
+    truth_N = np.array([EMOTIONS.index(clip.file.truth) for clip in clips])
+    try:
+        splits = split_speakers(speakers, truth_N, seeds)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    measured = measurable([truth_N[np.isin(speakers, split.held_out)] for split in splits], FREQUENT_EMOTIONS)
+    if missing := [emotion for emotion in FREQUENT_EMOTIONS if emotion not in measured]:
+        log.warning(
+            "too few held-out clips to measure %s; the mean is over %s", ", ".join(missing), ", ".join(measured)
+        )
+    return splits
+
+
+def _quality(scores: Sequence[pa.Table]) -> dict:
+    return transfer_quality(
+        [
+            HeldOut(
+                np.array(table["probabilities"].to_pylist(), np.float64),
+                np.array([EMOTIONS.index(truth) for truth in table["truth"].to_pylist()]),
+                np.array(table["speaker_id"].to_pylist()),
+            )
+            for table in scores
+        ]
+    )

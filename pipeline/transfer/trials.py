@@ -1,0 +1,203 @@
+"""The students of the transfer benchmark, one after another: set, training, answers; what is there already is kept.
+
+OUT/runs/rho-R_seed-S/        labels (a distillation set), student, scores.parquet (its answers on the held-out speakers)
+OUT/runs/supervised_seed-S/   the same with the true emotions as labels: the ceiling
+"""
+
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from cluster import storage
+from cluster.devices import local_device
+from cluster.identity import claim
+from cluster.session import session
+from modeling.distillation.recipes import StudentRecipe
+from modeling.emotions import EMOTIONS
+from modeling.evaluation.transfer import SpeakerSplit, paired_emotions
+from modeling.faces.ferplus import FaceSet
+from pipeline.assets.weights import Weights
+from pipeline.dataset.distillation_set import read_columns
+from pipeline.distillation.run import DistillRun, distill
+from pipeline.evaluation.scoring import read_student
+from pipeline.media.speech import SAMPLE_RATE_HZ, decode_flac
+from pipeline.schema import SCHEMA_VERSION
+from pipeline.transfer.labels import MOST_FACES, VARIANTS, FaceBank, face_labels, true_labels, write_set
+from pipeline.transfer.speech import SpeechClip
+
+SUPERVISED = "supervised"
+PAIRING_STREAM = 1  # tells the random numbers of the pairing from those of the choice of faces
+
+SCORE_SCHEMA = pa.schema(
+    [
+        ("utterance_id", pa.string()),
+        ("speaker_id", pa.string()),
+        ("truth", pa.string()),
+        ("face", pa.string()),  # emotion of the faces that the clip was paired with; null for the supervised set
+        ("probabilities", pa.list_(pa.float32(), len(EMOTIONS))),
+    ]
+)
+
+log = logging.getLogger("emovox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferBenchmark:
+    """What goes in and where it goes out. faces_uri: as users wrote it; recipe: its seed is replaced by each seed."""
+
+    clips: Sequence[SpeechClip]
+    faces: FaceSet
+    faces_uri: str
+    teacher: Weights
+    recipe: StudentRecipe
+    rhos: Sequence[str]
+    seeds: int
+    out_uri: str
+    faces_per_clip: int = 4
+    gpu: bool = False
+
+    @property
+    def readable(self) -> list[SpeechClip]:
+        return [clip for clip in self.clips if not clip.reject_reason]
+
+    def identity(self) -> dict:
+        """What every run shares; a folder may get more rhos and seeds later."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "speech": speech_fingerprint(self.clips),
+            "faces": self.faces.fingerprint,
+            "teacher": self.teacher.fingerprint,
+            "teacher_description": self.teacher.description.decode() or None,
+            "faces_per_clip": self.faces_per_clip,
+            "most_faces": MOST_FACES,
+            "variants": VARIANTS,
+            "recipe": asdict(replace(self.recipe, seed=0)),
+        }
+
+
+@dataclass(frozen=True)
+class TransferRun:
+    """One student: its pairing (rho as users wrote it, or `SUPERVISED`), its seed and who is held out."""
+
+    rho: str
+    seed: int
+    split: SpeakerSplit
+
+    @property
+    def name(self) -> str:
+        kind = SUPERVISED if self.rho == SUPERVISED else f"rho-{float(self.rho):g}"
+        return f"{kind}_seed-{self.seed}"
+
+
+def speech_fingerprint(clips: Sequence[SpeechClip]) -> str:
+    """First 16 hex digits of the sha256 of names, speakers, emotions and sounds; where the files lie does not count."""
+    digest = hashlib.sha256()
+    for clip in clips:
+        file = clip.file
+        sound = hashlib.sha256(clip.speech_flac or b"").hexdigest()
+        digest.update("\0".join([file.utterance_id, file.speaker_id, file.truth, sound, "\n"]).encode())
+    return digest.hexdigest()[:16]
+
+
+def paired_faces(clips: Sequence[SpeechClip], run: TransferRun) -> dict[str, int] | None:
+    """utterance_id -> emotion of its faces, paired within each split; None for the supervised set."""
+    if run.rho == SUPERVISED:
+        return None
+    emotions = {}
+    for number, name in enumerate(("train", "val", "unheard")):
+        inside = [clip.file for clip in clips if run.split.of(clip.file.speaker_id) == name]
+        truth_N = np.array([EMOTIONS.index(file.truth) for file in inside], int)
+        paired_N = paired_emotions(truth_N, float(run.rho), np.random.default_rng((run.seed, PAIRING_STREAM, number)))
+        emotions |= {file.utterance_id: int(emotion) for file, emotion in zip(inside, paired_N, strict=True)}
+    return emotions
+
+
+def all_scores(
+    benchmark: TransferBenchmark, runs: Sequence[TransferRun], bank: FaceBank, address: str | None
+) -> dict[TransferRun, pa.Table]:
+    """The scores of every run; those of an earlier call are read. One Ray session for all that is left to do."""
+    todo = [run for run in runs if not storage.exists(_scores_uri(benchmark, run))]
+    if len(todo) < len(runs):
+        log.info("%d of %d runs are done already", len(runs) - len(todo), len(runs))
+    for run in runs:
+        if run not in todo:  # `_make` claims the others
+            _claim(benchmark, run)
+    began = time.perf_counter()
+    with session(address) if todo else contextlib.nullcontext():
+        for k, run in enumerate(todo):
+            left = (
+                f"about {_minutes((time.perf_counter() - began) / k * (len(todo) - k))} left in all"
+                if k
+                else "first run"
+            )
+            what = "true labels (ceiling)" if run.rho == SUPERVISED else f"rho {run.rho}"
+            log.info("[%d/%d] %s, seed %d (%s)", k + 1, len(todo), what, run.seed, left)
+            _make(benchmark, run, bank, address)
+    return {run: storage.read_table(_scores_uri(benchmark, run)) for run in runs}
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _make(benchmark: TransferBenchmark, run: TransferRun, bank: FaceBank, address: str | None) -> None:
+    """Set, student and scores of one run; what is there of it already is used."""
+    labels_uri, student_uri = (_uri(benchmark, run, name) for name in ("labels", "student"))
+    clips, faces = benchmark.readable, paired_faces(benchmark.readable, run)
+    _claim(benchmark, run)
+    labels = (
+        true_labels(speech_fingerprint(benchmark.clips))
+        if faces is None
+        else face_labels(bank, benchmark.faces_uri, faces, benchmark.faces_per_clip, run.seed)
+    )
+    write_set(labels_uri, benchmark.clips, run.split, labels)
+    recipe = replace(benchmark.recipe, seed=run.seed)
+    trained = distill(
+        DistillRun(labels_uri=labels_uri, student_uri=student_uri, recipe=recipe, gpu=benchmark.gpu), address
+    )
+    student = read_student(trained["checkpoint"]).to(local_device(benchmark.gpu))
+    rows = [
+        {
+            "utterance_id": clip.file.utterance_id,
+            "speaker_id": clip.file.speaker_id,
+            "truth": clip.file.truth,
+            "face": EMOTIONS[faces[clip.file.utterance_id]] if faces else None,
+            "probabilities": student.predict(decode_flac(clip.speech_flac), SAMPLE_RATE_HZ).numpy(),
+        }
+        for clip in clips
+        if clip.file.speaker_id in run.split.held_out
+    ]
+    storage.write_table(_scores_uri(benchmark, run), pa.Table.from_pylist(rows, schema=SCORE_SCHEMA))
+
+
+def _uri(benchmark: TransferBenchmark, run: TransferRun, name: str) -> str:
+    return storage.join(benchmark.out_uri, "runs", run.name, name)
+
+
+def _scores_uri(benchmark: TransferBenchmark, run: TransferRun) -> str:
+    return _uri(benchmark, run, "scores.parquet")
+
+
+def _claim(benchmark: TransferBenchmark, run: TransferRun) -> None:
+    """The set's own identity; refused where the folder holds another pairing or other held-out speakers."""
+    pairing = {"rho": run.rho if run.rho == SUPERVISED else float(run.rho), "seed": run.seed, **asdict(run.split)}
+    identity = benchmark.identity()
+    identity.pop("recipe")  # the set does not depend on it
+    claim(_uri(benchmark, run, "labels"), identity | pairing)
+
+
+def labels_right(benchmark: TransferBenchmark, run: TransferRun) -> float:
+    """Part of the training clips whose label's dominant emotion is the voice's true one."""
+    truth = {clip.file.utterance_id: clip.file.truth for clip in benchmark.readable}
+    rows = read_columns(_uri(benchmark, run, "labels"), ["utterance_id", "split", "emotion"]).to_pylist()
+    return float(
+        np.mean(
+            [row["emotion"] == truth[row["utterance_id"]] for row in rows if row["split"] == "train" and row["emotion"]]
+        )
+    )

@@ -1,0 +1,274 @@
+"""`emovox plan`: hours worked out by hand, what limits, how many nodes are enough, and a real run foretold."""
+
+import dataclasses
+import json
+import os
+import re
+
+import pytest
+
+from cluster import storage
+from cluster.failures import UserError
+from jobs import index, label, plan
+from pipeline.dataset import distillation_set
+from pipeline.labelling.run import WORK
+from pipeline.planning.capacity import DATASETS, Load, Nodes, Rates, needed, planned, student_hours
+from pipeline.planning.rates import rates_of_bench, read_rates, reference_rates
+from tests.support.label_rows import label_table, labelled_row
+
+RATES = Rates(
+    source="by hand",
+    utterance_s=10.0,
+    faces=40.0,
+    fetch_core_s=0.1,
+    decode_core_s=0.3,
+    detect_core_s=0.6,
+    teacher_core_s=0.2,
+    bytes_in=1e6,
+    bytes_out=1e5,
+    start_s=36.0,
+)
+HOUR = Load(name="by hand", utterances=36_000, utterance_s=10.0, videos=3_600)
+
+
+def test_on_cpus_an_utterance_costs_all_its_core_seconds():
+    made = planned(HOUR, RATES, [Nodes(2, 8)])
+    assert (made.croppers, made.teachers) == (16, 0)  # the teacher works where the crops are made
+    assert made.hours_alone["cropping processes"] == pytest.approx(36_000 * (0.6 + 0.2) / 16 / 3600)
+    assert made.hours_alone["all cores"] == pytest.approx(36_000 * 1.2 / 16 / 3600)
+    assert made.hours == pytest.approx(0.75 + 0.01)
+    assert made.limits == "all cores" and made.cores_for_each_gpu is None
+
+
+def test_one_cropping_process_is_as_slow_as_its_slower_half():
+    made = planned(HOUR, RATES, [Nodes(1, 12)], crop_workers=1, teacher_workers=1)
+    assert made.limits == "cropping processes"
+    assert made.hours_alone["cropping processes"] == pytest.approx(36_000 * 0.6 / 3600)
+    assert made.margin == pytest.approx(0.6 / 0.2)  # the teacher's one process is next
+    without = planned(HOUR, RATES, [Nodes(1, 12)], crop_workers=1)
+    assert without.hours_alone["cropping processes"] == pytest.approx(36_000 * (0.6 + 0.2) / 3600)
+
+
+def test_a_gpu_takes_the_teacher_and_a_core():
+    rates = dataclasses.replace(RATES, images_per_s=1000.0)
+    made = planned(HOUR, rates, [Nodes(2, 8), Nodes(1, 5, 1)])
+    assert made.gpus == 1 and made.croppers == 20
+    assert made.hours_alone["teacher on GPUs"] == pytest.approx(36_000 * 40 / 1000 / 3600)
+    assert made.hours_alone["decode, detect, crop"] == pytest.approx(36_000 * 1.0 / 20 / 3600)
+    assert made.limits == "decode, detect, crop" and made.margin == pytest.approx(1.25)
+    assert made.cores_for_each_gpu == pytest.approx(25.0)  # 1000 images a second are 25 utterances, each 1 core second
+    assert "teacher on GPUs" not in planned(HOUR, RATES, [Nodes(1, 5, 1)]).hours_alone  # no rate, no GPU
+
+
+def test_longer_utterances_take_longer_and_overhead_counts():
+    rates = dataclasses.replace(RATES, overhead=1.5)
+    long = dataclasses.replace(HOUR, utterance_s=20.0)
+    assert planned(long, rates, [Nodes(2, 6)]).hours == pytest.approx(3.0 + 0.01)
+
+
+def test_storage_network_and_cost():
+    made = planned(HOUR, RATES, [Nodes(2, 6, usd_per_hour=0.5)], gbit_per_node=0.01)
+    assert made.limits == "network" and made.hours == pytest.approx(36e9 * 8 / 2e7 / 3600 + 0.01)
+    assert made.usd == pytest.approx(made.hours * 1.0)
+    assert made.storage["bytes_in"] == 36e9 and made.storage["bytes_out"] == pytest.approx(3.6e9)
+    assert (made.storage["reads"], made.storage["writes"]) == (3_600, 1_125)
+    assert made.storage["disk_bytes_a_node"] == pytest.approx(6 * 3 * 10e6)
+    assert made.storage["object_store_bytes_a_node"] == 0  # crops stay in their process
+    large = dataclasses.replace(HOUR, utterances=128_000)
+    assert planned(large, RATES, [Nodes(2, 6)]).storage["writes"] == 1_000  # parts of a large manifest have 128 rows
+    apart = planned(HOUR, RATES, [Nodes(2, 6)], teacher_workers=2).storage
+    assert apart["object_store_bytes_a_node"] == pytest.approx(5 * 3 * 32 * (40 * 48 * 48 + 1e5))
+
+
+@pytest.mark.parametrize("hours", [0.2, 0.5, 3.0])
+def test_the_nodes_for_a_target_are_enough_and_one_less_is_not(hours):
+    rates = dataclasses.replace(RATES, images_per_s=500.0)
+    kinds = [Nodes(1, 16), Nodes(1, 8, 1)]
+    enough = needed(HOUR, rates, kinds, hours)
+    assert planned(HOUR, rates, enough).hours <= hours
+    for place, kind in enumerate(enough):
+        if kind.count > 1:
+            fewer = [dataclasses.replace(k, count=k.count - (p == place)) for p, k in enumerate(enough)]
+            assert planned(HOUR, rates, fewer).hours > hours
+    with pytest.raises(UserError, match="start alone"):
+        needed(HOUR, rates, kinds, 0.005)
+
+
+@pytest.mark.parametrize("text", ["", "8", "0x4cpu", "3cpu", "2x0cpu", "2x8cpu1gpus", "2x8gpu"])
+def test_nodes_that_cannot_be_meant(text):
+    with pytest.raises(UserError, match="8x16cpu"):
+        Nodes.read(text)
+
+
+def test_nodes_are_read_as_written():
+    assert [str(Nodes.read(text)) for text in ("8x16cpu", "2X8CPU1GPU")] == ["8x16cpu", "2x8cpu1gpu"]
+
+
+def test_published_sets_have_their_published_hours():
+    hours = {name: load.utterances * load.utterance_s / 3600 for name, load in DATASETS.items()}
+    assert hours["voxceleb1"] == pytest.approx(352, rel=0.01)  # Nagrani et al. 2017, table 1
+    assert hours["voxceleb2"] == pytest.approx(2442, rel=0.01)  # Chung et al. 2018, table 2
+
+
+def test_hours_of_a_training():
+    assert student_hours(HOUR, 10.0, 30, 1.0, 1, 64) == pytest.approx(30 * 563 / 10 / 3600)
+
+
+def test_rates_of_the_label_bench():
+    report = {
+        "clips": 10,
+        "frames": 250,
+        "date": "2026-11-23T08:00:00+00:00",
+        "hardware": {"cpu": "a CPU"},
+        "floor": {"work_s": {"decode": 4.0, "speech": 1.0, "detect": 3.0, "teacher": 2.0}},
+        "job": {"start_s": 12.0},
+        "over_floor": 1.1,
+    }
+    rates = rates_of_bench(report, "bench_label.json")
+    assert (rates.decode_core_s, rates.detect_core_s, rates.teacher_core_s) == pytest.approx((0.5, 0.3, 0.2))
+    assert (rates.faces, rates.utterance_s, rates.overhead, rates.start_s) == pytest.approx((25, 6.0, 1.1, 12))
+    assert rates.images_per_s is None
+    on_a_gpu = report | {"gpu": {"teachers": {"compact": {"images_per_s": 9000}}}}
+    assert rates_of_bench(on_a_gpu, "bench_label.json").images_per_s == 9000
+
+
+def test_a_plan_tells_its_rates_so_that_another_can_use_them(tmp_path, capfd, caplog):
+    command = ["--utterances", "1000", "--nodes", "2x8cpu", "--hours", "0.5", "--usd-per-node-hour", "0.4"]
+    assert plan.main(command) == 0
+    out, err = capfd.readouterr()
+    first = json.loads(out.splitlines()[-1])
+    assert "NO RATES GIVEN" in caplog.text and "NOT YOUR MACHINE" in err and "limits" in err
+    assert first["rates_are_of_another_machine"] and first["rates"]["source"] == reference_rates("scenes").source
+    storage.write_json(tmp_path / "plan.json", first)
+    assert plan.main([*command, "--rates", str(tmp_path / "plan.json")]) == 0
+    out, err = capfd.readouterr()
+    assert "NOT YOUR MACHINE" not in err and json.loads(out.splitlines()[-1])["hours"] == first["hours"]
+
+
+def run_beside_a_set(folder, stages: dict[str, int], **counts) -> str:
+    """The run.json of a run on two cores beside a set of four utterances of 5 s; returns its path."""
+    rows = [labelled_row(f"s/{name}") for name in "abcd"]
+    distillation_set.write_part(str(folder), label_table(rows))
+    record = {
+        "job": "label",
+        "started": "2026-11-27T19:00:00+00:00",
+        "seconds": 30.0,
+        "configuration": {"address": None, "crop_workers": 2},
+        "machine": {"cpus": 2},
+        "stages_s": {WORK: 6.0},
+        "counts": {
+            "labelled": 4,
+            "worker_decode_s": 2.0,
+            "worker_detect_s": 4.0,
+            "worker_teacher_s": 2.0,
+            "stages": {stage: {"rows": rows, "seconds": 0.0, "size_bytes": 0} for stage, rows in stages.items()},
+            **counts,
+        },
+    }
+    storage.write_json(folder / "run.json", record)
+    return str(folder / "run.json")
+
+
+def test_a_run_that_went_on_gives_the_rates_of_what_it_did_itself(tmp_path):
+    rates = read_rates(run_beside_a_set(tmp_path, {"decode": 2, "write": 2}, worker_rows=2))
+    assert (rates.decode_core_s, rates.detect_core_s, rates.teacher_core_s) == pytest.approx((1.0, 2.0, 1.0))
+    assert rates.overhead == pytest.approx(6.0 / 4.0)  # two utterances of 4 core seconds on two cores, in 6 s
+    assert rates.start_s == pytest.approx(24.0)
+    assert (rates.faces, rates.utterance_s) == pytest.approx((20, 4.8))
+    assert "2 utterances" in rates.source and "twice" not in rates.source
+
+
+def test_work_done_twice_after_a_death_is_named(tmp_path):
+    rates = read_rates(run_beside_a_set(tmp_path, {"decode": 5, "write": 5}, worker_rows=4))
+    assert rates.decode_core_s == pytest.approx(0.5) and "1 of them twice since a worker died" in rates.source
+
+
+def test_a_submitted_run_is_not_taken_for_one_of_the_machine_it_was_started_on(tmp_path):
+    rates = read_rates(run_beside_a_set(tmp_path, {"decode": 4}, worker_rows=4, embedded=False))
+    assert rates.overhead == 1.0 and rates.decode_core_s == pytest.approx(0.5) and "a cluster" in rates.source
+
+
+def test_a_retry_of_rejects_tells_no_rates(tmp_path):
+    with pytest.raises(UserError, match="labelled rejects again"):
+        read_rates(run_beside_a_set(tmp_path, {"decode": 2}, worker_rows=2, retried=2, now_labelled=1))
+
+
+@pytest.mark.parametrize(
+    "nodes, workers, lack",
+    [
+        (["1x16cpu"], ["--crop-workers", "40"], "40 workers .* room for 18"),
+        (["4x4cpu"], ["--teacher-workers", "100"], "room for"),
+        (["1x2cpu"], ["--crop-workers", "2", "--teacher-workers", "1"], None),  # as an embedded session holds them
+        (["2x8cpu", "1x8cpu1gpu"], ["--crop-workers", "23", "--images-per-s", "9000"], None),
+        (["2x8cpu", "1x8cpu1gpu"], ["--crop-workers", "24", "--images-per-s", "9000"], "room for 23"),
+    ],
+)
+def test_a_plan_that_label_would_refuse_is_refused(nodes, workers, lack, capfd, caplog):
+    assert plan.main(["--utterances", "1000", "--nodes", *nodes, *workers]) == (1 if lack else 0)
+    assert not lack or re.search(lack, capfd.readouterr().err + caplog.text)
+
+
+def test_a_file_without_rates_is_refused(tmp_path):
+    storage.write_json(tmp_path / "run.json", {"job": "distill"})
+    with pytest.raises(UserError, match="no labelling rates"):
+        read_rates(str(tmp_path / "run.json"))
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"PAR1 \xff\xfe", "not a JSON file"),
+        (b"rates", "not a JSON file"),
+        (b"[1, 2]", "it holds a JSON list"),
+        (b'{"rates": {"source": "x"}}', "rates are not whole in it"),
+        (b'{"job": "label"}', "rates are not whole in it"),
+        (b'{"bench": "train"}', "no labelling rates are in it"),
+    ],
+)
+def test_a_file_that_holds_no_rates_is_told_in_one_line(content, said, tmp_path):
+    (tmp_path / "rates.json").write_bytes(content)
+    with pytest.raises(UserError, match=f"rates.json: .*{said}"):
+        read_rates(str(tmp_path / "rates.json"))
+
+
+@pytest.mark.parametrize("words", [["--usd-per-node-hour", "-1"], ["--hours", "inf"]])
+def test_prices_and_hours_that_cannot_be(words):
+    with pytest.raises(SystemExit) as ended:
+        plan.main(["--utterances", "1000", *words])
+    assert ended.value.code == 2
+
+
+def test_fewer_teachers_than_gpus_use_fewer():
+    rates = dataclasses.replace(RATES, images_per_s=1000.0)
+    made = planned(HOUR, rates, [Nodes(2, 8, 1)], teacher_workers=1)
+    assert (made.gpus, made.teachers, made.croppers) == (1, 1, 15)
+
+
+@pytest.mark.slow
+@pytest.mark.endurance
+def test_a_run_with_one_cropping_process_foretells_one_with_two(data_dir, tmp_path, capfd):
+    """Within 40 %: both runs are short, and their start alone differs by seconds. Rates of a machine that others use too
+    say nothing of its cores."""
+    if os.getloadavg()[0] > 0.5 * len(os.sched_getaffinity(0)):
+        pytest.skip(f"other programs use this machine (load {os.getloadavg()[0]:.1f})")
+    clips = tmp_path / "clips"
+    for copy in range(8):
+        for name in ("MEAD_M024_level_2_surprised_010", "MEAD_W036_level_3_happy_007", "MEAD_M030_level_3_angry_016"):
+            path = clips / f"{name}_{copy}" / "clip.mp4"
+            path.parent.mkdir(parents=True)
+            path.symlink_to(data_dir / "video" / "labelled" / f"{name}.mp4")
+    weights = data_dir / "weights" / "retinaface" / "mobilenet0.25_Final.pth"
+    manifest = tmp_path / "manifest.parquet"
+    assert index.main(["--data", str(clips), "--out", str(manifest)]) == 0
+    seconds = {}
+    for workers in (1, 2):
+        out = tmp_path / f"labels{workers}"
+        options = ["--manifest", manifest, "--out", out, "--detector", weights, "--crop-workers", workers]
+        assert label.main([str(word) for word in options]) == 0
+        seconds[workers] = storage.read_json(out / "run.json")["seconds"]
+    rates = read_rates(str(tmp_path / "labels1" / "run.json"))
+    cores = storage.read_json(tmp_path / "labels1" / "run.json")["machine"]["cpus"]
+    load = Load(name="clips", utterances=24, utterance_s=rates.utterance_s)
+    foretold = planned(load, rates, [Nodes(1, cores)], crop_workers=2).hours * 3600
+    print(f"{foretold:.1f} s foretold, {seconds[2]:.1f} s taken; {seconds[1]:.1f} s with one cropping process")
+    assert foretold == pytest.approx(seconds[2], rel=0.4)
