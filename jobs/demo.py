@@ -18,11 +18,11 @@ from jobs.label import Label, label
 from jobs.predict import Predict, predict
 from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
 from pipeline.dataset.distillation_set import read_labels
-from pipeline.evaluation.scoring import read_student
 from pipeline.indexing.clips import ClipsOptions
 from pipeline.media.speech import decode_flac
 from pipeline.reports.page import demo_report
 from pipeline.schema import DISTILLATION_SCHEMA
+from pipeline.students.load import read_student
 from pipeline.students.timelines import student_timeline
 
 log = logging.getLogger("emovox")

@@ -13,9 +13,10 @@ from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
 from pipeline.evaluation.comparison import differences, origin, student_names
 from pipeline.evaluation.scores import rows_of_split
-from pipeline.evaluation.scoring import evaluate_scores, read_student, scorable, score_students
+from pipeline.evaluation.scoring import evaluate_scores, scorable, score_students
 from pipeline.reports.evaluation import evaluation_report
 from pipeline.reports.student_card import student_card
+from pipeline.students.load import read_student
 
 
 @dataclass(frozen=True, kw_only=True)

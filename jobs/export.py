@@ -9,8 +9,7 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.students.onnx_export import PARITY_S, TOLERANCE, export_student, parity, student_metadata
-from pipeline.evaluation.scoring import read_student
-from pipeline.students.load import student_file, student_fingerprint
+from pipeline.students.load import read_student, student_file, student_fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)

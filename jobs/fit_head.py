@@ -17,8 +17,7 @@ from modeling.evaluation.linear_probe import STRENGTH_WITHOUT_CHOICE, recalls, r
 from modeling.students.head import EmotionHead, fit_head
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import corpus_name, read_corpus, require_emotions, without_doubles
-from pipeline.evaluation.scoring import read_student
-from pipeline.students.load import student_file, student_fingerprint
+from pipeline.students.load import read_student, student_file, student_fingerprint
 from pipeline.students.predict import Question
 from pipeline.students.predict import predict as predict_files
 

@@ -14,8 +14,7 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.students.head import EmotionHead, load_head
-from pipeline.evaluation.scoring import read_student, student_meta
-from pipeline.students.load import student_fingerprint
+from pipeline.students.load import read_student, student_fingerprint, student_meta
 from pipeline.students.predict import MUCH_CLIPPED, Question, media_files
 from pipeline.students.predict import predict as predict_files
 from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_table

@@ -10,7 +10,6 @@ from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
 from pipeline.corpora.read import corpus_name, read_corpus, require_emotions
-from pipeline.evaluation.scoring import read_student
 from pipeline.probe.features import ProbeFeatures, probe_features
 from pipeline.probe.protocols import (
     CEILING,
@@ -26,6 +25,7 @@ from pipeline.probe.protocols import (
     result_of,
 )
 from pipeline.reports.probe import probe_report
+from pipeline.students.load import read_student
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,3 +8,9 @@ EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "
 
 FREQUENT_EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger")
 """The five emotions whose mean AUC the paper reports (student_stats.m drops fear, contempt, disgust)."""
+
+MASKED_LOGIT = -100.0
+"""Logit of an emotion that a teacher does not know: finite, and no probability at any temperature in use (e**-50 at 2)."""
+
+MASKED_BELOW = -99.0
+"""Below this a logit is `MASKED_LOGIT`: tables keep it as float32, and a mean of masked logits may miss it by a rounding."""

@@ -1,4 +1,4 @@
-"""Why an utterance can be set aside. A reject is a row of the distillation set, not an error."""
+"""Why an utterance or a clip of a corpus can be set aside. A reject is a row of a table, not an error."""
 
 from enum import StrEnum
 
@@ -25,6 +25,14 @@ class RejectReason(StrEnum):
     NO_FACE = "no_face"
     TEACHER_NOT_FINITE = "teacher_not_finite"
     WORKER_DIED = "worker_died"
+    UNKNOWN_NAME = "unknown_name"
+    NOT_SPEECH = "not_speech"
+    NO_LABEL = "no_label"
+    DAMAGED_ROW = "damaged_row"
+    DUPLICATE = "duplicate"
+    CONTRADICTORY_LABELS = "contradictory_labels"
+    TOO_LONG = "too_long"
+    NOT_FINITE = "not_finite"
 
 
 EXPLANATIONS = {
@@ -47,6 +55,14 @@ EXPLANATIONS = {
     RejectReason.NO_FACE: "no face was found in any sampled frame",
     RejectReason.TEACHER_NOT_FINITE: "the teacher gave NaN or infinity for a face",
     RejectReason.WORKER_DIED: "the worker process died again and again while it worked on this utterance",
+    RejectReason.UNKNOWN_NAME: "the path does not follow the corpus's way of naming, so its label is not known",
+    RejectReason.NOT_SPEECH: "the corpus marks the recording as song, or as video without sound",
+    RejectReason.NO_LABEL: "its file, speaker or emotion is empty",
+    RejectReason.DAMAGED_ROW: "the row has more or fewer fields than the header of the CSV",
+    RejectReason.DUPLICATE: "the same recording is there already, by name or sample for sample; it counts once",
+    RejectReason.CONTRADICTORY_LABELS: "the same recording is there with another speaker or emotion, so neither is used",
+    RejectReason.TOO_LONG: "the clip is longer than ten minutes, far more than one utterance",
+    RejectReason.NOT_FINITE: "a feature of the clip is NaN or infinite",
 }
 
 

@@ -1,47 +1,143 @@
-"""The law of the tree: cluster and modeling import nothing of ours, pipeline may import both, jobs may import all."""
+"""The law of the tree: which room may import which. A room is a folder of Python files; two folders deep at most.
+
+cluster and modeling import nothing of ours, pipeline may import both, jobs may import all. Within modeling and pipeline
+the table below says which rooms a room may import; every room may import the files that stand in its folder's root.
+"""
 
 import ast
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
-MAY_IMPORT = {
+FOLDERS = {
     "cluster": {"cluster"},
     "modeling": {"modeling"},
     "pipeline": {"pipeline", "cluster", "modeling"},
     "jobs": {"jobs", "pipeline", "cluster", "modeling"},
 }
 
+ROOMS = {
+    "modeling": {
+        "faces": set(),
+        "teachers": {"faces"},
+        "teacher_training": {"teachers", "faces"},
+        "speech": set(),
+        "students": {"speech"},
+        "distillation": {"speech", "students"},
+        "evaluation": {"faces"},
+    },
+    "pipeline": {
+        "assets": set(),
+        "media": set(),
+        "decoding": {"media"},
+        "dataset": set(),
+        "indexing": {"dataset", "media"},
+        "labelling": {"assets", "media", "decoding", "dataset"},
+        "training": set(),
+        "teachers": {"assets", "training"},
+        "distillation": {"dataset", "media", "training"},
+        "students": {"media"},
+        "evaluation": {"dataset", "media", "students"},
+        "corpora": {"media"},
+        "probe": {"corpora", "media"},
+        "transfer": {"assets", "dataset", "media", "distillation", "students"},
+        "reports": {"media", "evaluation", "corpora", "transfer"},
+        "planning": {"dataset", "media", "labelling"},
+        "benches": {"assets", "dataset", "media", "decoding", "labelling", "training", "distillation"},
+    },
+}
 
-def imported_packages(path: Path) -> set[str]:
-    modules = set()
+
+def modules() -> list[Path]:
+    return [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imports(path: Path) -> list[str]:
+    """Dotted names of all that a file imports, inside functions too; `from a.b import c` is a.b.c."""
+    names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            modules.add(node.module)
-    return {module.split(".")[0] for module in modules}
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; write the whole name"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
-def test_folders_import_in_one_direction_only():
-    violations = [
-        f"{path.relative_to(ROOT)} imports {package}"
-        for folder, allowed in MAY_IMPORT.items()
-        for path in (ROOT / folder).rglob("*.py")
-        for package in imported_packages(path) & MAY_IMPORT.keys() - allowed
-    ]
-    assert not violations, "\n".join(violations)
+def room_of(folder: str, bits: list[str]) -> str | None:
+    """The room that a dotted name or a path, split, leads into; None for what stands in the folder's root."""
+    return bits[1] if len(bits) > 1 and (ROOT / folder / bits[1]).is_dir() else None
+
+
+def offences(path: Path) -> list[str]:
+    where = path.relative_to(ROOT)
+    folder, own = where.parts[0], room_of(where.parts[0], list(where.parts))
+    found = []
+    for name in imports(path):
+        bits = name.split(".")
+        if bits[0] not in FOLDERS:
+            continue
+        if bits[0] not in FOLDERS[folder]:
+            found.append(f"{where} imports {name}: {folder} may not import {bits[0]}")
+        elif bits[0] == folder and folder in ROOMS:
+            room = room_of(folder, bits)
+            if room and room != own and (own is None or room not in ROOMS[folder].get(own, ())):
+                found.append(f"{where} imports {name}: {own or 'the root'} may not import {room}")
+    return found
+
+
+def test_imports_go_the_way_of_the_table():
+    violations = [offence for path in modules() for offence in offences(path)]
+    assert not violations, "\n" + "\n".join(violations)
+
+
+def test_every_file_stands_in_a_room():
+    strays = []
+    for path in modules():
+        folder, *inside, _ = path.relative_to(ROOT).parts
+        if len(inside) > 1 or (inside and inside[0] not in ROOMS.get(folder, ())):
+            strays.append(str(path.relative_to(ROOT)))
+    assert not strays, f"in no room of the table: {strays}"
+    rooms = {(folder, room) for folder, table in ROOMS.items() for room in table}
+    missing = [f"{folder}/{room}" for folder, room in rooms if not (ROOT / folder / room / "__init__.py").exists()]
+    assert not missing, f"the table names rooms that are not there: {missing}"
+
+
+@pytest.mark.parametrize("folder", ROOMS)
+def test_table_has_no_circle(folder):
+    left = {room: set(allowed) for room, allowed in ROOMS[folder].items()}
+    while left:
+        free = {room for room, allowed in left.items() if not allowed & left.keys()}
+        assert free, f"a circle among {sorted(left)}"
+        left = {room: allowed for room, allowed in left.items() if room not in free}
+
+
+@pytest.mark.parametrize("folder", ROOMS)
+def test_table_allows_nothing_that_is_not_used(folder):
+    used = {room: set() for room in ROOMS[folder]}
+    for path in modules():
+        where = list(path.relative_to(ROOT).parts)
+        own = room_of(folder, where) if where[0] == folder else None
+        if own:
+            used[own] |= {room_of(folder, name.split(".")) for name in imports(path) if name.split(".")[0] == folder}
+    unused = {room: sorted(ROOMS[folder][room] - used[room]) for room in used if ROOMS[folder][room] - used[room]}
+    assert not unused, f"take these out of the table: {unused}"
+
+
+def test_packages_load_nothing_when_they_are_imported():
+    """The decoder's child loads what it needs and no more."""
+    inits = [path for path in modules() if path.name == "__init__.py"]
+    busy = [f"{path.relative_to(ROOT)} imports {name}" for path in inits for name in imports(path) if name != "os"]
+    assert not busy
 
 
 def test_modeling_trains_without_ray():
-    violations = [path.name for path in (ROOT / "modeling").rglob("*.py") if "ray" in imported_packages(path)]
-    assert not violations
+    files = (ROOT / "modeling").rglob("*.py")
+    users = [str(path.relative_to(ROOT)) for path in files if any(n.split(".")[0] == "ray" for n in imports(path))]
+    assert not users
 
 
 def test_ray_is_started_in_one_place():
-    starters = [
-        str(path.relative_to(ROOT))
-        for folder in MAY_IMPORT
-        for path in (ROOT / folder).rglob("*.py")
-        if "ray.init(" in path.read_text()
-    ]
+    starters = [str(path.relative_to(ROOT)) for path in modules() if "ray.init(" in path.read_text()]
     assert starters == ["cluster/session.py"]

@@ -13,24 +13,8 @@ from torch import Tensor
 from modeling.distillation.recipes import StudentRecipe
 from modeling.distillation.targets import window_of
 from modeling.distillation.trainer import StudentTrainer
-from modeling.emotions import EMOTIONS
 from modeling.speech.spectrogram import WINDOW_SAMPLES
 from modeling.students.build import Student
-
-CERTAIN_LOGIT = -30.0
-"""Logit of what a label excludes: e**-15 at temperature 2."""
-
-
-def hard_logits(labels_N: np.ndarray) -> np.ndarray:
-    """Indices of true classes (N,), each below 8 -> float32 (N, 8) that act as one-hot targets at any temperature in use."""
-    labels_N = np.asarray(labels_N)
-    if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < len(EMOTIONS):
-        raise ValueError(
-            f"labels from {labels_N.min()} to {labels_N.max()}: a student has {len(EMOTIONS)} outputs, 0 to 7"
-        )
-    logits_NE = np.full((len(labels_N), len(EMOTIONS)), CERTAIN_LOGIT, np.float32)
-    logits_NE[np.arange(len(labels_N)), labels_N] = 0
-    return logits_NE
 
 
 def train_on_clips(

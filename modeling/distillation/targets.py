@@ -9,13 +9,13 @@ import math
 import numpy as np
 from scipy.special import softmax
 
+from modeling.emotions import EMOTIONS, MASKED_BELOW
 from modeling.speech.spectrogram import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 FRAMES_PER_SECOND = 25  # mcnCrossModalEmotions getBatchEmoVoxCeleb.m, time2idx
 FRAME_STRIDE = 6
 PADDINGS = ("zeros", "repeat")
 POOLINGS = ("max", "mean", "attention")
-MASKED_BELOW = -99.0  # logits of emotions that the teacher does not know are -100
 REDRAWS = 20
 ROUNDING = 1e-9  # of a grid step: 0.28 s times 25 must not fall below 7
 
@@ -110,3 +110,19 @@ def window_of(speech_T: np.ndarray, start: int, padding: str = "zeros") -> np.nd
     window_T = np.zeros(WINDOW_SAMPLES, np.int16)
     window_T[: len(part_T)] = part_T
     return window_T
+
+
+CERTAIN_LOGIT = -30.0
+"""Logit of what a label excludes: e**-15 at temperature 2."""
+
+
+def hard_logits(labels_N: np.ndarray) -> np.ndarray:
+    """Indices of true classes (N,), each below 8 -> float32 (N, 8) that act as one-hot targets at any temperature in use."""
+    labels_N = np.asarray(labels_N)
+    if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < len(EMOTIONS):
+        raise ValueError(
+            f"labels from {labels_N.min()} to {labels_N.max()}: a student has {len(EMOTIONS)} outputs, 0 to 7"
+        )
+    logits_NE = np.full((len(labels_N), len(EMOTIONS)), CERTAIN_LOGIT, np.float32)
+    logits_NE[np.arange(len(labels_N)), labels_N] = 0
+    return logits_NE

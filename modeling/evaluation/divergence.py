@@ -10,8 +10,7 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import spearmanr
 from sklearn.metrics import confusion_matrix
 
-from modeling.distillation.targets import MASKED_BELOW
-from modeling.emotions import EMOTIONS
+from modeling.emotions import EMOTIONS, MASKED_BELOW
 from modeling.evaluation.auc import RESAMPLES, Resamples, interval
 
 LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from modeling.emotions import EMOTIONS
+from modeling.layers import ResidualBlock
 from modeling.speech.spectrogram import MEL_BANDS, log_mel
 from modeling.students.base import MAX_FRAMES, Student, StudentConfig, he_init
-from modeling.teachers.compact import ResidualBlock
 
 STRIDE = 16  # of the stem and the three stages together over the bands: 64 become 4
 STEM_KERNEL = (5, 7)  # bands, frames

@@ -15,9 +15,6 @@ from torch import Tensor, nn
 from modeling.emotions import EMOTIONS
 from modeling.precision import autocast
 
-MASKED_LOGIT = -100.0
-"""Logit of an emotion that a teacher does not know: finite, and no probability at any temperature in use (e**-50 at 2)."""
-
 BATCH_FACES = {"cpu": 64, "cuda": 512}
 """Faces of one forward pass by kind of device; a fourth of it for pictures above 112 pixels (memory). On one core of a Xeon with
 AMX the compact teacher takes 2.1 ms a face in batches of 32 to 96, 2.3 in those of 128, 2.4 of 24 (least of five)."""

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from modeling.emotions import EMOTIONS
 from modeling.faces.crops import CROP_SCALE
 from modeling.faces.ferplus import SIDE_PX
+from modeling.layers import ResidualBlock
 from modeling.teachers.base import CropRule, TeacherNetwork
 
 
@@ -28,23 +29,6 @@ class CompactTeacherConfig:
     blocks: tuple[int, ...] = (1, 2, 2)
     embedding: int = 256
     dropout: float = 0.2
-
-
-class ResidualBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Identity()
-        if stride > 1 or inputs != outputs:
-            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
-            self.shortcut = nn.Sequential(pool, nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x_NCHW)), inplace=True)
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x_NCHW), inplace=True)
 
 
 class CompactTeacher(nn.Module):

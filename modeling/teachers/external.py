@@ -11,8 +11,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from modeling.emotions import EMOTIONS
-from modeling.teachers.base import MASKED_LOGIT, CropRule, TeacherNetwork
+from modeling.emotions import EMOTIONS, MASKED_LOGIT
+from modeling.teachers.base import CropRule, TeacherNetwork
 from modeling.teachers.description import TeacherDescription, read_description
 
 __all__ = ["TeacherDescription", "described_teacher", "is_torchscript", "read_description"]

@@ -12,8 +12,8 @@ from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
 from pipeline.benches.decode_ways import WAYS, Answer, WayProcess, installed, library
 from pipeline.benches.ffmpeg_libraries import found_by_new_processes
 from pipeline.benches.measuring import interleaved
-from pipeline.indexing.clips import SUFFIXES
 from pipeline.labelling.cropper import CropOptions
+from pipeline.media.file_types import VIDEO_SUFFIXES
 
 Answers = dict[str, dict[str, list[Answer]]]
 """way -> clip -> the answer of each repeat after the first, which is not timed."""
@@ -72,9 +72,9 @@ def _clips(options: BenchDecode) -> list[str]:
         return [str(path) for path in fetch(*SAMPLE_VIDEOS)]
     if not storage.is_local(options.data):
         raise UserError(f"{options.data}: decoding is measured on files of this machine; copy some clips to a folder")
-    paths = [file.uri for file in storage.list_files(storage.absolute(options.data), SUFFIXES)]
+    paths = [file.uri for file in storage.list_files(storage.absolute(options.data), VIDEO_SUFFIXES)]
     if not paths:
-        raise UserError(f"{options.data}: no video ({' '.join(SUFFIXES)}) is there; give a folder with some")
+        raise UserError(f"{options.data}: no video ({' '.join(VIDEO_SUFFIXES)}) is there; give a folder with some")
     wanted = min(options.clips or len(paths), len(paths))
     return [paths[place * len(paths) // wanted] for place in range(wanted)]
 

@@ -30,7 +30,7 @@ from pipeline.benches.label_floor import (
 from pipeline.benches.label_gpu import gpu_figures
 from pipeline.benches.label_job import Run, job_and_floors
 from pipeline.benches.label_ways import labelled_by_script
-from pipeline.indexing.clips import SUFFIXES
+from pipeline.media.file_types import VIDEO_SUFFIXES
 
 LIMIT_OVER_FLOOR = 1.15
 LIMIT_OVER_DECODE = 2.5
@@ -167,8 +167,8 @@ def _standard_error(values: Sequence[float]) -> float | None:
 def _clips(options: BenchLabel) -> list[str]:
     if not storage.is_local(options.data):
         raise UserError(f"{options.data}: the floor is measured on files of this machine; copy some clips to a folder")
-    paths = [file.uri for file in storage.list_files(storage.absolute(options.data), SUFFIXES)]
+    paths = [file.uri for file in storage.list_files(storage.absolute(options.data), VIDEO_SUFFIXES)]
     if not paths:
-        raise UserError(f"{options.data}: no video ({' '.join(SUFFIXES)}) is there; give a folder with some")
+        raise UserError(f"{options.data}: no video ({' '.join(VIDEO_SUFFIXES)}) is there; give a folder with some")
     wanted = min(options.clips or len(paths), len(paths))
     return [paths[place * len(paths) // wanted] for place in range(wanted)]

@@ -3,7 +3,8 @@
 import re
 from pathlib import PurePosixPath
 
-from pipeline.corpora.clip import ClipName, CorpusReject, NameProblem
+from pipeline.corpora.clip import ClipName, NameProblem
+from pipeline.rejects import RejectReason
 
 RAVDESS_EXPECTS = "files such as Actor_01/03-01-05-02-01-01-01.wav (modality, channel, emotion, ..., actor)"
 RAVDESS_NAME = re.compile(
@@ -42,9 +43,9 @@ def ravdess_clip(path: str) -> ClipName:
     """A recording may be there as sound (03) and as video with sound (01); song and silent video are set aside."""
     name = _matched(RAVDESS_NAME, path, RAVDESS_EXPECTS)
     if name["channel"] == "02":
-        raise NameProblem(CorpusReject.NOT_SPEECH, "song (second field 02)")
+        raise NameProblem(RejectReason.NOT_SPEECH, "song (second field 02)")
     if name["modality"] == "02":
-        raise NameProblem(CorpusReject.NOT_SPEECH, "video without sound (first field 02)")
+        raise NameProblem(RejectReason.NOT_SPEECH, "video without sound (first field 02)")
     emotion = RAVDESS_EMOTIONS[int(name["emotion"]) - 1]
     return ClipName(speaker=name["actor"], emotion=emotion, recording=name["recording"])
 
@@ -63,5 +64,5 @@ def crema_d_clip(path: str) -> ClipName:
 def _matched(pattern: re.Pattern, path: str, expects: str) -> re.Match:
     found = pattern.fullmatch(PurePosixPath(path).stem)
     if found is None:
-        raise NameProblem(CorpusReject.UNKNOWN_NAME, f"expected {expects}")
+        raise NameProblem(RejectReason.UNKNOWN_NAME, f"expected {expects}")
     return found

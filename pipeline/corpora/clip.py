@@ -1,32 +1,8 @@
-"""One clip of a labelled corpus, and why it can be set aside before its sound is read."""
+"""One clip of a labelled corpus, as its reader finds it."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class CorpusReject(StrEnum):
-    """What labels and names give cause for; causes in the sound itself are a `RejectReason`."""
-
-    UNKNOWN_NAME = "unknown_name"
-    NOT_SPEECH = "not_speech"
-    NO_LABEL = "no_label"
-    DAMAGED_ROW = "damaged_row"
-    DUPLICATE = "duplicate"
-    CONTRADICTORY_LABELS = "contradictory_labels"
-    TOO_LONG = "too_long"
-    NOT_FINITE = "not_finite"
-
-
-CORPUS_EXPLANATIONS = {
-    CorpusReject.UNKNOWN_NAME: "the path does not follow the corpus's way of naming, so its label is not known",
-    CorpusReject.NOT_SPEECH: "the corpus marks the recording as song, or as video without sound",
-    CorpusReject.NO_LABEL: "its file, speaker or emotion is empty",
-    CorpusReject.DAMAGED_ROW: "the row has more or fewer fields than the header of the CSV",
-    CorpusReject.DUPLICATE: "the same recording is there already, by name or sample for sample; it counts once",
-    CorpusReject.CONTRADICTORY_LABELS: "the same recording is there with another speaker or emotion, so neither is used",
-    CorpusReject.TOO_LONG: "the clip is longer than ten minutes, far more than one utterance",
-    CorpusReject.NOT_FINITE: "a feature of the clip is NaN or infinite",
-}
+from pipeline.rejects import RejectReason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +36,7 @@ class ClipName:
 class NameProblem(Exception):
     """Raised by a layout for a file that it sets aside."""
 
-    def __init__(self, reason: CorpusReject, detail: str):
+    def __init__(self, reason: RejectReason, detail: str):
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
 

@@ -7,7 +7,8 @@ import posixpath
 
 from cluster import storage
 from cluster.failures import UserError
-from pipeline.corpora.clip import CorpusClip, CorpusReject
+from pipeline.corpora.clip import CorpusClip
+from pipeline.rejects import RejectReason
 
 COLUMNS = ("file", "speaker", "emotion")
 EXPECTS = "a CSV file, UTF-8, comma-separated, whose header has the columns file, speaker and emotion"
@@ -45,14 +46,14 @@ def _clip(csv_uri: str, line: int, header: list[str], row: list[str]) -> CorpusC
     if len(row) != len(header):
         detail = f"{place} has {len(row)} fields, the header {len(header)}; quote a field that holds a comma"
         return CorpusClip(
-            file=row[0].strip(), uri="", reject_reason=CorpusReject.DAMAGED_ROW.value, reject_detail=detail
+            file=row[0].strip(), uri="", reject_reason=RejectReason.DAMAGED_ROW.value, reject_detail=detail
         )
     fields = {name: row[header.index(name)].strip() for name in COLUMNS}
     empty = [name for name in COLUMNS if not fields[name]]
     uri = _beside(csv_uri, fields["file"]) if fields["file"] else ""
     if empty:
         detail = f"{place}: {' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty"
-        return CorpusClip(file=fields["file"], uri=uri, reject_reason=CorpusReject.NO_LABEL.value, reject_detail=detail)
+        return CorpusClip(file=fields["file"], uri=uri, reject_reason=RejectReason.NO_LABEL.value, reject_detail=detail)
     return CorpusClip(**fields, uri=uri, recording=uri)
 
 

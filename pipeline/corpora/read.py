@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from cluster import storage
 from cluster.failures import UserError
 from pipeline.corpora import acted, csv_table, rml_enterface
-from pipeline.corpora.clip import ClipName, CorpusClip, CorpusReject, NameProblem
-from pipeline.indexing.clips import SUFFIXES as VIDEO_SUFFIXES
+from pipeline.corpora.clip import ClipName, CorpusClip, NameProblem
+from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from pipeline.rejects import RejectReason
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".wma")
 MEDIA_SUFFIXES = AUDIO_SUFFIXES + VIDEO_SUFFIXES + (".flv",)  # CREMA-D's videos
 
 
@@ -81,7 +81,7 @@ def without_doubles(
     for places in same.values():
         places.sort(key=lambda place: (not clips[place].file.lower().endswith(AUDIO_SUFFIXES), place))
         labels = {(clips[place].speaker, clips[place].emotion) for place in places}
-        reason = CorpusReject.DUPLICATE if len(labels) == 1 else CorpusReject.CONTRADICTORY_LABELS
+        reason = RejectReason.DUPLICATE if len(labels) == 1 else RejectReason.CONTRADICTORY_LABELS
         for place in places[1:] if len(labels) == 1 else places:
             others = [clips[other] for other in places if other != place]
             named = ", ".join(f"{other.file} ({other.speaker}, {other.emotion})" for other in others[:3])
@@ -115,7 +115,7 @@ def _read_folder(corpus: Corpus, data_uri: str) -> list[CorpusClip]:
         raise UserError(f"{data_uri} is a file; give the folder that holds {corpus.expects}")
     files = storage.list_files(data_uri, MEDIA_SUFFIXES)
     clips = [_named(corpus, file.uri, file.uri.removeprefix(data_uri).lstrip("/")) for file in files]
-    if all(clip.reject_reason == CorpusReject.UNKNOWN_NAME for clip in clips):
+    if all(clip.reject_reason == RejectReason.UNKNOWN_NAME for clip in clips):
         found = f"none of {len(clips)} media files has such a name" if clips else "there is no media file"
         raise UserError(f"{data_uri}: {found}; expected below it: {corpus.expects}")
     return clips

@@ -3,7 +3,8 @@
 import re
 from pathlib import PurePosixPath
 
-from pipeline.corpora.clip import SIX_EMOTIONS, ClipName, CorpusReject, NameProblem
+from pipeline.corpora.clip import SIX_EMOTIONS, ClipName, NameProblem
+from pipeline.rejects import RejectReason
 
 RML_EXPECTS = "files such as rml-1/s1/an1.avi, or with a folder of the language: rml-1/s1/english/an1.avi"
 RML_SPEAKER = re.compile(r"s\d+", re.IGNORECASE)
@@ -20,7 +21,7 @@ def rml_clip(path: str) -> ClipName:
     name = RML_NAME.fullmatch(PurePosixPath(path).stem)
     speakers = [folder for folder in folders if RML_SPEAKER.fullmatch(folder)]
     if name is None or not speakers:
-        raise NameProblem(CorpusReject.UNKNOWN_NAME, f"expected {RML_EXPECTS}")
+        raise NameProblem(RejectReason.UNKNOWN_NAME, f"expected {RML_EXPECTS}")
     emotion = SIX_EMOTIONS[name[1].lower()]
     return ClipName(speaker=speakers[-1].lower(), emotion=emotion, recording=_without_suffix(path))
 
@@ -36,7 +37,7 @@ def enterface_clip(path: str) -> ClipName:
     below = [folder.lower() for folder in folders[places[-1] + 1 :]] if places else []
     emotions = [folder for folder in below if folder in SIX_EMOTIONS.values()]
     if not emotions:
-        raise NameProblem(CorpusReject.UNKNOWN_NAME, f"expected {ENTERFACE_EXPECTS}")
+        raise NameProblem(RejectReason.UNKNOWN_NAME, f"expected {ENTERFACE_EXPECTS}")
     number = ENTERFACE_SPEAKER.fullmatch(folders[places[-1]])[1]
     note = _difference(PurePosixPath(path).stem, number, emotions[0])
     return ClipName(speaker=f"subject {number}", emotion=emotions[0], recording=_without_suffix(path), note=note)

@@ -22,16 +22,12 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
 import torch
-from ray.data.expressions import Expr, col
 
-from cluster import storage
 from cluster.failures import UserError
-from pipeline.dataset.distillation_set import part_uris, read_part, read_parts
+from pipeline.dataset.distillation_set import read_part, read_parts
+from pipeline.dataset.utterances import FILTER_COLUMNS, USABLE
 from pipeline.distillation.windows import KEPT_GIB, WINDOW_COLUMNS, DrawWindows, Row, Utterances, WindowDraw
-
-FILTER_COLUMNS = ["split", "reject_reason", "speech_samples"]
 
 INDEX_COLUMNS = ["utterance_id", "speaker_id", "teacher", "emotion", "logits", *FILTER_COLUMNS]
 
@@ -43,24 +39,9 @@ READ_THREADS = 8
 DECODE_THREADS = 4  # libsndfile decodes while other threads hold the interpreter
 BATCHES_AHEAD = 4
 
-USABLE = pc.field("reject_reason").is_null() & (pc.field("speech_samples") > 0)
-"""Utterances that a student can learn from or be scored on: labelled, and with speech. For a pyarrow table."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def usable() -> Expr:
-    """The same as `USABLE`, for a Ray dataset."""
-    return col("reject_reason").is_null() & (col("speech_samples") > 0)
-
-
-def read_utterances(labels_uri: str, columns: list[str], wanted: Expr) -> ray.data.Dataset:
-    """Some columns of the wanted rows of a set; Ray reads no other columns and prunes parts by their statistics."""
-    fs, _ = storage.resolve(labels_uri)
-    paths = [storage.resolve(uri)[1] for uri in part_uris(labels_uri)]
-    read = list(dict.fromkeys([*columns, *FILTER_COLUMNS]))
-    return ray.data.read_parquet(paths, filesystem=fs).select_columns(read).filter(expr=wanted).select_columns(columns)
 
 
 @dataclass(frozen=True)

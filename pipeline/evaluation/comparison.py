@@ -13,7 +13,7 @@ from modeling.evaluation.auc import mean_auc_difference
 from modeling.evaluation.divergence import divergence_difference
 from modeling.students.build import Student
 from pipeline.evaluation.scores import Answers, rows_of_split
-from pipeline.evaluation.scoring import student_meta
+from pipeline.students.load import student_meta
 
 log = logging.getLogger("emovox")
 

@@ -7,38 +7,27 @@ import ray
 import torch
 from ray.data import ActorPoolStrategy
 
-from cluster import storage
 from cluster.budget import Stage
 from cluster.failures import UserError
 from cluster.progress import progress
 from cluster.session import place, session, worker_cores
 from cluster.worker_exit import require_exit
 from modeling.distillation.loss import PAPER_TEMPERATURE
-from modeling.distillation.targets import MASKED_BELOW
-from modeling.emotions import EMOTIONS
+from modeling.emotions import EMOTIONS, MASKED_BELOW
 from modeling.evaluation.auc import MIN_POSITIVES, emotion_auc, mean_auc
 from modeling.evaluation.divergence import balanced_accuracy, confusion, mean_divergence, rank_correlations
 from modeling.students.build import Student
-from modeling.students.checkpoint import load_student
 from modeling.students.prior import corrected
 from pipeline.dataset.distillation_set import read_labels
-from pipeline.distillation.batches import USABLE, read_utterances, usable
+from pipeline.dataset.utterances import USABLE, read_utterances, usable
 from pipeline.evaluation.scores import EIGHT, LABEL_COLUMNS, SCORE_SCHEMA, Answers, matrix, rows_of_split
 from pipeline.media.speech import SAMPLE_RATE_HZ, decode_flac
+from pipeline.students.load import student_meta
 
 ROWS_PER_BATCH = 16
 
 READING_CPUS = 2.0
 """CPUs that the scoring workers leave free: Ray Data reads the parts and filters their rows by tasks."""
-
-
-def read_student(uri: str) -> Student:
-    """The student at a path or s3:// URI, or `student.safetensors` in that folder. Raises UserError if it is not one."""
-    file_uri = storage.join(uri, "student.safetensors") if storage.is_folder(uri) else uri
-    try:
-        return load_student(storage.read_bytes(file_uri))
-    except ValueError as error:
-        raise UserError(f"{file_uri}: {error}") from error
 
 
 class StudentScorer:
@@ -117,11 +106,6 @@ def _scores(student: Student, rows: pa.Table) -> pa.Table:
         strength = student_meta(student).get("prior_strength", 1.0)
         corrected_N = pa.array(corrected(probabilities_NE, np.array(prior_E), strength).tolist(), EIGHT)
     return rows.append_column("corrected", corrected_N).select(SCORE_SCHEMA.names).cast(SCORE_SCHEMA)
-
-
-def student_meta(student: Student) -> dict:
-    """What its training wrote beside the weights; empty for one that was not read from a file."""
-    return getattr(student, "meta", None) or {}
 
 
 def evaluate_scores(scores: pa.Table, split: str) -> dict:

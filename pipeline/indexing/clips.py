@@ -13,11 +13,11 @@ from cluster import storage
 from cluster.failures import StorageUnavailable, UserError
 from pipeline.indexing.splits import splits_within_speakers, unheard_speakers
 from pipeline.media import containers
+from pipeline.media.file_types import VIDEO_SUFFIXES
 from pipeline.media.frames import probe
 from pipeline.rejects import Rejected
 
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg")
-EXPECTS = f"videos ({' '.join(SUFFIXES)}) at any depth; the first folder below the prefix names the speaker"
+EXPECTS = f"videos ({' '.join(VIDEO_SUFFIXES)}) at any depth; the first folder below the prefix names the speaker"
 
 SHORTEST_REST_S = 1.0
 """A shorter rest joins the utterance before it: the method supports no speech below one second

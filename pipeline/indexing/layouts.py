@@ -12,6 +12,7 @@ from pipeline.indexing import clips, voxceleb1, voxceleb2
 from pipeline.indexing.clips import ClipsOptions
 from pipeline.indexing.voxceleb1 import VoxCeleb1Options
 from pipeline.indexing.voxceleb2 import VoxCeleb2Options
+from pipeline.media.file_types import VIDEO_SUFFIXES
 
 LayoutOptions = ClipsOptions | VoxCeleb1Options | VoxCeleb2Options
 
@@ -30,7 +31,7 @@ class Layout:
 
 
 LAYOUTS = {
-    "clips": Layout(clips.read_clips, ClipsOptions, clips.SUFFIXES, clips.EXPECTS),
+    "clips": Layout(clips.read_clips, ClipsOptions, VIDEO_SUFFIXES, clips.EXPECTS),
     "voxceleb1": Layout(voxceleb1.read_voxceleb1, VoxCeleb1Options, voxceleb1.SUFFIXES, voxceleb1.EXPECTS),
     "voxceleb2": Layout(voxceleb2.read_voxceleb2, VoxCeleb2Options, voxceleb2.SUFFIXES, voxceleb2.EXPECTS),
 }

@@ -13,8 +13,8 @@ from cluster.lease import Proof
 from cluster.tally import Meter
 from cluster.worker_exit import require_exit
 from pipeline.dataset import distillation_set
-from pipeline.dataset.parts import packed, regrouped, unpacked
 from pipeline.labelling.labeller import TeacherLabeller
+from pipeline.labelling.tasks import packed, regrouped, unpacked
 
 WORK_SECONDS = ("decode_s", "detect_s", "teacher_s")
 """Columns of seconds of work, summed into the run's record."""

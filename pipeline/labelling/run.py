@@ -29,7 +29,7 @@ from modeling.teachers.load import load_teacher
 from pipeline.assets.weights import Weights
 from pipeline.dataset import distillation_set
 from pipeline.dataset.manifest import manifest_fingerprint
-from pipeline.dataset.parts import cut_tasks, packed, part_rows
+from pipeline.dataset.parts import part_rows
 from pipeline.labelling.cropper import CropOptions, FaceCropper
 from pipeline.labelling.labeller import TeacherLabeller
 from pipeline.labelling.node_watch import NodesLost, watch
@@ -38,6 +38,7 @@ from pipeline.labelling.placement import LabelPlan
 from pipeline.labelling.retry_rejects import Retry
 from pipeline.labelling.retry_rejects import begin as begin_retry
 from pipeline.labelling.stage_progress import stage_table, watched
+from pipeline.labelling.tasks import cut_tasks, packed
 from pipeline.schema import SCHEMA_VERSION
 
 FIRST_PART = "until the first part"

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from cluster.failures import UserError
-from pipeline.dataset.parts import TASKS_PER_WORKER, part_rows
+from pipeline.dataset.parts import part_rows
+from pipeline.labelling.tasks import TASKS_PER_WORKER
 
 PARTS_AT_A_CROPPER = 3
 """Packed parts of crops that wait in the object store for each cropping process: two tasks in flight at the next stage

@@ -24,7 +24,7 @@ from modeling.speech.spectrogram import (
     SAMPLE_RATE_HZ,
 )
 from modeling.students.build import Student
-from pipeline.corpora.clip import CorpusClip, CorpusReject
+from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import without_doubles
 from pipeline.media.native_rate_speech import read_native
 from pipeline.media.source_files import SourceFiles
@@ -141,7 +141,7 @@ def _sound(uri: str, as_published: bool) -> tuple[np.ndarray, np.ndarray, str]:
         if seconds < LEAST_S:
             raise Rejected(RejectReason.TOO_SHORT, f"{seconds:.3f} s of sound; the least is {LEAST_S:g} s")
         if seconds > MOST_S:
-            raise Rejected(CorpusReject.TOO_LONG, f"more than {MOST_S:g} s; cut it into utterances")
+            raise Rejected(RejectReason.TOO_LONG, f"more than {MOST_S:g} s; cut it into utterances")
         if (level_db := mean_level_db(speech_T)) < STUDIO_SILENCE_DB:
             raise Rejected(RejectReason.SILENT, f"mean level {level_db:.1f} dB; the least is {STUDIO_SILENCE_DB:g} dB")
         heard_T = read_native(path, round(MOST_S * SAMPLE_RATE_HZ)) if as_published else speech_T
@@ -150,5 +150,5 @@ def _sound(uri: str, as_published: bool) -> tuple[np.ndarray, np.ndarray, str]:
 
 def _finite(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if broken := [name for name, values_F in features.items() if not np.isfinite(values_F).all()]:
-        raise Rejected(CorpusReject.NOT_FINITE, f"NaN or infinity in {', '.join(broken)}")
+        raise Rejected(RejectReason.NOT_FINITE, f"NaN or infinity in {', '.join(broken)}")
     return features

@@ -13,8 +13,9 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from cluster.progress import progress
-from modeling.distillation.clip_training import hard_logits, train_on_clips
+from modeling.distillation.clip_training import train_on_clips
 from modeling.distillation.recipes import StudentRecipe, compact
+from modeling.distillation.targets import hard_logits
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.linear_probe import (
     PAPER_FOLDS,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.corpora.clip import CORPUS_EXPLANATIONS, CorpusClip
+from pipeline.corpora.clip import CorpusClip
 from pipeline.rejects import EXPLANATIONS
 from pipeline.reports.figures import STYLE, new_figure, svg_uri
 from pipeline.reports.page import ReportFacts, render_page
@@ -89,7 +89,7 @@ def _confusion_rows(result: dict) -> list[dict]:
 
 
 def _rejects(result: dict, clips: Sequence[CorpusClip]) -> list[dict]:
-    explanations = {reason.value: text for reason, text in {**EXPLANATIONS, **CORPUS_EXPLANATIONS}.items()}
+    explanations = {reason.value: text for reason, text in EXPLANATIONS.items()}
     return [
         {
             "reason": reason,

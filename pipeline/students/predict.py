@@ -22,8 +22,7 @@ from cluster.worker_exit import require_exit
 from modeling.emotions import EMOTIONS
 from modeling.students.build import Student
 from modeling.students.head import EmotionHead
-from pipeline.corpora.read import AUDIO_SUFFIXES
-from pipeline.indexing.clips import SUFFIXES as VIDEO_SUFFIXES
+from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media.source_files import SourceFiles
 from pipeline.media.speech import SAMPLE_RATE_HZ, SILENCE_DB, mean_level_db, stream_speech
 from pipeline.rejects import Rejected, RejectReason

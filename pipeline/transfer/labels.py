@@ -16,8 +16,7 @@ import pyarrow as pa
 from cluster import storage
 from cluster.failures import UserError
 from cluster.progress import progress
-from modeling.distillation.clip_training import hard_logits
-from modeling.distillation.targets import aggregate
+from modeling.distillation.targets import aggregate, hard_logits
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.transfer import SpeakerSplit
 from modeling.faces.ferplus import FaceSet, majority_rule

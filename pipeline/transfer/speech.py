@@ -10,10 +10,9 @@ from cluster import storage
 from cluster.failures import UserError
 from cluster.progress import progress
 from modeling.emotions import EMOTIONS
-from pipeline.corpora.clip import CorpusReject
 from pipeline.media.source_files import SourceFiles
 from pipeline.media.speech import SAMPLE_RATE_HZ, STUDIO_SILENCE_DB, encode_flac, read_speech, require_speech
-from pipeline.rejects import Rejected
+from pipeline.rejects import Rejected, RejectReason
 
 COLUMNS = ("file", "speaker", "emotion", "ferplus_class")
 READ_THREADS = 4
@@ -135,7 +134,7 @@ def _without_doubles(clips: list[SpeechClip]) -> list[SpeechClip]:
             same[clip.speech_flac].append(place)
     for places in same.values():
         agree = len({(clips[place].file.speaker_id, clips[place].file.truth) for place in places}) == 1
-        reason = CorpusReject.DUPLICATE if agree else CorpusReject.CONTRADICTORY_LABELS
+        reason = RejectReason.DUPLICATE if agree else RejectReason.CONTRADICTORY_LABELS
         named = [clips[place].file.utterance_id for place in places]
         for place in places[1:] if agree else places:
             others = [name for name in named if name != clips[place].file.utterance_id]

@@ -25,9 +25,9 @@ from modeling.faces.ferplus import FaceSet
 from pipeline.assets.weights import Weights
 from pipeline.dataset.distillation_set import read_columns
 from pipeline.distillation.run import DistillRun, distill
-from pipeline.evaluation.scoring import read_student
 from pipeline.media.speech import SAMPLE_RATE_HZ, decode_flac
 from pipeline.schema import SCHEMA_VERSION
+from pipeline.students.load import read_student
 from pipeline.transfer.labels import MOST_FACES, VARIANTS, FaceBank, face_labels, true_labels, write_set
 from pipeline.transfer.speech import SpeechClip
 

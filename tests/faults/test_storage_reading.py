@@ -15,7 +15,8 @@ import pytest
 from cluster import storage
 from cluster.failures import StorageUnavailable
 from cluster.storage_s3 import PatientS3
-from pipeline.indexing.clips import SUFFIXES, probe_durations
+from pipeline.indexing.clips import probe_durations
+from pipeline.media.file_types import VIDEO_SUFFIXES
 from pipeline.media.frames import probe
 from pipeline.media.source_files import SourceFiles
 from pipeline.rejects import Rejected
@@ -135,7 +136,7 @@ def local_answer(path: Path) -> float | None:
 
 
 def test_clips_are_probed_by_their_headers_with_the_answers_of_whole_files(proxy, data_dir, tmp_path, caplog):
-    clips = [path for path in sorted((data_dir / "video").rglob("*")) if path.suffix.lower() in SUFFIXES]
+    clips = [path for path in sorted((data_dir / "video").rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES]
     long = tmp_path / "index-at-the-end.mp4"
     clip = data_dir / "video/labelled/MEAD_W036_level_3_happy_007.mp4"
     loop = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-stream_loop", "30", "-i", str(clip)]

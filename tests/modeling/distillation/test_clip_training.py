@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from modeling.distillation.clip_training import hard_logits, train_on_clips
+from modeling.distillation.clip_training import train_on_clips
 from modeling.distillation.recipes import smoke
+from modeling.distillation.targets import hard_logits
 from modeling.students.build import StudentConfig
 
 RECIPE = dataclasses.replace(

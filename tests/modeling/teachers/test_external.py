@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from modeling.emotions import EMOTIONS
+from modeling.emotions import EMOTIONS, MASKED_LOGIT
 from modeling.faces.ferplus import majority_rule
-from modeling.teachers.base import MASKED_LOGIT, Teacher
+from modeling.teachers.base import Teacher
 from modeling.teachers.external import TeacherDescription, described_teacher, is_torchscript, read_description
 from pipeline.teachers.ferplus_files import read_faces
 from tests.support.onnx_files import linear_onnx

@@ -1,0 +1,88 @@
+"""How a manifest is cut into tasks, and how a task travels through the plan.
+
+A task is what one cropping worker is handed at a time: a few parts (`pipeline/dataset/parts.py`), cut in the order of the
+manifest's files, so that a file is opened by one task.
+
+On the way a part is one row, its table packed as Arrow IPC: Ray Data cuts and merges blocks by their bytes, but never a row.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cluster import storage
+from pipeline.dataset.parts import PART_ROWS, part_places
+
+TASKS_PER_WORKER = 8
+"""At least so many tasks for each cropping worker, so that none is idle for long while another holds a large one. A manifest
+of fewer than this times PART_ROWS utterances a worker has smaller parts for it."""
+
+
+MAX_TASK_ROWS = 256
+"""Utterances of a task, for a manifest that gives every worker many: Ray's own cost is by the task. What is lost with a
+worker is its task, which the next one does again from its beginning; parts of it that were written already stay meanwhile."""
+
+
+def cut_tasks(
+    manifest: pa.Table, todo: pa.Table, workers: int, rows: int = PART_ROWS
+) -> Iterator[tuple[pa.Table, list[int]]]:
+    """The rows of `todo`, a subset of `manifest`, in tasks; each with the sizes of its parts, of at most `rows`.
+
+    Parts of one file on an object store are in one task, which fetches it once; a local file may be split over several.
+    """
+    manifest = manifest.combine_chunks()  # rows of many chunks are slow to pick out
+    enough = workers * TASKS_PER_WORKER
+    rows = int(np.clip(-(-len(manifest) // enough), 1, rows))
+    is_todo = pc.is_in(manifest["utterance_id"], value_set=todo["utterance_id"].combine_chunks()).to_numpy()
+    left = [places[is_todo[places]] for places in part_places(manifest, rows)]
+    left = [places for places in left if len(places)]
+    size = int(np.clip(len(left) // enough, 1, max(1, MAX_TASK_ROWS // rows)))
+    task: list[np.ndarray] = []
+    for places in left:
+        if len(task) >= size and not _share_remote_file(manifest, int(task[-1][-1]), int(places[0])):
+            yield manifest.take(np.concatenate(task)), [len(part) for part in task]
+            task = []
+        task.append(places)
+    if task:
+        yield manifest.take(np.concatenate(task)), [len(part) for part in task]
+
+
+def _share_remote_file(manifest: pa.Table, before: int, after: int) -> bool:
+    uri = manifest["video_uri"][after].as_py()
+    return manifest["video_uri"][before].as_py() == uri and not storage.is_local(uri)
+
+
+def packed(rows: pa.Table, sizes: list[int], compression: str = "lz4") -> pa.Table:
+    """Parts as one row: `rows`, all their rows as Arrow IPC, and `sizes`, how many are in each.
+
+    compression: "lz4" costs next to nothing for pictures; "zstd" halves what waits, text, in the driver's memory.
+    """
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:
+        stream.write_table(rows)
+    content = sink.getvalue()
+    column = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), 1, [None, pa.py_buffer(np.array([0, content.size], np.int64)), content]
+    )
+    return pa.table({"rows": column, "sizes": pa.array([sizes], pa.list_(pa.int32()))})
+
+
+def unpacked(row: pa.Table) -> tuple[pa.Table, list[int]]:
+    """What `packed` was given: all rows, and the sizes of the parts."""
+    with pa.ipc.open_stream(row["rows"][0].as_buffer()) as stream:
+        return stream.read_all(), row["sizes"][0].as_py()
+
+
+def regrouped(tables: Iterable[pa.Table], sizes: list[int]) -> Iterator[pa.Table]:
+    """The rows of the tables, in their order, in tables of the given sizes; each as soon as it is full."""
+    waiting: list[pa.Table] = []
+    sizes = list(sizes)
+    for table in tables:
+        waiting.append(table)
+        while sizes and sum(map(len, waiting)) >= sizes[0]:
+            rows = pa.concat_tables(waiting)
+            size = sizes.pop(0)
+            yield rows.slice(0, size)
+            waiting = [rows.slice(size)]
