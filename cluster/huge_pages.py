@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """1: malloc asks the kernel for large pages where it has them at hand; none are set aside (glibc manual, Memory Allocation
 Tunables)."""
 
@@ -17,8 +17,8 @@ Tunables)."""
 @contextlib.contextmanager
 def large_pages() -> Iterator[None]:
     """Processes that this one starts within the block have them."""
-    before = {name: os.environ.get(name) for name in LARGE_PAGES}
-    os.environ.update(LARGE_PAGES)
+    before = {name: os.environ.get(name) for name in HUGE_PAGES}
+    os.environ.update(HUGE_PAGES)
     try:
         yield
     finally:

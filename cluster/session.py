@@ -82,7 +82,7 @@ def living_nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def place(stages: Sequence[Stage], task_cpus: float = 0.0) -> None:
+def wait_for_room(stages: Sequence[Stage], task_cpus: float = 0.0) -> None:
     """Returns when the living nodes can hold the stages. Raises UserError where a plan would wait for ever.
 
     On a cluster the autoscaler is asked for what is missing, and nodes that join within `NODES_WAIT_S` are waited for.

@@ -8,7 +8,7 @@ LONGEST_EXIT_S = 20
 0.9 GB held and its raylet gone (github.com/ray-project/ray/issues/52322 is of that kind)."""
 
 
-def require_exit(within_s: int = LONGEST_EXIT_S) -> None:
+def arm_exit_alarm(within_s: int = LONGEST_EXIT_S) -> None:
     """From its atexit functions on, which follow the end of its threads, the kernel gives this process so many seconds.
     For worker processes: it takes the process's one alarm."""
     atexit.register(signal.alarm, within_s)

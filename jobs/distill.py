@@ -11,7 +11,7 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from modeling.distillation.recipes import RECIPES, StudentRecipe
+from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
 from modeling.speech.ssl_front_end import FRONT_ENDS
 from pipeline.distillation.run import DistillRun
 from pipeline.distillation.run import distill as distill_student
@@ -97,7 +97,7 @@ def distill(options: Distill, record: RunRecord) -> dict:
 
 def _recipe(options: Distill) -> StudentRecipe:
     """The named recipe with the options that were given."""
-    recipe = RECIPES[options.recipe]()
+    recipe = STUDENT_RECIPES[options.recipe]()
     changes = {name: getattr(options, name) for name in ("epochs", "target_pooling", "temperature")}
     changes = {name: value for name, value in changes.items() if value is not None} | {"seed": options.seed}
     if options.recipe == "ssl":

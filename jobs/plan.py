@@ -15,10 +15,10 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from cluster.session import EMBEDDED_EXTRA_CPUS
-from modeling.distillation.recipes import RECIPES
+from modeling.distillation.recipes import STUDENT_RECIPES
 from pipeline.dataset.manifest import read_manifest
 from pipeline.labelling.placement import LabelPlan
-from pipeline.planning.capacity import DATASETS, Load, Nodes, Plan, Rates, needed, planned, student_hours
+from pipeline.planning.capacity import DATASETS, Nodes, Plan, Rates, Workload, estimate, smallest_fleet, student_hours
 from pipeline.planning.rates import read_rates, reference_rates, steps_per_s
 
 log = logging.getLogger("emovox")
@@ -63,7 +63,7 @@ class PlanOptions(JobOptions):
     """Price of a node of each kind, in the order of --nodes."""
     train_rates: str | None = None
     """bench_train.json, to tell the hours of training too."""
-    recipe: Literal[tuple(RECIPES)] = "compact"
+    recipe: Literal[tuple(STUDENT_RECIPES)] = "compact"
     """The recipe of that training."""
 
     def __post_init__(self):
@@ -90,14 +90,14 @@ def plan(options: PlanOptions, record: RunRecord) -> dict:
     nodes = _nodes(options)
     if any(kind.gpus for kind in nodes) and rates.images_per_s is None:
         log.warning("the GPUs are left out of the plan: their rate is not known; give --images-per-s")
-    result = planned(load, rates, nodes, options.crop_workers, options.teacher_workers, options.gbit_per_node)
+    result = estimate(load, rates, nodes, options.crop_workers, options.teacher_workers, options.gbit_per_node)
     if options.crop_workers or options.teacher_workers or any(kind.gpus > kind.cpus for kind in nodes if result.gpus):
         _require_room(nodes, result)
-    enough = needed(load, rates, nodes, options.hours, options.gbit_per_node) if options.hours else None
+    enough = smallest_fleet(load, rates, nodes, options.hours, options.gbit_per_node) if options.hours else None
     training = _training_hours(options, load)
     _show(load, rates, is_reference, nodes, result)
     if enough:
-        then = planned(load, rates, enough, gbit_per_node=options.gbit_per_node)
+        then = estimate(load, rates, enough, gbit_per_node=options.gbit_per_node)
         print(f"  within {options.hours:g} h   {_names(enough)}: {_time(then.hours)}{_price(then)}", file=sys.stderr)
     if training is not None:
         print(f"  training        {_time(training)} with the recipe {options.recipe}", file=sys.stderr)
@@ -128,22 +128,22 @@ def _rates(options: PlanOptions) -> tuple[Rates, bool]:
     return rates, options.rates is None
 
 
-def _load(options: PlanOptions, rates: Rates) -> Load:
+def _load(options: PlanOptions, rates: Rates) -> Workload:
     if options.dataset:
         load = DATASETS[options.dataset]
     elif options.manifest:
         load = _manifest_load(options.manifest, rates.utterance_s)
     else:
-        load = Load(name="utterances", utterances=options.utterances, utterance_s=rates.utterance_s)
+        load = Workload(name="utterances", utterances=options.utterances, utterance_s=rates.utterance_s)
     return dataclasses.replace(load, utterance_s=options.utterance_s or load.utterance_s)
 
 
-def _manifest_load(uri: str, usual_s: float) -> Load:
+def _manifest_load(uri: str, usual_s: float) -> Workload:
     """Mean seconds are those of rows that have an end; `usual_s` where none has."""
     table = read_manifest(uri)
     mean_s = pc.mean(pc.subtract(table["end_s"], table["start_s"])).as_py()
     videos = pc.count_distinct(table["video_uri"]).as_py()
-    return Load(name=uri, utterances=len(table), utterance_s=mean_s or usual_s, videos=videos)
+    return Workload(name=uri, utterances=len(table), utterance_s=mean_s or usual_s, videos=videos)
 
 
 def _nodes(options: PlanOptions) -> list[Nodes]:
@@ -151,10 +151,10 @@ def _nodes(options: PlanOptions) -> list[Nodes]:
     return [Nodes.read(text, price) for text, price in zip(options.nodes, prices, strict=True)]
 
 
-def _training_hours(options: PlanOptions, load: Load) -> float | None:
+def _training_hours(options: PlanOptions, load: Workload) -> float | None:
     if options.train_rates is None:
         return None
-    recipe = RECIPES[options.recipe]()
+    recipe = STUDENT_RECIPES[options.recipe]()
     return student_hours(
         load,
         steps_per_s(options.train_rates),
@@ -165,7 +165,7 @@ def _training_hours(options: PlanOptions, load: Load) -> float | None:
     )
 
 
-def _show(load: Load, rates: Rates, is_reference: bool, nodes: Sequence[Nodes], result: Plan) -> None:
+def _show(load: Workload, rates: Rates, is_reference: bool, nodes: Sequence[Nodes], result: Plan) -> None:
     """The plan as a table on stderr."""
     length = _time(load.utterances * load.utterance_s / 3600)
     lines = [

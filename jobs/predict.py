@@ -17,7 +17,7 @@ from modeling.students.head import EmotionHead, load_head
 from pipeline.students.load import read_student, student_fingerprint, student_meta
 from pipeline.students.predict import MUCH_CLIPPED, Question, media_files
 from pipeline.students.predict import predict as predict_files
-from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_table
+from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_prediction_table
 from pipeline.students.timelines import HOP_S, WINDOW_S, TimelineOptions
 
 log = logging.getLogger("emovox")
@@ -80,14 +80,14 @@ def predict(options: Predict, record: RunRecord) -> dict:
         rows = predict_files(student, files, question, options.address)
     answers = (student_meta(student), head.classes if head else ())
     table = file_table(rows, *answers)
-    write_table(out_uri, table)
+    write_prediction_table(out_uri, table)
     reasons = Counter(reason for reason in table["reject_reason"].to_pylist() if reason)
     counts = {"files": len(table), "rejected": reasons.total(), "reasons": dict(reasons)}
     result = {"out": out_uri}
     if options.timeline:
         moments = timeline_table(rows, *answers)
         result["timeline"] = storage.absolute(options.timeline)
-        write_table(result["timeline"], moments)
+        write_prediction_table(result["timeline"], moments)
         counts["windows"] = len(moments)
     record.inputs |= {"student": fingerprint} | ({"head": options.head} if options.head else {})
     record.counts |= counts

@@ -13,7 +13,7 @@ from cluster.command import JobOptions, run_job
 from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from modeling.teacher_training.recipes import RECIPES, TeacherRecipe
+from modeling.teacher_training.recipes import TEACHER_RECIPES, TeacherRecipe
 from pipeline.assets.weights import read_weights, teacher_weights
 from pipeline.teachers.ferplus_files import read_faces, read_split
 from pipeline.teachers.run import TeacherRun, fit_teacher
@@ -98,7 +98,7 @@ def _init(options: TrainTeacher) -> bytes | None:
 
 
 def _recipe(options: TrainTeacher) -> TeacherRecipe:
-    recipe = RECIPES[options.recipe]()
+    recipe = TEACHER_RECIPES[options.recipe]()
     if options.epochs:
         recipe = recipe.lasting(options.epochs)
     changes = {"seed": options.seed}

@@ -11,13 +11,13 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
-from modeling.distillation.recipes import RECIPES
+from modeling.distillation.recipes import STUDENT_RECIPES
 from modeling.teachers.load import DEFAULT_TEACHER
 from pipeline.assets.weights import teacher_weights
 from pipeline.reports.transfer import control_sentence, transfer_report
 from pipeline.teachers.ferplus_files import read_faces
 from pipeline.transfer.run import run_benchmark
-from pipeline.transfer.speech import read_clips, read_manifest
+from pipeline.transfer.speech import read_speech_clips, read_speech_csv
 from pipeline.transfer.trials import TransferBenchmark
 
 log = logging.getLogger("emovox")
@@ -86,9 +86,9 @@ def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> 
     storage.require_writable(out_uri)
     with record.stage("read"):
         weights = teacher_weights(options.teacher, options.teacher_sha256)
-        files, left_out = read_manifest(speech_uri)
+        files, left_out = read_speech_csv(speech_uri)
         faces = read_faces(options.faces)
-        clips = read_clips(files)
+        clips = read_speech_clips(files)
     if left_out:
         log.info("%d clips have no ferplus_class and are left out: %s", sum(left_out.values()), left_out)
     for clip in (clip for clip in clips if clip.reject_reason):
@@ -98,7 +98,7 @@ def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> 
         faces=faces,
         faces_uri=storage.absolute(options.faces),
         teacher=weights,
-        recipe=dataclasses.replace(RECIPES[options.recipe](), **changes),
+        recipe=dataclasses.replace(STUDENT_RECIPES[options.recipe](), **changes),
         rhos=options.rho,
         seeds=options.seeds,
         out_uri=out_uri,

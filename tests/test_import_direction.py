@@ -43,7 +43,7 @@ ROOMS = {
         "probe": {"corpora", "media"},
         "transfer": {"assets", "dataset", "media", "distillation", "students"},
         "reports": {"media", "evaluation", "corpora", "transfer"},
-        "planning": {"dataset", "media", "labelling"},
+        "planning": {"dataset", "labelling"},
         "benches": {"assets", "dataset", "media", "decoding", "labelling", "training", "distillation"},
     },
 }

@@ -136,4 +136,4 @@ def smoke() -> StudentRecipe:
     )
 
 
-RECIPES = {"paper": paper, "compact": compact, "ssl": ssl, "smoke": smoke}
+STUDENT_RECIPES = {"paper": paper, "compact": compact, "ssl": ssl, "smoke": smoke}

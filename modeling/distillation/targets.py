@@ -10,10 +10,9 @@ import numpy as np
 from scipy.special import softmax
 
 from modeling.emotions import EMOTIONS, MASKED_BELOW
-from modeling.speech.spectrogram import SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from modeling.sampling import FRAME_STRIDE, SAMPLE_RATE_HZ, VIDEO_FRAME_RATE
+from modeling.speech.spectrogram import WINDOW_SAMPLES
 
-FRAMES_PER_SECOND = 25  # mcnCrossModalEmotions getBatchEmoVoxCeleb.m, time2idx
-FRAME_STRIDE = 6
 PADDINGS = ("zeros", "repeat")
 POOLINGS = ("max", "mean", "attention")
 REDRAWS = 20
@@ -22,7 +21,7 @@ ROUNDING = 1e-9  # of a grid step: 0.28 s times 25 must not fall below 7
 
 def grid_index(time_s: float) -> int:
     """Position on the 0.24 s grid that the paper gives to a time (time2idx, counted from 0)."""
-    return math.floor(max(FRAMES_PER_SECOND * time_s - 1, 0) / FRAME_STRIDE + ROUNDING)
+    return math.floor(max(VIDEO_FRAME_RATE * time_s - 1, 0) / FRAME_STRIDE + ROUNDING)
 
 
 def frame_span(start_s: float, end_s: float) -> tuple[int, int]:
@@ -87,7 +86,7 @@ def draw_window(rng: np.random.Generator, samples: int, frame_indices: np.ndarra
         first, last = window_span(start)
         if ((within >= first) & (within <= last)).any():
             return start
-    seconds = int(rng.choice(within)) * FRAME_STRIDE / FRAMES_PER_SECOND
+    seconds = int(rng.choice(within)) * FRAME_STRIDE / VIDEO_FRAME_RATE
     return min(free, max(0, round(seconds * SAMPLE_RATE_HZ) - WINDOW_SAMPLES // 2))
 
 

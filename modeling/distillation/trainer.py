@@ -54,7 +54,7 @@ def training_precision(recipe: StudentRecipe, device: torch.device) -> str:
     return "bf16" if recipe.autocast and has_bf16 else "fp32"
 
 
-class TrainedNetwork(nn.Module):
+class TrainingModule(nn.Module):
     """What a data-parallel wrapper goes around: waveforms to logits, with augmentation while training.
 
     precision: of the network alone; the spectrogram is in float32, for bfloat16 would round its level to 0.4 %.
@@ -100,7 +100,7 @@ class StudentTrainer:
         self.frozen = {name for name, p in self.network.named_parameters() if not p.requires_grad}
         self.average = copy.deepcopy(self.network).eval() if recipe.ema_decay else None
         precision = training_precision(recipe, self.device)
-        self.wrapped = wrap(TrainedNetwork(self.network, recipe.spec_augment, precision))
+        self.wrapped = wrap(TrainingModule(self.network, recipe.spec_augment, precision))
         self.optimizer = self._optimizer()
         self.epoch = 0  # epochs done
         self.step = 0  # optimiser steps done
@@ -113,8 +113,8 @@ class StudentTrainer:
     def state(self) -> dict:
         """What `load_state` needs, at the end of an epoch; the tensors are live, so save it before the next one."""
         return {
-            "network": self._trained(self.network),
-            "average": self._trained(self.average) if self.average else None,
+            "network": self._trainable_state(self.network),
+            "average": self._trainable_state(self.average) if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
@@ -183,14 +183,14 @@ class StudentTrainer:
         if not self.average:
             return
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        averaged, trained = self._trained(self.average), self._trained(self.network)
+        averaged, trained = self._trainable_state(self.average), self._trainable_state(self.network)
         for ours, theirs in zip(averaged.values(), trained.values(), strict=True):
             if ours.dtype.is_floating_point:
                 ours.lerp_(theirs, 1 - decay)
             else:
                 ours.copy_(theirs)
 
-    def _trained(self, student: Student) -> dict[str, Tensor]:
+    def _trainable_state(self, student: Student) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in student.state_dict().items() if name not in self.frozen}
 
     def _optimizer(self) -> torch.optim.Optimizer:

@@ -85,7 +85,7 @@ def paired_emotions(truth_N: np.ndarray, rho: float, rng: np.random.Generator) -
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class TransferPredictions:
     """A student's answers on the held-out clips of one seed.
 
     probabilities_NE: softmax on the whole clip; truth_N: index of the true emotion; speaker_N: who speaks.
@@ -106,7 +106,7 @@ def measurable(truth_SN: Sequence[np.ndarray], emotions: Sequence[str] = EMOTION
     return [emotion for emotion in emotions if is_measurable(emotion)]
 
 
-def transfer_quality(seeds: Sequence[HeldOut], resamples: int = RESAMPLES) -> dict:
+def transfer_quality(seeds: Sequence[TransferPredictions], resamples: int = RESAMPLES) -> dict:
     """Mean over seeds of the one-vs-rest AUC against the true emotion; JSON-ready.
 
     mean_auc: over the measurable ones of the five frequent emotions, with low, high, by_seed; mean_auc_all: over all
@@ -163,7 +163,9 @@ def _with_interval(value_S: np.ndarray, mean_R: np.ndarray) -> dict:
     return {"value": value, "low": max(0.0, float(low)), "high": min(1.0, float(high)), "by_seed": value_S.tolist()}
 
 
-def _auc_and_resamples(part: HeldOut, emotions: list[str], by_speaker: bool, resamples: int, seed: int) -> np.ndarray:
+def _auc_and_resamples(
+    part: TransferPredictions, emotions: list[str], by_speaker: bool, resamples: int, seed: int
+) -> np.ndarray:
     """(E, 1 + R): the AUC of each emotion, then of each resample; all emotions share a resample's draw."""
     groups = part.speaker_N if by_speaker else np.arange(len(part.truth_N))
     names, group_N = np.unique(groups, return_inverse=True)

@@ -16,7 +16,7 @@ from torchvision.ops import batched_nms
 
 from modeling.faces.detections import Faces
 from modeling.faces.retinaface_network import VARIANTS, load_network, prior_boxes
-from modeling.faces.retinaface_pyramid import Answers, answers_where_needed
+from modeling.faces.retinaface_pyramid import RawDetections, answers_where_needed
 from modeling.precision import autocast
 
 VARIANCES = (0.1, 0.2)
@@ -146,11 +146,11 @@ class FaceDetector:
         for index, frame in enumerate(frames):
             yield _in_frame(*(values[frame_N == index] for values in found), frame.shape[:2], size)
 
-    def _answers(self, frames_BCHW: Tensor, size: tuple[int, int]) -> Answers:
+    def _answers(self, frames_BCHW: Tensor, size: tuple[int, int]) -> RawDetections:
         if not self.quick or max(size) > self.quick_side_px:
             return self.network(frames_BCHW)
 
-        def shows_no_large_face(coarser: Answers) -> Tensor:
+        def shows_no_large_face(coarser: RawDetections) -> Tensor:
             offsets_BP4, logits_BP2 = coarser[0].float(), coarser[1].float()
             priors_P4 = self._priors(size)[-offsets_BP4.shape[1] :]
             sides_BP = (priors_P4[:, 2:] * torch.exp(offsets_BP4[..., 2:] * VARIANCES[1])).amax(dim=-1)

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from retinaface.network import RetinaFace
 from torch import Tensor, nn
 
-Answers = tuple[Tensor, Tensor, Tensor]
+RawDetections = tuple[Tensor, Tensor, Tensor]
 """(B, P, 4) offsets, (B, P, 2) logits and (B, P, 10) landmarks of the priors of some levels, finest level first."""
 
 
 def answers_where_needed(
-    network: RetinaFace, frames_BCHW: Tensor, needs_finest: Callable[[Answers], Tensor]
-) -> Answers:
+    network: RetinaFace, frames_BCHW: Tensor, needs_finest: Callable[[RawDetections], Tensor]
+) -> RawDetections:
     """The network's answers, its finest level only for some frames; for the others that level is sure of no face.
 
     needs_finest is given the answers of the coarser levels and says which frames need more, a bool (B,).
@@ -45,14 +45,14 @@ def _onto(finer_BCHW: Tensor, coarser_BCHW: Tensor) -> Tensor:
     return finer_BCHW + F.interpolate(coarser_BCHW, size=finer_BCHW.shape[2:], mode="nearest")
 
 
-def _answers(network: RetinaFace, features: list[Tensor], first_level: int) -> Answers:
+def _answers(network: RetinaFace, features: list[Tensor], first_level: int) -> RawDetections:
     def asked(heads: nn.ModuleList) -> Tensor:
         return torch.cat([heads[level](feature) for level, feature in enumerate(features, first_level)], dim=1)
 
     return asked(network.BboxHead), asked(network.ClassHead), asked(network.LandmarkHead)
 
 
-def _no_face(like: Answers, priors: int) -> Answers:
+def _no_face(like: RawDetections, priors: int) -> RawDetections:
     """Zeros, and logits whose softmax is exactly (1, 0)."""
     offsets, logits, landmarks = (answer.new_zeros(len(answer), priors, answer.shape[2]) for answer in like)
     logits[..., 1] = -torch.inf

@@ -10,18 +10,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
 
-SAMPLE_RATE_HZ = 16_000
+from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ
+
 FRAME_SAMPLES = 400  # 25 ms (Tw in mcnCrossModalEmotions run_distillation.m)
 HOP_SAMPLES = 160  # 10 ms (Ts)
 FFT_SAMPLES = 512  # VGGVox mfcc/mfccspec.m: 2^nextpow2(400)
-FRAMES_PER_SECOND = SAMPLE_RATE_HZ // HOP_SAMPLES  # 100, exact
+SPECTROGRAM_FRAMES_PER_SECOND = SAMPLE_RATE_HZ // HOP_SAMPLES  # 100, exact
 WINDOW_SAMPLES = 64_384
 """One training window, 4.024 s = (0.01 * 400 + 0.025 - 0.001) s (mcnCrossModalEmotions getBatchEmoVoxCeleb.m)."""
 
 WINDOW_FRAMES = (WINDOW_SAMPLES - FRAME_SAMPLES) // HOP_SAMPLES + 1  # 400
 assert (WINDOW_FRAMES - 1) * HOP_SAMPLES <= WINDOW_SAMPLES - FRAME_SAMPLES < WINDOW_FRAMES * HOP_SAMPLES
 
-INT16_SCALE = 32_768.0  # VGGVox mfcc/mfccspec.m: speech * 2^15
 DC_POLE = 0.99  # VGGVox mfcc/rm_dc_n_dither.m: filter([1 -1], [1 -0.99], x)
 DITHER = 1e-6  # times the deviation of the DC-filtered signal (rm_dc_n_dither.m)
 PRE_EMPHASIS = 0.97  # alpha in run_distillation.m

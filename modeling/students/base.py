@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.functional import resample
 
-from modeling.speech.spectrogram import FRAME_SAMPLES, FRAMES_PER_SECOND, HOP_SAMPLES, SAMPLE_RATE_HZ
+from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ
+from modeling.speech.spectrogram import FRAME_SAMPLES, HOP_SAMPLES, SPECTROGRAM_FRAMES_PER_SECOND
 from modeling.speech.ssl_front_end import FRONT_ENDS
 
-MIN_FRAMES = FRAMES_PER_SECOND  # the smallest bucket of the paper, 1 s
-MAX_FRAMES = 10 * FRAMES_PER_SECOND  # the largest, 10 s
+MIN_FRAMES = SPECTROGRAM_FRAMES_PER_SECOND  # the smallest bucket of the paper, 1 s
+MAX_FRAMES = 10 * SPECTROGRAM_FRAMES_PER_SECOND  # the largest, 10 s
 MIN_SAMPLES = FRAME_SAMPLES + (MIN_FRAMES - 1) * HOP_SAMPLES  # 16,240: what 100 frames need
 MAX_SAMPLES = MAX_FRAMES * HOP_SAMPLES  # 160,000: what a student that hears the waveform takes of a long clip
 
@@ -122,7 +123,7 @@ class Student(nn.Module):
             raise ValueError(f"the sound has type {wave.dtype}; give int16, or float in [-1, 1]")
         if sample_rate != int(sample_rate) or sample_rate < 1:
             raise ValueError(f"{sample_rate = }: give the rate of the sound in Hz, as a whole number")
-        wave = wave.to(torch.float32) / (32_768 if wave.dtype == torch.int16 else 1)
+        wave = wave.to(torch.float32) / (INT16_SCALE if wave.dtype == torch.int16 else 1)
         if not torch.isfinite(wave).all():
             raise ValueError("the sound holds NaN or infinity; decode the file again or leave it out")
         mono_T = wave if wave.ndim == 1 else wave.mean(int(wave.shape[1] < wave.shape[0]))

@@ -22,8 +22,9 @@ from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
 
 from modeling.emotions import EMOTIONS
+from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.speech import spectrogram
-from modeling.speech.spectrogram import DC_POLE, FFT_SAMPLES, FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ
+from modeling.speech.spectrogram import DC_POLE, FFT_SAMPLES, FRAME_SAMPLES, HOP_SAMPLES
 from modeling.students.base import MAX_FRAMES, MIN_FRAMES, MIN_SAMPLES
 from modeling.students.build import Student
 from modeling.students.vggvox import BUCKET_FRAMES

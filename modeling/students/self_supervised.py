@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modeling.emotions import EMOTIONS
-from modeling.speech.spectrogram import INT16_SCALE, in_int16_steps
+from modeling.sampling import INT16_SCALE
+from modeling.speech.spectrogram import in_int16_steps
 from modeling.speech.ssl_front_end import FRONT_ENDS, front_end_network
 from modeling.students.base import MAX_SAMPLES, Student, StudentConfig, he_init
 from modeling.students.compact import (

@@ -122,4 +122,4 @@ def smoke() -> TeacherRecipe:
     return TeacherRecipe(compact=tiny, epochs=2, decay_epochs=1, small_epochs=1, ema_decay=0.9)
 
 
-RECIPES = {"compact": compact, "again": again, "paper": paper, "smoke": smoke}
+TEACHER_RECIPES = {"compact": compact, "again": again, "paper": paper, "smoke": smoke}

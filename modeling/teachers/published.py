@@ -21,7 +21,7 @@ SIDE_PX = 224
 MEAN_RGB = (131.0912, 103.8827, 91.4953)
 """Subtracted from pictures of 0-255; nothing is divided (`meta["mean"]`, `meta["std"]` = 1 of the exported networks)."""
 
-STAGES = {2: (64, 3), 3: (128, 4), 4: (256, 6), 5: (512, 3)}
+RESNET_STAGES = {2: (64, 3), 3: (128, 4), 4: (256, 6), 5: (512, 3)}
 """Stage number -> channels inside its blocks (four times as many come out) and number of blocks."""
 
 STEM = "conv1_7x7_s2"
@@ -68,11 +68,11 @@ class FerPlusNetwork(nn.Module):
         self.gated, self.dropout = gated, dropout
         places = ("1x1_down", "1x1_up") if gated else ("3x3", "1x1_increase")
         self.dropped = {f"conv5_3_{place}" for place in places} if dropout > 0 else set()
-        self.block_names = [f"conv{s}_{k}" for s, (_, blocks) in STAGES.items() for k in range(1, blocks + 1)]
+        self.block_names = [f"conv{s}_{k}" for s, (_, blocks) in RESNET_STAGES.items() for k in range(1, blocks + 1)]
         self._add_conv_bn(STEM, 3, 64, 7, stride=2)
         channels = 64
         for name in self.block_names:
-            width = STAGES[int(name[4])][0]
+            width = RESNET_STAGES[int(name[4])][0]
             self._add_block(name, channels, width)
             channels = 4 * width
         self.classifier = nn.Conv2d(FEATURES, classes, 1)

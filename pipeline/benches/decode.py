@@ -15,7 +15,7 @@ from pipeline.benches.measuring import interleaved
 from pipeline.labelling.cropper import CropOptions
 from pipeline.media.file_types import VIDEO_SUFFIXES
 
-Answers = dict[str, dict[str, list[Answer]]]
+DecodedFrames = dict[str, dict[str, list[Answer]]]
 """way -> clip -> the answer of each repeat after the first, which is not timed."""
 
 
@@ -48,7 +48,7 @@ class BenchDecode(JobOptions):
 def bench_decode(options: BenchDecode, record: RunRecord) -> dict:
     paths = _clips(options)
     absent = sorted({library(way) for _, way in WAYS if not installed(way)})
-    kinds: dict[str, Answers] = {}
+    kinds: dict[str, DecodedFrames] = {}
     total = len(paths) * sum(installed(way) for _, way in WAYS)
     with found_by_new_processes(), progress(total, "decode", "clips") as bar:
         for kind in ("whole", "sampled"):
@@ -79,9 +79,9 @@ def _clips(options: BenchDecode) -> list[str]:
     return [paths[place * len(paths) // wanted] for place in range(wanted)]
 
 
-def _answers(kind: str, paths: list[str], repeats: int, bar) -> Answers:
+def _answers(kind: str, paths: list[str], repeats: int, bar) -> DecodedFrames:
     ways = {way: WayProcess(kind, way) for of, way in WAYS if of == kind and installed(way)}
-    answers: Answers = {way: {} for way in ways}
+    answers: DecodedFrames = {way: {} for way in ways}
     try:
         for path in paths:
             calls = {way: lambda process=process: process(path) for way, process in ways.items()}  # noqa: B023
@@ -94,7 +94,7 @@ def _answers(kind: str, paths: list[str], repeats: int, bar) -> Answers:
     return answers
 
 
-def _problems(kinds: dict[str, Answers], path: str) -> list[dict]:
+def _problems(kinds: dict[str, DecodedFrames], path: str) -> list[dict]:
     return [
         {"clip": path, "frames": kind, "way": way, "problem": bad[0].problem}
         for kind, answers in kinds.items()
@@ -103,7 +103,7 @@ def _problems(kinds: dict[str, Answers], path: str) -> list[dict]:
     ]
 
 
-def _other_counts(kinds: dict[str, Answers], path: str) -> dict | None:
+def _other_counts(kinds: dict[str, DecodedFrames], path: str) -> dict | None:
     """Where the ways make different numbers of pictures of a clip: damaged files, edit lists, rounding at the end."""
     counts = {
         f"{kind}, {way}": clips[path][0].pictures for kind, answers in kinds.items() for way, clips in answers.items()
@@ -112,7 +112,7 @@ def _other_counts(kinds: dict[str, Answers], path: str) -> dict | None:
     return {"clip": path, "pictures": counts} if any(len(found) > 1 for found in of_kind.values()) else None
 
 
-def _figures(answers: Answers, paths: list[str]) -> dict[str, dict]:
+def _figures(answers: DecodedFrames, paths: list[str]) -> dict[str, dict]:
     """Way -> pictures, seconds a clip and pictures a second: medians of a clip's repeats, summed over the clips."""
     figures = {}
     for way, clips in answers.items() if paths else ():

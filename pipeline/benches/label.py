@@ -28,7 +28,7 @@ from pipeline.benches.label_floor import (
     with_cheaper_ways,
 )
 from pipeline.benches.label_gpu import gpu_figures
-from pipeline.benches.label_job import Run, job_and_floors
+from pipeline.benches.label_job import JobTiming, job_and_floors
 from pipeline.benches.label_ways import labelled_by_script
 from pipeline.media.file_types import VIDEO_SUFFIXES
 
@@ -106,7 +106,7 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
     return _figures(run, with_cheaper_ways(floors or [first]), peer, cores, gpu) | {"left_out": left_out}
 
 
-def _figures(run: Run, floors: Sequence[Spent], peer: dict, cores: int, gpu: dict | None) -> dict:
+def _figures(run: JobTiming, floors: Sequence[Spent], peer: dict, cores: int, gpu: dict | None) -> dict:
     clips = len(floors[0])
     pass_s = run.steady_s / run.rows * clips
     floor_s = _floor_s(floors, cores, gpu)

@@ -46,7 +46,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Run:
+class JobTiming:
     """What the job did: rows, seconds from the first task to the last part on storage, seconds of Ray's start before and of
     the audit after, what its stages counted, their seconds of work, and looks at it about a second apart.
 
@@ -90,7 +90,7 @@ class Run:
 
 def job_and_floors(
     paths: Sequence[str], slice_s: float, floor: Callable[[], Spent], gpu: bool = False
-) -> tuple[Run, list[Spent]]:
+) -> tuple[JobTiming, list[Spent]]:
     """Labels the files as `emovox label` does, with the teacher on a GPU if `gpu`.
 
     From its first part on the job stands still after every `slice_s` seconds of its work, until `floor` has been measured; so
@@ -111,7 +111,7 @@ def job_and_floors(
             if job.process.returncode:
                 raise UserError(f"the job ended with exit code {job.process.returncode}; what it said is above")
             told = json.loads(answer.splitlines()[-1])
-    return Run(**told | {"looks": [Look(**look) for look in told["looks"]], "pauses": job.pauses}), floors
+    return JobTiming(**told | {"looks": [Look(**look) for look in told["looks"]], "pauses": job.pauses}), floors
 
 
 def _written(labels: str) -> int:
@@ -119,7 +119,7 @@ def _written(labels: str) -> int:
     return len(distillation_set.read_columns(labels, ["utterance_id"]))
 
 
-def _labelled(manifest: str, labels: str, gpu: bool) -> Run:
+def _labelled(manifest: str, labels: str, gpu: bool) -> JobTiming:
     """In the process of the job."""
     plan, looks = LabelPlan(gpus_per_teacher=float(gpu)), []
     record = RunRecord("bench-label", plan)
@@ -147,7 +147,7 @@ def _labelled(manifest: str, labels: str, gpu: bool) -> Run:
         )
     worked_s = record.stages[labelling.WORK]
     stages = record.counts["stages"]
-    return Run(len(run.manifest), worked_s, record.stages["all"] - worked_s, stages, work_s(stages), looks)
+    return JobTiming(len(run.manifest), worked_s, record.stages["all"] - worked_s, stages, work_s(stages), looks)
 
 
 def _manifest(paths: Sequence[str]) -> pa.Table:

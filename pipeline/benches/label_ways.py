@@ -14,11 +14,12 @@ from modeling.distillation.targets import aggregate
 from modeling.faces.crops import square_crops
 from modeling.faces.retinaface import load_detector
 from modeling.faces.retinaface_network import load_network
+from modeling.sampling import FRAME_STRIDE, SAMPLE_RATE_HZ
 from modeling.teachers.load import Teacher, load_teacher
 from pipeline.assets.weights import Weights
 from pipeline.labelling.face_tracks import choose_track, link_faces, shot_cuts
 from pipeline.labelling.sparse_detection import find_faces
-from pipeline.media.frames import FRAME_STRIDE, sample_frames
+from pipeline.media.frames import sample_frames
 from pipeline.media.speech import encode_flac, read_speech, require_speech
 from pipeline.rejects import Rejected
 
@@ -85,7 +86,7 @@ def plain_decode(path: str) -> int:
 
 def plain_sound(path: str) -> int:
     """The sound, resampled to 16 kHz mono."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=16_000)
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
     with av.open(path) as container:
         decoded = container.decode(container.streams.audio[0])
         return sum(out.samples for frame in decoded for out in resampler.resample(frame))

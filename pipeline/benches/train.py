@@ -23,11 +23,11 @@ from cluster.identity import claim
 from cluster.run_record import RunRecord, installed_versions
 from cluster.session import session
 from cluster.working_tree import PROJECT_ROOT
-from modeling.distillation.recipes import RECIPES, StudentRecipe
+from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
-from pipeline.distillation.batches import LabelIndex, Places, Share, window_batches
-from pipeline.distillation.windows import KEPT_GIB, WindowDraw
-from pipeline.training.context import RayWorker
+from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, window_batches
+from pipeline.distillation.windows import KEPT_GIB, WindowSampling
+from pipeline.training.context import RayTrainContext
 from pipeline.training.ray_workers import Workers, train_on_workers
 
 UNTIMED_STEPS = 8
@@ -88,7 +88,7 @@ class BenchTrain(JobOptions):
 
 def bench_train(options: BenchTrain, record: RunRecord) -> dict:
     labels, out = storage.absolute(options.labels), storage.absolute(options.out)
-    recipe = RECIPES[options.recipe]()
+    recipe = STUDENT_RECIPES[options.recipe]()
     index = LabelIndex(labels)
     places = index.places(index.training())
     if len(places) < recipe.batch_size:
@@ -116,7 +116,9 @@ def bench_train(options: BenchTrain, record: RunRecord) -> dict:
     return result
 
 
-def _measure(options: BenchTrain, recipe: StudentRecipe, places: Places, labels: str, out: str, workers: int) -> dict:
+def _measure(
+    options: BenchTrain, recipe: StudentRecipe, places: RowLocations, labels: str, out: str, workers: int
+) -> dict:
     """Steps per second of every stretch; ratios are medians over pairs that lie side by side in time, so that a machine
     that others disturb for a while does not decide."""
     rates: dict[str, list[float]] = {"real": [], "memory": [], "decoded": [], "torchrun": []}
@@ -142,12 +144,14 @@ def _measure(options: BenchTrain, recipe: StudentRecipe, places: Places, labels:
     }
 
 
-def _ours(options: BenchTrain, recipe: StudentRecipe, places: Places, out: str, workers: int) -> dict[str, list[float]]:
+def _ours(
+    options: BenchTrain, recipe: StudentRecipe, places: RowLocations, out: str, workers: int
+) -> dict[str, list[float]]:
     """Steps per second of stretches on real data and on a batch in memory, which take turns, on Ray Train's workers."""
     answer = storage.join(out, "rates.json")
 
-    def loop(worker: RayWorker) -> None:
-        share = Share(batch=recipe.batch_size, rank=worker.rank, world_size=worker.world_size)
+    def loop(worker: RayTrainContext) -> None:
+        share = RankShare(batch=recipe.batch_size, rank=worker.rank, world_size=worker.world_size)
         trainer = StudentTrainer(
             recipe,
             device=worker.device(options.gpu),
@@ -155,7 +159,7 @@ def _ours(options: BenchTrain, recipe: StudentRecipe, places: Places, out: str, 
             wrap=worker.wrap,
             weight=share.weight,
         )
-        draw = WindowDraw(windows=1, pooling=recipe.target_pooling, seed=recipe.seed, padding=recipe.padding)
+        draw = WindowSampling(windows=1, pooling=recipe.target_pooling, seed=recipe.seed, padding=recipe.padding)
         real, decoded = (window_batches(places, draw, share, kept_gib=gib) for gib in (options.speech_memory_gib, 0.0))
         in_memory = next(real)
         stretches = {"real": real, "memory": iter(lambda: in_memory, None), "decoded": decoded}

@@ -20,9 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from modeling.distillation.loss import distillation_loss
-from modeling.distillation.recipes import RECIPES, StudentRecipe
+from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
 from modeling.distillation.targets import draw_window, pool_logits, window_of, window_span
-from modeling.distillation.trainer import TrainedNetwork, training_precision
+from modeling.distillation.trainer import TrainingModule, training_precision
 from modeling.students.build import build_student
 from pipeline.benches.train import UNTIMED_STEPS
 from pipeline.distillation.batches import LabelIndex
@@ -56,7 +56,7 @@ class Training:
         self.device = device
         self.student = build_student(recipe.student).to(device)
         self.average = [p.detach().clone() for p in self.student.parameters()] if recipe.ema_decay else None
-        network = TrainedNetwork(self.student, recipe.spec_augment, training_precision(recipe, device))
+        network = TrainingModule(self.student, recipe.spec_augment, training_precision(recipe, device))
         self.network = DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
         parameters = self.student.parameters()
         if recipe.optimiser == "sgd":
@@ -96,7 +96,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--gpu", action="store_true")
     options = parser.parse_args()
-    recipe = RECIPES[options.recipe]()
+    recipe = STUDENT_RECIPES[options.recipe]()
     rank = int(os.environ["RANK"])
     index = LabelIndex(options.labels)
     places = index.places(index.training())

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from av.container import InputContainer
 
+from modeling.sampling import VIDEO_FRAME_RATE
 from pipeline.decoding import messages
 from pipeline.decoding.isolated_decoder import Deadline, DecodeRequest
 from pipeline.decoding.shared_arrays import SharedBuffers
 from pipeline.media import containers
-from pipeline.media.frames import FRAME_RATE, SampledFrames, sample_frames
+from pipeline.media.frames import SampledFrames, sample_frames
 from pipeline.media.speech import read_speech
 from pipeline.rejects import Rejected, RejectReason
 
@@ -128,7 +129,7 @@ def _span_s(request: DecodeRequest, opened: InputContainer | None) -> float:
         return float(containers.duration_s(opened) or UNKNOWN_SPAN_S)
     if request.end_s is not None:
         return float(max(0.0, request.end_s - request.start_s))
-    return sum(1 for _ in Path(request.video_path).glob("*.jpg")) / (request.pictures_per_s or FRAME_RATE)
+    return sum(1 for _ in Path(request.video_path).glob("*.jpg")) / (request.pictures_per_s or VIDEO_FRAME_RATE)
 
 
 def _portable(error: Exception) -> Exception:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from cluster.failures import UserError
-from cluster.huge_pages import LARGE_PAGES
+from cluster.huge_pages import HUGE_PAGES
 from pipeline.decoding import messages
 from pipeline.decoding.shared_arrays import SharedArrays
 from pipeline.media.frames import SampledFrames
@@ -192,7 +192,7 @@ class _Child:
                 stdin=subprocess.DEVNULL,
                 env={
                     **os.environ,
-                    **LARGE_PAGES,
+                    **HUGE_PAGES,
                     "PYTHONPATH": paths,
                     "OMP_NUM_THREADS": "1",
                     "OPENBLAS_NUM_THREADS": "1",

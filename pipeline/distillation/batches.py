@@ -27,7 +27,7 @@ import torch
 from cluster.failures import UserError
 from pipeline.dataset.distillation_set import read_part, read_parts
 from pipeline.dataset.utterances import FILTER_COLUMNS, USABLE
-from pipeline.distillation.windows import KEPT_GIB, WINDOW_COLUMNS, DrawWindows, Row, Utterances, WindowDraw
+from pipeline.distillation.windows import KEPT_GIB, WINDOW_COLUMNS, Row, Utterances, WindowSampler, WindowSampling
 
 INDEX_COLUMNS = ["utterance_id", "speaker_id", "teacher", "emotion", "logits", *FILTER_COLUMNS]
 
@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Places:
+class RowLocations:
     """Where utterances lie: number n is row `row_N[n]` of part `parts[part_N[n]]`, a URI."""
 
     parts: tuple[str, ...]
@@ -119,12 +119,12 @@ class LabelIndex:
             digest.update(np.ascontiguousarray(pc.list_flatten(rows["logits"]).to_numpy()))
         return f"{' and '.join(counts)}, {digest.hexdigest()[:16]}"
 
-    def places(self, rows: pa.Table) -> Places:
-        return Places(self.parts, rows["part"].to_numpy(), rows["row"].to_numpy())
+    def places(self, rows: pa.Table) -> RowLocations:
+        return RowLocations(self.parts, rows["part"].to_numpy(), rows["row"].to_numpy())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
+class RankShare:
     """One worker's part of every batch of `batch` utterances: as equal as whole utterances allow."""
 
     batch: int
@@ -162,7 +162,7 @@ def pass_blocks(part_N: np.ndarray, seed: int, pass_index: int) -> list[np.ndarr
 
 
 def window_batches(
-    places: Places, draw: WindowDraw, share: Share, first_batch: int = 0, kept_gib: float = KEPT_GIB
+    places: RowLocations, draw: WindowSampling, share: RankShare, first_batch: int = 0, kept_gib: float = KEPT_GIB
 ) -> Iterator[dict[str, torch.Tensor]]:
     """An endless stream of this worker's share of the batches, pass after pass, each in a new order.
 
@@ -181,7 +181,7 @@ def window_batches(
 
     def draw_batch(numbered: tuple[int, list[Row]]) -> dict[str, torch.Tensor]:
         number, rows = numbered
-        return DrawWindows(draw, number // per_pass)(utterances.of(rows))
+        return WindowSampler(draw, number // per_pass)(utterances.of(rows))
 
     with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(DECODE_THREADS) as decoding:
         blocks = _ahead(reading, read, _own_blocks(places.part_N, draw.seed, share, first_batch), 1)
@@ -189,7 +189,7 @@ def window_batches(
         yield from _ahead(decoding, draw_batch, batches, BATCHES_AHEAD)
 
 
-def _own_blocks(part_N: np.ndarray, seed: int, share: Share, first_batch: int) -> Iterator[np.ndarray]:
+def _own_blocks(part_N: np.ndarray, seed: int, share: RankShare, first_batch: int) -> Iterator[np.ndarray]:
     """The worker's stretch of each pass, block by block, from a batch on."""
     per_pass = len(part_N) // share.batch
     first_pass, done = divmod(first_batch, per_pass)

@@ -33,11 +33,11 @@ from modeling.distillation.trainer import StudentTrainer
 from modeling.students.build import build_student
 from modeling.students.checkpoint import save_student
 from modeling.students.prior import soft_prior
-from pipeline.distillation.batches import LabelIndex, Places, Share, window_batches
+from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, window_batches
 from pipeline.distillation.curves import Pace, write_curves
-from pipeline.distillation.validation import NOT_SCORED, HeldOut
-from pipeline.distillation.windows import KEPT_GIB, SAMPLE_BYTES, WindowDraw
-from pipeline.training.context import STATE_FILE, OutputFolder
+from pipeline.distillation.validation import NOT_SCORED, ValidationSet
+from pipeline.distillation.windows import KEPT_GIB, SAMPLE_BYTES, WindowSampling
+from pipeline.training.context import STATE_FILE, LocalContext
 from pipeline.training.ray_workers import Workers, train_on_workers
 
 STUDENT_FILE = "student.safetensors"
@@ -78,8 +78,8 @@ class DistillRun:
 class TrainingData:
     """What every worker knows of the set: where its training utterances lie, and what scores the student."""
 
-    places: Places
-    held_out: HeldOut
+    places: RowLocations
+    held_out: ValidationSet
 
 
 def distill(run: DistillRun, address: str | None) -> dict:
@@ -98,11 +98,11 @@ def distill(run: DistillRun, address: str | None) -> dict:
     if run.workers == 0:
         local_device(run.gpu)
     claim(run.student_uri, identity | {"utterances": index.fingerprint()})
-    _say_what_is_amiss(run, rows)
+    _warn_missing(run, rows)
     prior_E = soft_prior(rows["logits"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1))
-    data = TrainingData(index.places(rows), HeldOut(index, prior_E))
+    data = TrainingData(index.places(rows), ValidationSet(index, prior_E))
     with lease(run.student_uri):
-        curve = _curve_of_whole_training(run, data, address)
+        curve = _full_history(run, data, address)
     return {
         "checkpoint": storage.join(run.student_uri, STUDENT_FILE),
         "best_checkpoint": storage.join(run.student_uri, BEST_FILE),
@@ -119,7 +119,7 @@ def distill(run: DistillRun, address: str | None) -> dict:
     }
 
 
-def _say_what_is_amiss(run: DistillRun, rows: pa.Table) -> None:
+def _warn_missing(run: DistillRun, rows: pa.Table) -> None:
     """A line where the set is not whole yet, and one where its speech does not fit into memory, which costs time in every
     epoch."""
     if not storage.exists(storage.join(run.labels_uri, "run.json")):
@@ -139,13 +139,13 @@ def _say_what_is_amiss(run: DistillRun, rows: pa.Table) -> None:
         )
 
 
-def _curve_of_whole_training(run: DistillRun, data: TrainingData, address: str | None) -> list[dict]:
+def _full_history(run: DistillRun, data: TrainingData, address: str | None) -> list[dict]:
     """Trains what is left to train."""
-    home = OutputFolder(run.student_uri)
-    state = home.load()
+    context = LocalContext(run.student_uri)
+    state = context.load()
     if state is None or state["trainer"]["epoch"] < run.recipe.epochs:
-        _train_somewhere(run, data, home, address)
-        return home.load()["curve"]
+        _train_elsewhere(run, data, context, address)
+        return context.load()["curve"]
     write_curves(run.student_uri, state["curve"])  # a run stopped between its last state and these has no other chance
     return state["curve"]
 
@@ -180,10 +180,10 @@ def _batch_utterances(recipe: StudentRecipe, utterances: int) -> int:
     return min(utterances, max(1, recipe.batch_size // recipe.windows_per_utterance))
 
 
-def _train_somewhere(run: DistillRun, data: TrainingData, home: OutputFolder, address: str | None) -> None:
+def _train_elsewhere(run: DistillRun, data: TrainingData, context: LocalContext, address: str | None) -> None:
     if run.workers == 0:
         try:
-            _train(run, data, home)
+            _train(run, data, context)
         except FloatingPointError as error:
             raise UserError(str(error)) from error
         return
@@ -192,23 +192,25 @@ def _train_somewhere(run: DistillRun, data: TrainingData, home: OutputFolder, ad
         train_on_workers("student training", lambda worker: _train(run, data, worker), run.student_uri, workers)
 
 
-def _train(run: DistillRun, data: TrainingData, home: OutputFolder) -> None:
-    """One worker's part: its share of each batch, and after every epoch the state goes home."""
+def _train(run: DistillRun, data: TrainingData, context: LocalContext) -> None:
+    """One worker's part: its share of each batch, and after every epoch the state goes context."""
     recipe = run.recipe
-    share = Share(batch=_batch_utterances(recipe, len(data.places)), rank=home.rank, world_size=home.world_size)
+    share = RankShare(
+        batch=_batch_utterances(recipe, len(data.places)), rank=context.rank, world_size=context.world_size
+    )
     trainer = StudentTrainer(
         recipe,
-        device=home.device(run.gpu),
-        world_size=home.world_size,
-        wrap=home.wrap,
+        device=context.device(run.gpu),
+        world_size=context.world_size,
+        wrap=context.wrap,
         weight=share.weight,
         front_end=run.front_end(),
     )
     progressed = Progress(run, data.held_out, trainer)
-    if (state := home.load()) is not None:
+    if (state := context.load()) is not None:
         trainer.load_state(state["trainer"])
         progressed.curve, progressed.best = state["curve"], state["best"]
-    draw = WindowDraw(
+    draw = WindowSampling(
         windows=recipe.windows_per_utterance, pooling=recipe.target_pooling, seed=recipe.seed, padding=recipe.padding
     )
     batches = window_batches(data.places, draw, share, trainer.step, run.speech_memory_gib)
@@ -220,22 +222,22 @@ def _train(run: DistillRun, data: TrainingData, home: OutputFolder) -> None:
             metrics = trainer.run_epoch(pace.watch(islice(batches, steps)), trainer.epoch)
             scored = trainer.epoch % every == 0 or trainer.epoch == recipe.epochs
             bar.set_postfix_str(f"epoch {trainer.epoch}/{recipe.epochs}, loss {metrics['loss']:.4f}")
-            home.save(progressed.files(metrics, share, scored) if home.rank == 0 else {}, metrics)
-            if home.rank == 0:
+            context.save(progressed.files(metrics, share, scored) if context.rank == 0 else {}, metrics)
+            if context.rank == 0:
                 write_curves(run.student_uri, progressed.curve)
 
 
 class Progress:
     """What rank 0 keeps beside the trainer: the curve, and the file of the best student so far."""
 
-    def __init__(self, run: DistillRun, held_out: HeldOut, trainer: StudentTrainer):
+    def __init__(self, run: DistillRun, held_out: ValidationSet, trainer: StudentTrainer):
         self.identity = run.identity()
         self.held_out = held_out
         self.trainer = trainer
         self.curve: list[dict] = []
         self.best = torch.empty(0, dtype=torch.uint8)
 
-    def files(self, metrics: dict, share: Share, scored: bool) -> dict[str, bytes]:
+    def files(self, metrics: dict, share: RankShare, scored: bool) -> dict[str, bytes]:
         """Adds what is measured after an epoch to its metrics. Returns the students and the state to go on from."""
         seconds = metrics["data_wait_s"] + metrics["compute_s"]
         metrics["windows_per_s"] = metrics["windows"] * share.batch / share.rows / seconds

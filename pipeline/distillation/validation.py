@@ -28,7 +28,7 @@ SCORING_PART = 0.2
 """Part of the training time that scoring may take, by that estimate."""
 
 
-class HeldOut:
+class ValidationSet:
     """Scores a student on whole clips by the paper's measure: the teacher's dominant emotion, one against the rest."""
 
     def __init__(self, index: LabelIndex, prior_E: np.ndarray):

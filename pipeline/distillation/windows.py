@@ -29,7 +29,7 @@ SAMPLE_BYTES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowDraw:
+class WindowSampling:
     """How windows are drawn: `windows` from each utterance of a batch; `pooling` of frame logits and `padding` of short
     speech as `modeling.distillation.targets` has them."""
 
@@ -105,13 +105,13 @@ class Utterances:
         return utterance
 
 
-class DrawWindows:
+class WindowSampler:
     """Utterances -> {"speech": int16 (B, 64384), "target": float32 (B, 8)}, `windows` entries for each.
 
     A draw depends on the seed, the pass and the utterance only.
     """
 
-    def __init__(self, draw: WindowDraw, pass_index: int):
+    def __init__(self, draw: WindowSampling, pass_index: int):
         self.draw = draw
         self.pass_index = pass_index
 

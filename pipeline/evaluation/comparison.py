@@ -12,7 +12,7 @@ from cluster.identity import FILE as IDENTITY_FILE
 from modeling.evaluation.auc import mean_auc_difference
 from modeling.evaluation.divergence import divergence_difference
 from modeling.students.build import Student
-from pipeline.evaluation.scores import Answers, rows_of_split
+from pipeline.evaluation.scores import ScoredRows, rows_of_split
 from pipeline.students.load import student_meta
 
 log = logging.getLogger("emovox")
@@ -44,7 +44,7 @@ def differences(scores: dict[str, pa.Table], split: str) -> dict[str, dict]:
     difference below 0 are in favour of the student named. finding: "better", "worse", or "no difference shown" where
     the interval contains 0, None where there is none.
     """
-    first, *others = ((name, Answers.of(rows_of_split(table, split))) for name, table in scores.items())
+    first, *others = ((name, ScoredRows.of(rows_of_split(table, split))) for name, table in scores.items())
     reference = first[1]
     found = {}
     for name, answers in others:

@@ -45,7 +45,7 @@ def rows_of_split(scores: pa.Table, split: str) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class Answers:
+class ScoredRows:
     """One student's rows as arrays: probabilities_NE, corrected_NE (None without a prior), the teacher's logits_NE, its
     dominant_N, and speakers_N."""
 

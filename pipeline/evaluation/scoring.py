@@ -10,18 +10,19 @@ from ray.data import ActorPoolStrategy
 from cluster.budget import Stage
 from cluster.failures import UserError
 from cluster.progress import progress
-from cluster.session import place, session, worker_cores
-from cluster.worker_exit import require_exit
+from cluster.session import session, wait_for_room, worker_cores
+from cluster.worker_exit import arm_exit_alarm
 from modeling.distillation.loss import PAPER_TEMPERATURE
 from modeling.emotions import EMOTIONS, MASKED_BELOW
 from modeling.evaluation.auc import MIN_POSITIVES, emotion_auc, mean_auc
 from modeling.evaluation.divergence import balanced_accuracy, confusion, mean_divergence, rank_correlations
+from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.build import Student
 from modeling.students.prior import corrected
 from pipeline.dataset.distillation_set import read_labels
 from pipeline.dataset.utterances import USABLE, read_utterances, usable
-from pipeline.evaluation.scores import EIGHT, LABEL_COLUMNS, SCORE_SCHEMA, Answers, matrix, rows_of_split
-from pipeline.media.speech import SAMPLE_RATE_HZ, decode_flac
+from pipeline.evaluation.scores import EIGHT, LABEL_COLUMNS, SCORE_SCHEMA, ScoredRows, matrix, rows_of_split
+from pipeline.media.speech import decode_flac
 from pipeline.students.load import student_meta
 
 ROWS_PER_BATCH = 16
@@ -34,7 +35,7 @@ class StudentScorer:
     """Ray Data callable: rows with `speech_flac` -> a row for each student, its softmax on the whole clip."""
 
     def __init__(self, students: ray.ObjectRef):
-        require_exit()
+        arm_exit_alarm()
         self.students: dict[str, Student] = ray.get(students)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -58,7 +59,7 @@ def score_students(students: dict[str, Student], labels_uri: str, address: str |
     utterances = len(scorable(labels_uri))
     with session(address), progress(utterances, "evaluate", "utterances") as bar:
         stage = Stage(name="student", workers=min(worker_cores(address), -(-utterances // ROWS_PER_BATCH)))
-        place([stage], task_cpus=READING_CPUS)
+        wait_for_room([stage], task_cpus=READING_CPUS)
         scored = read_utterances(labels_uri, [*LABEL_COLUMNS, "speech_flac"], usable()).map_batches(
             StudentScorer,
             fn_constructor_args=(ray.put(students),),
@@ -116,7 +117,7 @@ def evaluate_scores(scores: pa.Table, split: str) -> dict:
     dominant emotion, columns the student's) and balanced_accuracy, both "raw" and "corrected" for the prior.
     """
     rows = rows_of_split(scores, split)
-    answers = Answers.of(rows)
+    answers = ScoredRows.of(rows)
     auc = emotion_auc(answers.probabilities_NE, answers.dominant_N, answers.speakers_N)
     resampled = {entry.pop("resampled") for entry in auc.values()}
     mean = mean_auc(answers.probabilities_NE, answers.dominant_N, answers.speakers_N)
@@ -135,7 +136,7 @@ def evaluate_scores(scores: pa.Table, split: str) -> dict:
     }
 
 
-def _agreement(answers: Answers) -> dict:
+def _agreement(answers: ScoredRows) -> dict:
     compared = (answers.probabilities_NE, answers.logits_NE, answers.speakers_N)
     known_E = (answers.logits_NE > MASKED_BELOW).any(0)
     result = {

@@ -12,16 +12,12 @@ from tqdm import tqdm
 
 from cluster import storage
 from cluster.failures import UserError
+from modeling.sampling import FRAME_STRIDE, VIDEO_FRAME_RATE
 from pipeline.schema import FACE_BOX
 
 TrackKey = tuple[str, str, str]
 """Speaker (id, or the folder's name if it has no id), source video, track of five digits: id10001/<video>/00001."""
 
-FRAMES_PER_SECOND = 25
-"""Of the frame numbers in txt/."""
-BOX_STRIDE = 6
-"""Boxes are kept for every sixth frame, the 0.24 s grid on which the paper labels
-(getBatchEmoVoxCeleb.m of mcnCrossModalEmotions)."""
 READ_THREADS = 32
 
 SPLIT_NUMBERS = {"1": "train", "2": "val", "3": "heard"}
@@ -85,16 +81,16 @@ def read_split_list(uri: str, identities: Identities) -> dict[TrackKey, str]:
 
 
 @dataclass(frozen=True)
-class FaceTrack:
+class ListedTrack:
     """Where and when a track is in its source video."""
 
     start_s: float
     end_s: float
     boxes_N5: np.ndarray
-    """time_s, x0, y0, x1, y1 in seconds and pixels of the source video; every BOX_STRIDE-th frame of the track."""
+    """time_s, x0, y0, x1, y1 in seconds and pixels of the source video; every FRAME_STRIDE-th frame of the track."""
 
 
-def parse_face_track(text: str, uri: str) -> FaceTrack:
+def parse_face_track(text: str, uri: str) -> ListedTrack:
     """A txt of VoxCeleb1: header lines, then FRAME X Y W H a line; frame numbers count the source video at 25 fps."""
     lines = iter(text.splitlines())
     for line in lines:
@@ -107,16 +103,16 @@ def parse_face_track(text: str, uri: str) -> FaceTrack:
     if not len(frames_N5):
         raise UserError(f"{uri}: no rows after a line FRAME X Y W H; download it again or delete it")
     first, last = frames_N5[0, 0], frames_N5[-1, 0]
-    boxes_N5 = frames_N5[::BOX_STRIDE].copy()
-    boxes_N5[:, 0] /= FRAMES_PER_SECOND
+    boxes_N5 = frames_N5[::FRAME_STRIDE].copy()
+    boxes_N5[:, 0] /= VIDEO_FRAME_RATE
     boxes_N5[:, 3:] += boxes_N5[:, 1:3]
-    return FaceTrack(first / FRAMES_PER_SECOND, (last + 1) / FRAMES_PER_SECOND, boxes_N5)
+    return ListedTrack(first / VIDEO_FRAME_RATE, (last + 1) / VIDEO_FRAME_RATE, boxes_N5)
 
 
-def read_face_tracks(uris: Sequence[str]) -> list[FaceTrack]:
+def read_face_tracks(uris: Sequence[str]) -> list[ListedTrack]:
     """Many txt files; on s3 each is one request, hence the threads."""
 
-    def read(uri: str) -> FaceTrack:
+    def read(uri: str) -> ListedTrack:
         return parse_face_track(storage.read_bytes(uri).decode(), uri)
 
     with ThreadPoolExecutor(READ_THREADS) as pool:

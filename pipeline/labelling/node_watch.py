@@ -18,7 +18,7 @@ LOOK_EVERY_S = 2.0
 GRACE_S = 30.0
 """How long a new node is waited for."""
 
-STAGES = "emovox.stages"
+LABELLING_STAGES = "emovox.stages"
 
 
 class NodesLost(Exception):
@@ -38,7 +38,7 @@ class NodeWatch(ExecutionCallback):
             return
         self.looked = now
         try:
-            require_room(executor._data_context.get_config(STAGES), living_nodes())
+            require_room(executor._data_context.get_config(LABELLING_STAGES), living_nodes())
             self.lacking_since = None
         except UserError as lack:
             self.lacking_since = self.lacking_since or now
@@ -48,5 +48,5 @@ class NodeWatch(ExecutionCallback):
 
 def watch(dataset: Dataset, stages: list[Stage]) -> None:
     """Watches over the execution of a dataset whose actor pools are `stages`."""
-    dataset.context.set_config(STAGES, stages)
+    dataset.context.set_config(LABELLING_STAGES, stages)
     dataset.context.custom_execution_callback_classes.append(NodeWatch)

@@ -11,7 +11,7 @@ from ray.actor import ActorHandle
 
 from cluster.lease import Proof
 from cluster.tally import Meter
-from cluster.worker_exit import require_exit
+from cluster.worker_exit import arm_exit_alarm
 from pipeline.dataset import distillation_set
 from pipeline.labelling.labeller import TeacherLabeller
 from pipeline.labelling.tasks import packed, regrouped, unpacked
@@ -24,7 +24,7 @@ class PartCropper:
     """Ray Data callable: a packed task -> its parts, packed one by one, each as soon as its last utterance is cropped."""
 
     def __init__(self, cropper: type, **arguments: Any):
-        require_exit()
+        arm_exit_alarm()
         self.cropper = cropper(**arguments)
 
     def __call__(self, task: pa.Table) -> Iterator[pa.Table]:
@@ -52,7 +52,7 @@ class PartWriter:
         device: str,
         tally: ActorHandle,
     ):
-        require_exit()
+        arm_exit_alarm()
         self.proof = proof
         self.generation = generation
         self.labeller = labeller(teacher, device)

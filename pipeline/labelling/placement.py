@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from cluster.budget import GIB, Stage, room_for
 from cluster.cores import local_cores
 from cluster.failures import UserError
-from cluster.session import is_embedded, living_nodes, place
+from cluster.session import is_embedded, living_nodes, wait_for_room
 
 CROPPER_BYTES = round(1.25 * GIB)
 """Memory of a cropping process with the teacher and its decoder: 0.9 and 0.2 GiB were seen with clips up to full HD."""
@@ -101,9 +101,9 @@ class LabelPlan:
             stages = self.stages(self._local_croppers(local_cores(), living_nodes()[0].get("memory")))
         else:
             plan = replace(self, crop_workers=None, teacher_workers=self.teacher_workers and 1) if at_most else self
-            place(plan.stages(1))
+            wait_for_room(plan.stages(1))
             cropping, *others = plan.stages(1)
             room = room_for(cropping, others, living_nodes())
             stages = plan.stages(min(room, self.crop_workers or room))
-        place(stages)
+        wait_for_room(stages)
         return stages

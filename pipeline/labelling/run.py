@@ -17,7 +17,7 @@ from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy
 
 from cluster.budget import Stage
-from cluster.huge_pages import LARGE_PAGES
+from cluster.huge_pages import HUGE_PAGES
 from cluster.identity import claim
 from cluster.lease import Proof, lease
 from cluster.progress import progress
@@ -109,7 +109,7 @@ def label(
         log.info("%d of %d utterances are to be labelled", len(todo), len(run.manifest))
         if len(todo):
             with session(address):
-                for _ in _worked(run, plan, todo, record, held.proof):
+                for _ in _run_tasks(run, plan, todo, record, held.proof):
                     held.check()
         held.confirm()
         distillation_set.drop_doubles(run.manifest, run.labels_uri)
@@ -117,7 +117,7 @@ def label(
         return counts | (run.retry.finish(run.labels_uri) if run.retry else {})
 
 
-def _worked(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord, proof: Proof) -> Iterator[dict]:
+def _run_tasks(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord, proof: Proof) -> Iterator[dict]:
     """Labels `todo`, with progress; yields the summary of each part. The record gets each stage's rows, seconds of work and
     bytes."""
     tally = start_tally()
@@ -130,7 +130,7 @@ def _worked(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord, p
 
     started = time.monotonic()
     with progress(len(todo), "label", "utterances") as bar, watched(bar, len(todo), counts):
-        for summary in _summaries(run, plan, todo, record, tally, proof):
+        for summary in _part_summaries(run, plan, todo, record, tally, proof):
             bar.update(summary["rows"])
             record.counts["worker_rows"] = record.counts.get("worker_rows", 0) + summary["rows"]
             for name in WORK_SECONDS:
@@ -142,7 +142,7 @@ def _worked(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord, p
         log.info("%s", line)
 
 
-def _summaries(
+def _part_summaries(
     run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord, tally: ActorHandle, proof: Proof
 ) -> Iterator[dict]:
     """The summaries of all parts; where nodes leave for good, with the stages that the others have room for."""
@@ -212,7 +212,7 @@ def _pool(stage: Stage) -> dict:
     return {
         "batch_format": "pyarrow",
         "batch_size": 1,
-        "runtime_env": {"env_vars": LARGE_PAGES},
+        "runtime_env": {"env_vars": HUGE_PAGES},
         "compute": ActorPoolStrategy(
             min_size=stage.workers, max_size=most, initial_size=stage.workers, max_tasks_in_flight_per_actor=2
         ),

@@ -11,7 +11,7 @@ from tqdm import tqdm
 Counts = dict[str, dict]
 """Stage -> rows, rejected, seconds, size_bytes; as `cluster.tally.Tally.counts` gives them."""
 
-STAGES = {
+LABELLING_STAGES = {
     "fetch": "files copied from remote storage",
     "decode": "pixels of the sampled frames",
     "faces": "face crops",
@@ -72,7 +72,7 @@ def stage_table(counts: Counts, seconds: float) -> str:
     """Lines of text: for each stage its rows, its seconds of work over all workers, rows a second of the clock, and
     milliseconds of work a row."""
     lines = [TABLE_COLUMNS]
-    for stage in STAGES:
+    for stage in LABELLING_STAGES:
         if stage in counts:
             count = counts[stage]
             rows = max(1, count["rows"])

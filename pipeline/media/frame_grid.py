@@ -10,9 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-FRAME_RATE = 25.0  # frames per second of the VoxCeleb face tracks (paper.md section 3)
-FRAME_STRIDE = 6  # every 6th of them is labelled (paper.md section 3)
-FRAME_PERIOD_S = 0.24  # FRAME_STRIDE / FRAME_RATE
+from modeling.sampling import FRAME_PERIOD_S
 
 PERIOD_US = 240_000
 ROUNDING_US = 1_000  # Matroska and FLV round time stamps to a millisecond, so a frame may be that late on the grid

@@ -19,11 +19,9 @@ import numpy as np
 from av.container import InputContainer
 
 from cluster.failures import UserError
+from modeling.sampling import VIDEO_FRAME_RATE
 from pipeline.media import containers
 from pipeline.media.frame_grid import (
-    FRAME_PERIOD_S,
-    FRAME_RATE,
-    FRAME_STRIDE,
     PERIOD_US,
     FrameGrid,
     microseconds,
@@ -33,9 +31,6 @@ from pipeline.media.video_stream import VideoStream
 from pipeline.rejects import Rejected, RejectReason
 
 __all__ = [
-    "FRAME_PERIOD_S",
-    "FRAME_RATE",
-    "FRAME_STRIDE",
     "MediaInfo",
     "SampledFrames",
     "probe",
@@ -109,7 +104,7 @@ def sample_frames(
     (None: 25). Grid times after the last frame, or within a part that cannot be decoded, are left out. `decoder` is
     "pyav", "decord" or the "module:function" of another: (path, FrameGrid, longest_side_px) to Pictures.
 
-    opened: the file as `media.open_container` gives it and not read from yet, where a caller has it open; pyav need not
+    opened: the file as `containers.open_container` gives it and not read from yet, where a caller has it open; pyav need not
     open it again, which with H.264 decodes a frame. keep: where each picture goes as soon as it is made; it returns the
     picture that is handed out in its place. One on display for long is kept once.
 
@@ -117,7 +112,7 @@ def sample_frames(
     NO_VIDEO_STREAM, UNSUPPORTED_CODEC, NO_FRAMES, DAMAGED_VIDEO.
     """
     if Path(path).is_dir():
-        decode = functools.partial(_decode_picture_folder, pictures_per_s=pictures_per_s or FRAME_RATE)
+        decode = functools.partial(_decode_picture_folder, pictures_per_s=pictures_per_s or VIDEO_FRAME_RATE)
     elif decoder == "pyav":
         decode = functools.partial(_decode_with_pyav, opened=opened)
     else:

@@ -15,10 +15,10 @@ import av
 import numpy as np
 import soundfile
 
+from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ, VIDEO_FRAME_RATE
 from pipeline.media import containers
 from pipeline.rejects import Rejected, RejectReason
 
-SAMPLE_RATE_HZ = 16_000  # the student's input (paper.md section 0.3)
 SILENCE_DB = -60.0  # mean level below which a clip holds no speech
 STUDIO_SILENCE_DB = -80.0
 """The same for recordings known to be speech: seven quiet ones of RAVDESS, all calm, sad or afraid, are at -60 to -64 dB."""
@@ -26,9 +26,11 @@ DIGITAL_SILENCE_DB = -91.0  # what ffmpeg's volumedetect gives for nothing but z
 LEAST_SPEECH_S = 1.0  # shorter is not supported by the method (paper.md section 4.3)
 
 PRE_ROLL_S = Fraction(1, 2)  # decoded before the span and dropped: MP3, AAC and Opus frames lean on earlier ones
-GAP_S = 1 / 25 + 1e-6  # a jump of the time stamps by more than one video frame is a gap; less is their rounding
+GAP_S = (
+    1 / VIDEO_FRAME_RATE + 1e-6
+)  # a jump of the time stamps by more than one video frame is a gap; less is their rounding
 
-Run = tuple[int, np.ndarray]
+Segment = tuple[int, np.ndarray]
 """First sample of a piece, counted at 16 kHz from time 0 of the media clock, and the piece, int16."""
 
 
@@ -38,7 +40,7 @@ def read_speech(path: str | Path, start_s: float, end_s: float | None) -> np.nda
     n is round(end_s * 16000) - round(start_s * 16000), or less where the audio ends more than a video frame earlier.
     Time before the audio's first sample, and parts that cannot be decoded, are zeros. Memory is that of the span.
 
-    Raises Rejected: NO_AUDIO_STREAM, DAMAGED_AUDIO, and what `media.open_container` finds.
+    Raises Rejected: NO_AUDIO_STREAM, DAMAGED_AUDIO, and what `containers.open_container` finds.
     """
     start = round(start_s * SAMPLE_RATE_HZ)
     end = None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
@@ -95,7 +97,7 @@ def _all_but_a_second(held: np.ndarray, samples: np.ndarray) -> Generator[np.nda
     return held[-SAMPLE_RATE_HZ:]
 
 
-def _clipped(run: Run, start: int, end: int | None) -> Run:
+def _clipped(run: Segment, start: int, end: int | None) -> Segment:
     first, samples = run
     kept = samples[max(0, start - first) : None if end is None else max(0, end - first)]
     return max(first, start), kept
@@ -131,7 +133,7 @@ class _AudioStream:
             return True
         return self.first_s - self.zero_s + self.stream.duration * self.stream.time_base > time_s
 
-    def runs(self, start_s: float, end: int | None) -> Iterator[Run]:
+    def runs(self, start_s: float, end: int | None) -> Iterator[Segment]:
         """Resampled pieces in order, from a little before `start_s` to the 16 kHz sample `end` or somewhat later."""
         resampler, next_sample = None, 0
         run_s, length_s = float(self.first_s), 0.0  # start of a run and its length: a clock since 1970 rounds their sum
@@ -224,7 +226,7 @@ def _without_head(frame: av.AudioFrame, samples: int) -> av.AudioFrame:
 
 def mean_level_db(samples: np.ndarray) -> float:
     """RMS of int16 samples in dB re full scale, as ffmpeg's volumedetect gives it; zeros, or no samples, are -91.0."""
-    power = np.mean(np.square(samples, dtype=np.float64)) / 32768.0**2 if len(samples) else 0.0
+    power = np.mean(np.square(samples, dtype=np.float64)) / INT16_SCALE**2 if len(samples) else 0.0
     return max(DIGITAL_SILENCE_DB, 10 * math.log10(power)) if power else DIGITAL_SILENCE_DB
 
 

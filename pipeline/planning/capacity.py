@@ -61,7 +61,7 @@ class Rates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class Workload:
     """What is to be labelled. bytes_in: of all videos, None where only the rates tell."""
 
     name: str
@@ -72,14 +72,14 @@ class Load:
     note: str = ""
 
 
-VOXCELEB1 = Load(
+VOXCELEB1 = Workload(
     name="voxceleb1",
     utterances=153_516,
     utterance_s=8.2,
     videos=22_496,
     note="VoxCeleb1 gives boxes or face pictures, so no detector runs; its videos are whole scenes of any size.",
 )
-VOXCELEB2 = Load(
+VOXCELEB2 = Workload(
     name="voxceleb2",
     utterances=1_128_246,
     utterance_s=7.8,
@@ -136,8 +136,8 @@ class Plan:
         return asdict(self)
 
 
-def planned(
-    load: Load,
+def estimate(
+    load: Workload,
     rates: Rates,
     nodes: Sequence[Nodes],
     crop_workers: int | None = None,
@@ -202,7 +202,7 @@ def _cores_for_each_gpu(rates: Rates) -> float | None:
 
 
 def _storage(
-    load: Load, rates: Rates, bytes_in: float | None, croppers: int, nodes: int, crops_travel: bool
+    load: Workload, rates: Rates, bytes_in: float | None, croppers: int, nodes: int, crops_travel: bool
 ) -> dict[str, float | None]:
     """Bytes in and out, requests to the storage, and what each node needs of object store (where crops travel to teacher
     processes) and disk."""
@@ -222,8 +222,8 @@ def _storage(
     }
 
 
-def needed(
-    load: Load, rates: Rates, nodes: Sequence[Nodes], hours: float, gbit_per_node: float | None = None
+def smallest_fleet(
+    load: Workload, rates: Rates, nodes: Sequence[Nodes], hours: float, gbit_per_node: float | None = None
 ) -> list[Nodes]:
     """As few nodes of the given kinds as end within `hours`: first as many with GPUs as the teacher needs, then as many of
     the first kind without GPUs (of the first kind, if all have some). Raises UserError where no number could do it."""
@@ -232,7 +232,7 @@ def needed(
     counts = [1 if place in (gpu_kind, cpu_kind) else 0 for place in range(len(nodes))]
     while True:
         kinds = [replace(kind, count=count) for kind, count in zip(nodes, counts, strict=True) if count]
-        plan = planned(load, rates, kinds, gbit_per_node=gbit_per_node)
+        plan = estimate(load, rates, kinds, gbit_per_node=gbit_per_node)
         if plan.hours <= hours:
             return kinds
         if rates.start_s / 3600 >= hours:
@@ -243,7 +243,7 @@ def needed(
 
 
 def student_hours(
-    load: Load, steps_per_s: float, epochs: int, part_per_epoch: float, windows: int, batch: int
+    load: Workload, steps_per_s: float, epochs: int, part_per_epoch: float, windows: int, batch: int
 ) -> float:
     """Hours of a training that visits `part_per_epoch` of the utterances in each epoch, `windows` of each."""
     return epochs * math.ceil(load.utterances * part_per_epoch * windows / batch) / steps_per_s / 3600

@@ -14,15 +14,8 @@ from cluster import storage
 from cluster.failures import UserError
 from cluster.progress import progress
 from modeling.emotions import EMOTIONS
-from modeling.speech.spectrogram import (
-    FFT_SAMPLES,
-    FRAME_SAMPLES,
-    HOP_SAMPLES,
-    MEL_BANDS,
-    MEL_RANGE_HZ,
-    POWER_FLOOR,
-    SAMPLE_RATE_HZ,
-)
+from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ
+from modeling.speech.spectrogram import FFT_SAMPLES, FRAME_SAMPLES, HOP_SAMPLES, MEL_BANDS, MEL_RANGE_HZ, POWER_FLOOR
 from modeling.students.build import Student
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import without_doubles
@@ -36,7 +29,6 @@ LEAST_S = 0.06
 what is shorter than 1.015 s."""
 
 MOST_S = 600.0
-INT16_SCALE = 32_768
 
 
 @dataclass(frozen=True)

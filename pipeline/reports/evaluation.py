@@ -4,7 +4,7 @@ import math
 
 import pyarrow as pa
 
-from pipeline.evaluation.scores import Answers, rows_of_split
+from pipeline.evaluation.scores import ScoredRows, rows_of_split
 from pipeline.reports.evaluation_figures import probability_panels, roc_curves
 from pipeline.reports.findings import auc_tables, confusion_cells, counted, evaluation_limits
 from pipeline.reports.page import ReportFacts, render_page
@@ -32,7 +32,7 @@ def evaluation_report(
 
 def _drawn(name: str, result: dict, scores: pa.Table) -> dict:
     split = result["split"]
-    answers = Answers.of(rows_of_split(scores, split))
+    answers = ScoredRows.of(rows_of_split(scores, split))
     others = {other: found for other, found in result["splits"].items() if other != split}
     return {
         "name": name,

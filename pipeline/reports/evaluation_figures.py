@@ -8,7 +8,7 @@ from sklearn.metrics import roc_curve
 
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
 from modeling.evaluation.divergence import teacher_probabilities
-from pipeline.evaluation.scores import Answers
+from pipeline.evaluation.scores import ScoredRows
 from pipeline.reports.figures import COLOURS, STYLE, svg_uri
 
 CURVE_POINTS = 200
@@ -20,7 +20,7 @@ EDGE = "#444444"
 """Thin border of the lines: two of the colours are too light on white."""
 
 
-def roc_curves(answers: Answers, evaluation: dict) -> dict | None:
+def roc_curves(answers: ScoredRows, evaluation: dict) -> dict | None:
     """One curve for each frequent emotion whose AUC is estimable, {"uri", "alt"}; None if there is none.
 
     evaluation: of `scoring.evaluate_scores`, on the same rows.
@@ -58,7 +58,7 @@ def roc_curves(answers: Answers, evaluation: dict) -> dict | None:
     return {"uri": uri, "alt": f"ROC curves; area under the curve: {areas}"}
 
 
-def _roc_points(answers: Answers, column: int) -> tuple[np.ndarray, np.ndarray]:
+def _roc_points(answers: ScoredRows, column: int) -> tuple[np.ndarray, np.ndarray]:
     """False and true positive rate, thinned to `CURVE_POINTS` along the length of the curve."""
     false_N, true_N, _ = roc_curve(answers.dominant_N == column, answers.probabilities_NE[:, column])
     if len(false_N) <= CURVE_POINTS:
@@ -68,7 +68,7 @@ def _roc_points(answers: Answers, column: int) -> tuple[np.ndarray, np.ndarray]:
     return np.interp(at, along_N, false_N), np.interp(at, along_N, true_N)
 
 
-def probability_panels(answers: Answers, evaluation: dict) -> dict:
+def probability_panels(answers: ScoredRows, evaluation: dict) -> dict:
     """A panel for each frequent emotion: a dot an utterance, the teacher's probability across, the student's upwards, and
     the mean of each tenth of the utterances; {"uri", "alt"}."""
     import matplotlib

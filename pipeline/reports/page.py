@@ -11,7 +11,7 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from modeling.emotions import EMOTIONS
-from pipeline.media.speech import SAMPLE_RATE_HZ
+from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.rejects import EXPLANATIONS
 from pipeline.reports import figures
 from pipeline.reports.findings import auc_tables, counted, evaluation_limits, size_limits, split_order

@@ -17,14 +17,15 @@ from cluster import storage
 from cluster.budget import Stage
 from cluster.failures import UserError
 from cluster.progress import progress
-from cluster.session import place, session, worker_cores
-from cluster.worker_exit import require_exit
+from cluster.session import session, wait_for_room, worker_cores
+from cluster.worker_exit import arm_exit_alarm
 from modeling.emotions import EMOTIONS
+from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.build import Student
 from modeling.students.head import EmotionHead
 from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import SAMPLE_RATE_HZ, SILENCE_DB, mean_level_db, stream_speech
+from pipeline.media.speech import SILENCE_DB, mean_level_db, stream_speech
 from pipeline.rejects import Rejected, RejectReason
 from pipeline.students.timelines import TimelineOptions, WindowCutter, is_last_window
 
@@ -84,7 +85,7 @@ class Question:
     head: EmotionHead | None = None
 
 
-class Answers:
+class Predictions:
     """The student's answers to the stretches of one file, in order. A silent stretch gets NaN."""
 
     def __init__(self, student: Student, head: EmotionHead | None):
@@ -128,7 +129,7 @@ class FilePredictor:
     """Ray Data callable: rows with `file` -> rows of `ROWS_SCHEMA`."""
 
     def __init__(self, student: ray.ObjectRef, question: Question):
-        require_exit()
+        arm_exit_alarm()
         self.student: Student = ray.get(student)
         self.question = question
 
@@ -138,15 +139,15 @@ class FilePredictor:
     def _predict(self, uri: str) -> dict:
         try:
             with SourceFiles() as files:
-                return {"file": uri} | answers_of_file(self.student, files.path(uri), self.question)
+                return {"file": uri} | predictions_of_file(self.student, files.path(uri), self.question)
         except Rejected as problem:
             return {"file": uri, "reject_reason": problem.reason.value, "reject_detail": problem.detail}
 
 
-def answers_of_file(student: Student, path: str, question: Question) -> dict:
+def predictions_of_file(student: Student, path: str, question: Question) -> dict:
     """The columns of `ROWS_SCHEMA` for one file on this machine. Raises Rejected where there is nothing to hear."""
-    spans = Stretches(Answers(student, None), TimelineOptions(window_s=SPAN_S, hop_s=SPAN_S))
-    windows = Stretches(Answers(student, question.head), question.timeline) if question.timeline else None
+    spans = Stretches(Predictions(student, None), TimelineOptions(window_s=SPAN_S, hop_s=SPAN_S))
+    windows = Stretches(Predictions(student, question.head), question.timeline) if question.timeline else None
     total = clipped = 0
     digest = hashlib.sha256()
     for piece in stream_speech(path):
@@ -177,7 +178,7 @@ def answers_of_file(student: Student, path: str, question: Question) -> dict:
 class Stretches:
     """Sound that comes in pieces, cut and judged stretch by stretch."""
 
-    def __init__(self, answers: Answers, options: TimelineOptions):
+    def __init__(self, answers: Predictions, options: TimelineOptions):
         self.answers, self.options = answers, options
         self.cutter = WindowCutter(options.window, options.hop)
 
@@ -206,7 +207,7 @@ def predict(student: Student, files: list[str], question: Question, address: str
     """One row of `ROWS_SCHEMA` for each file, in the order given."""
     with session(address), progress(len(files), "predict", "files") as bar:
         stage = Stage(name="student", workers=min(worker_cores(address), len(files)))
-        place([stage])
+        wait_for_room([stage])
         batches = (
             ray.data.from_arrow([pa.table({"file": [file]}) for file in files])
             .map_batches(

@@ -27,7 +27,7 @@ def require_table_name(uri: str, option: str) -> None:
         raise UserError(f"{option} {uri}: the ending says how the table is written; end it in {' or '.join(SUFFIXES)}")
 
 
-def write_table(uri: str, table: pa.Table) -> None:
+def write_prediction_table(uri: str, table: pa.Table) -> None:
     """Parquet, or CSV where the name ends so: an embedding there is one column for each value."""
     if not uri.lower().endswith(".csv"):
         storage.write_table(uri, table)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from cluster.failures import UserError
+from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.speech.spectrogram import FRAME_SAMPLES, HOP_SAMPLES
 from modeling.students.build import Student
-from pipeline.media.speech import LEAST_SPEECH_S, SAMPLE_RATE_HZ
+from pipeline.media.speech import LEAST_SPEECH_S
 
 WINDOW_S = 2.0
 HOP_S = 0.5

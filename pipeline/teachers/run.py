@@ -21,7 +21,7 @@ from modeling.teacher_training.recipes import TeacherRecipe
 from modeling.teacher_training.trainer import TEACHER_FILES, TeacherTrainer, new_network
 from pipeline.assets.weights import Weights
 from pipeline.teachers.inference import mean_probabilities
-from pipeline.training.context import STATE_FILE, OutputFolder, RayWorker
+from pipeline.training.context import STATE_FILE, LocalContext, RayTrainContext
 from pipeline.training.ray_workers import Workers, train_on_workers
 
 
@@ -66,16 +66,16 @@ def fit_teacher(run: TeacherRun, address: str | None) -> dict:
     """Trains until the recipe's last epoch, going on from the last saved state. Returns weights, valid_accuracy, curve."""
     _require_trainable(run)
     claim(run.teacher_uri, run.identity())
-    home = OutputFolder(run.teacher_uri)
-    state = home.load()
+    context = LocalContext(run.teacher_uri)
+    state = context.load()
     if state is None or state["trainer"]["epoch"] < run.recipe.epochs:
         device = local_device(run.gpu and run.workers == 0)
         soft_labels_NE = mean_probabilities(run.soft_teachers, run.train.images_NHW, device)
         if run.workers == 0:
-            _train_here(run, soft_labels_NE, home)
+            _train_here(run, soft_labels_NE, context)
         else:
             _train_with_ray(run, soft_labels_NE, address)
-        state = home.load()
+        state = context.load()
     return {
         "weights": storage.join(run.teacher_uri, TEACHER_FILES[run.recipe.network]),
         "valid_accuracy": _saved_epoch(state["curve"], run.recipe)["valid_accuracy"],
@@ -101,9 +101,9 @@ def _require_trainable(run: TeacherRun) -> None:
         local_device(run.gpu)
 
 
-def _train_here(run: TeacherRun, soft_labels_NE: np.ndarray | None, home: OutputFolder) -> None:
+def _train_here(run: TeacherRun, soft_labels_NE: np.ndarray | None, context: LocalContext) -> None:
     try:
-        _train(run, soft_labels_NE, home)
+        _train(run, soft_labels_NE, context)
     except FloatingPointError as error:
         raise UserError(str(error)) from error
 
@@ -115,34 +115,34 @@ def _train_with_ray(run: TeacherRun, soft_labels_NE: np.ndarray | None, address:
         train_on_workers("teacher training", lambda worker: _train(*ray.get(shared), worker), run.teacher_uri, workers)
 
 
-def _train(run: TeacherRun, soft_labels_NE: np.ndarray | None, home: OutputFolder | RayWorker) -> None:
-    """One worker's part: its share of each batch, and after every epoch the state goes home."""
+def _train(run: TeacherRun, soft_labels_NE: np.ndarray | None, context: LocalContext | RayTrainContext) -> None:
+    """One worker's part: its share of each batch, and after every epoch the state goes context."""
     trainer = TeacherTrainer(
         run.recipe,
         run.train,
         run.valid,
         init=run.init,
-        device=home.device(run.gpu),
-        rank=home.rank,
-        world_size=home.world_size,
-        wrap=home.wrap,
+        device=context.device(run.gpu),
+        rank=context.rank,
+        world_size=context.world_size,
+        wrap=context.wrap,
         compiled=run.compiled,
         soft_labels_NE=soft_labels_NE,
     )
     curve: list[dict] = []
     best = torch.empty(0, dtype=torch.uint8)
-    if (state := home.load()) is not None:
+    if (state := context.load()) is not None:
         trainer.load_state(state["trainer"])
         curve, best = state["curve"], state["best"]
     with progress(run.recipe.epochs, "train teacher", "epochs", trainer.epoch) as bar:
         while trainer.epoch < run.recipe.epochs:
             metrics = trainer.run_epoch()
             curve.append(metrics)
-            if home.rank == 0 and _saved_epoch(curve, run.recipe) is metrics:
+            if context.rank == 0 and _saved_epoch(curve, run.recipe) is metrics:
                 best = torch.frombuffer(bytearray(trainer.file(_meta(run, metrics))), dtype=torch.uint8)
             bar.set_postfix_str(f"valid accuracy {metrics['valid_accuracy']:.4f}")
             bar.update(1)
-            home.save(_files(run, trainer, curve, best) if home.rank == 0 else {}, metrics)
+            context.save(_files(run, trainer, curve, best) if context.rank == 0 else {}, metrics)
 
 
 def _files(run: TeacherRun, trainer: TeacherTrainer, curve: list[dict], best: torch.Tensor) -> dict[str, bytes]:

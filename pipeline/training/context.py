@@ -24,7 +24,7 @@ STATE_FILE = "training_state.pt"
 log = logging.getLogger("emovox")
 
 
-class OutputFolder:
+class LocalContext:
     """State of a run: files in the output folder."""
 
     rank, world_size = 0, 1
@@ -51,7 +51,7 @@ class OutputFolder:
             storage.write_bytes(storage.join(self.output_uri, name), files[name])
 
 
-class RayWorker(OutputFolder):
+class RayTrainContext(LocalContext):
     """One worker of a Ray Train run: the same state, written by rank 0."""
 
     def __init__(self, output_uri: str, messages: Queue):

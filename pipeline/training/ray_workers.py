@@ -24,8 +24,8 @@ from ray.util.queue import Queue
 from cluster import storage
 from cluster.budget import Stage, room_for
 from cluster.failures import UserError
-from cluster.session import living_nodes, place
-from pipeline.training.context import STATE_FILE, RayWorker
+from cluster.session import living_nodes, wait_for_room
+from pipeline.training.context import STATE_FILE, RayTrainContext
 
 RESTARTS = 3
 """How often in a row workers are replaced, without an epoch finished in between, before the job gives up."""
@@ -62,19 +62,19 @@ class Workers:
         return ScalingConfig(num_workers=number, use_gpu=self.gpu)
 
 
-def train_on_workers(name: str, loop: Callable[[RayWorker], None], output_uri: str, workers: Workers) -> None:
+def train_on_workers(name: str, loop: Callable[[RayTrainContext], None], output_uri: str, workers: Workers) -> None:
     """Runs the loop on every worker until it ends. Lines that rank 0 logs appear here.
 
     Raises UserError if the loop stops by FloatingPointError (on all workers alike) or UserError, if workers are lost
     again and again, or if no node comes in the place of a lost one. Any other exception of the loop is a bug and raises
     at once, but for RuntimeError: so torch tells that another worker is gone.
     """
-    place([workers.stage(name)])
+    wait_for_room([workers.stage(name)])
     failures, saved = 0, _saved(output_uri)
     with _messages() as messages:
         while True:
             try:
-                stopped_by = _attempt(name, lambda: _run(loop, RayWorker(output_uri, messages)), workers)
+                stopped_by = _attempt(name, lambda: _run(loop, RayTrainContext(output_uri, messages)), workers)
                 break
             except (TrainingFailedError, RayActorError) as error:
                 _require_accident(error)
@@ -88,7 +88,7 @@ def train_on_workers(name: str, loop: Callable[[RayWorker], None], output_uri: s
         raise UserError(stopped_by)
 
 
-def _run(loop: Callable[[RayWorker], None], worker: RayWorker) -> str | None:
+def _run(loop: Callable[[RayTrainContext], None], worker: RayTrainContext) -> str | None:
     try:
         loop(worker)
     except FloatingPointError as error:  # would come again: no restart
@@ -99,7 +99,7 @@ def _run(loop: Callable[[RayWorker], None], worker: RayWorker) -> str | None:
 def _attempt(name: str, train: Callable[[], str | None], workers: Workers) -> str | None:
     """One group of workers, until the loop ends or one of them is lost. Returns what rank 0's loop returns.
 
-    Ray Train gets a scratch folder: the state is written by `OutputFolder`, and Ray's own notes, which it writes without
+    Ray Train gets a scratch folder: the state is written by `LocalContext`, and Ray's own notes, which it writes without
     trying twice, must not end a training when the object store is away for a moment.
     """
     with tempfile.TemporaryDirectory(prefix="emovox-") as scratch, _interruptible():
@@ -181,7 +181,7 @@ def _given_up(name: str, error: Exception) -> Exception:
 def _wait_for_room(stage: Stage) -> None:
     """Until its workers can be placed, which also tells an autoscaler what to bring. Raises UserError in the end.
 
-    Not by `cluster.session.place`, which looks at what nodes have and not at what is free: a node that is gone counts
+    Not by `cluster.session.wait_for_room`, which looks at what nodes have and not at what is free: a node that is gone counts
     there until its silence is noticed, and another job may have taken the room.
     """
     group = placement_group([stage.needs()] * stage.workers)

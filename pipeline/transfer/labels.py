@@ -27,7 +27,7 @@ from pipeline.rejects import RejectReason
 from pipeline.schema import DISTILLATION_SCHEMA
 from pipeline.transfer.speech import SpeechClip
 
-PART_ROWS = 64
+TRANSFER_PART_ROWS = 64
 MOST_FACES = 200
 """Faces of an emotion that are used, at most: the teacher looks at every variant of each."""
 
@@ -178,8 +178,8 @@ def write_set(labels_uri: str, clips: Sequence[SpeechClip], split: SpeakerSplit,
     there = Counter(read_columns(labels_uri, ["utterance_id"])["utterance_id"].to_pylist())
     if there == Counter(clip.file.utterance_id for clip in clips):
         return
-    for start in range(0, len(clips), PART_ROWS):
-        rows = [_row(clip, split, labels) for clip in clips[start : start + PART_ROWS]]
+    for start in range(0, len(clips), TRANSFER_PART_ROWS):
+        rows = [_row(clip, split, labels) for clip in clips[start : start + TRANSFER_PART_ROWS]]
         write_part(labels_uri, pa.Table.from_pylist(rows, schema=DISTILLATION_SCHEMA))
 
 

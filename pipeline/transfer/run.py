@@ -16,7 +16,14 @@ from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.identity import claim
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
-from modeling.evaluation.transfer import CHANCE, HeldOut, SpeakerSplit, measurable, split_speakers, transfer_quality
+from modeling.evaluation.transfer import (
+    CHANCE,
+    SpeakerSplit,
+    TransferPredictions,
+    measurable,
+    split_speakers,
+    transfer_quality,
+)
 from modeling.teachers.load import load_teacher
 from pipeline.transfer.labels import chosen_faces, face_bank
 from pipeline.transfer.speech import SpeechClip
@@ -97,7 +104,7 @@ def _splits(clips: Sequence[SpeechClip], seeds: int) -> list[SpeakerSplit]:
 def _quality(scores: Sequence[pa.Table]) -> dict:
     return transfer_quality(
         [
-            HeldOut(
+            TransferPredictions(
                 np.array(table["probabilities"].to_pylist(), np.float64),
                 np.array([EMOTIONS.index(truth) for truth in table["truth"].to_pylist()]),
                 np.array(table["speaker_id"].to_pylist()),

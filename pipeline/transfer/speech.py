@@ -10,8 +10,9 @@ from cluster import storage
 from cluster.failures import UserError
 from cluster.progress import progress
 from modeling.emotions import EMOTIONS
+from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import SAMPLE_RATE_HZ, STUDIO_SILENCE_DB, encode_flac, read_speech, require_speech
+from pipeline.media.speech import STUDIO_SILENCE_DB, encode_flac, read_speech, require_speech
 from pipeline.rejects import Rejected, RejectReason
 
 COLUMNS = ("file", "speaker", "emotion", "ferplus_class")
@@ -43,7 +44,7 @@ class SpeechClip:
         return self.samples / SAMPLE_RATE_HZ
 
 
-def read_manifest(uri: str) -> tuple[list[SpeechFile], dict[str, int]]:
+def read_speech_csv(uri: str) -> tuple[list[SpeechFile], dict[str, int]]:
     """The clips of a CSV with `COLUMNS`, and how many were left out by emotion (an empty ferplus_class).
 
     `file` is relative to the CSV, a full path, or a URI. Raises UserError that names the line.
@@ -104,7 +105,7 @@ def _lines_of(rows: list[dict], file: str) -> str:
     return "lines " + ", ".join(str(k) for k, row in enumerate(rows, start=2) if (row["file"] or "").strip() == file)
 
 
-def read_clips(files: list[SpeechFile]) -> list[SpeechClip]:
+def read_speech_clips(files: list[SpeechFile]) -> list[SpeechClip]:
     """Every file decoded once, in the given order; about 20 kB of memory for a second of speech.
 
     A file that cannot be read is a clip with a reject reason, and so is one that sounds sample for sample as an earlier one;

@@ -22,10 +22,11 @@ from modeling.distillation.recipes import StudentRecipe
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.transfer import SpeakerSplit, paired_emotions
 from modeling.faces.ferplus import FaceSet
+from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.assets.weights import Weights
 from pipeline.dataset.distillation_set import read_columns
 from pipeline.distillation.run import DistillRun, distill
-from pipeline.media.speech import SAMPLE_RATE_HZ, decode_flac
+from pipeline.media.speech import decode_flac
 from pipeline.schema import SCHEMA_VERSION
 from pipeline.students.load import read_student
 from pipeline.transfer.labels import MOST_FACES, VARIANTS, FaceBank, face_labels, true_labels, write_set

@@ -6,13 +6,13 @@ import sys
 
 HANGS = """
 import atexit, ctypes, sys
-from cluster.worker_exit import require_exit
+from cluster.worker_exit import arm_exit_alarm
 libc = ctypes.CDLL(None)
 if sys.argv[1] == "in C":  # once Python is torn down, as Ray's workers were seen to
     ctypes.pythonapi.Py_AtExit(ctypes.cast(libc.pause, ctypes.c_void_p))
 else:
     atexit.register(libc.pause)
-require_exit(within_s=1)
+arm_exit_alarm(within_s=1)
 """
 
 
@@ -26,5 +26,5 @@ def test_an_exit_that_hangs_is_ended_by_the_kernel():
 
 
 def test_an_exit_that_does_not_hang_is_left_alone():
-    script = "from cluster.worker_exit import require_exit; require_exit()"
+    script = "from cluster.worker_exit import arm_exit_alarm; arm_exit_alarm()"
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0

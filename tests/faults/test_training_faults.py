@@ -19,7 +19,7 @@ from cluster.failures import UserError
 from modeling.distillation.recipes import smoke
 from modeling.students.checkpoint import load_student
 from pipeline.distillation.run import DistillRun, distill
-from pipeline.training.context import OutputFolder
+from pipeline.training.context import LocalContext
 from tests.support.object_store import running_server, weed
 from tests.support.training_commands import (
     EPOCHS,
@@ -129,11 +129,11 @@ def test_with_min_workers_the_rest_goes_on_without_the_lost_node(labels, whole, 
     assert curve[-1]["loss"] == pytest.approx(expected[-1]["loss"], rel=0.1)
 
 
-def raising_key_error(run, data, home):
-    raise KeyError(f"attempt of rank {home.rank}")
+def raising_key_error(run, data, context):
+    raise KeyError(f"attempt of rank {context.rank}")
 
 
-def raising_runtime_error(run, data, home):
+def raising_runtime_error(run, data, context):
     Path(run.student_uri, f"attempt-{len(list(Path(run.student_uri).glob('attempt-*')))}").touch()
     raise RuntimeError("as torch says that a peer is gone")
 
@@ -170,7 +170,7 @@ def test_a_full_disk_is_one_line_and_the_last_epoch_stays(labels, small_disk, tm
     recipe = dataclasses.replace(smoke(), epochs=4)
     run = DistillRun(labels_uri=labels, student_uri=str(small_disk / "student"), recipe=recipe)
     distill(dataclasses.replace(run, student_uri=str(tmp_path / "whole")), None)
-    save, filler = OutputFolder.save, small_disk / "filler"
+    save, filler = LocalContext.save, small_disk / "filler"
 
     def save_on_a_full_disk(self, files, metrics):
         if metrics["epoch"] == 3:
@@ -180,10 +180,10 @@ def test_a_full_disk_is_one_line_and_the_last_epoch_stays(labels, small_disk, tm
         save(self, files, metrics)
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match="disk is full") as told:
-        patch.setattr(OutputFolder, "save", save_on_a_full_disk)
+        patch.setattr(LocalContext, "save", save_on_a_full_disk)
         distill(run, None)
     assert run.student_uri in str(told.value) and "\n" not in str(told.value)
-    assert OutputFolder(run.student_uri).load()["trainer"]["epoch"] == 2
+    assert LocalContext(run.student_uri).load()["trainer"]["epoch"] == 2
     assert load_student(str(small_disk / "student" / "student.safetensors")).meta["epochs"] == 2
     filler.unlink()
     assert [epoch["epoch"] for epoch in distill(run, None)["curve"]] == [1, 2, 3, 4]
@@ -197,7 +197,7 @@ def test_an_object_store_that_is_away_for_20_s_costs_20_s(labels, tmp_path, monk
     folder.mkdir()
     run = DistillRun(labels_uri=labels, student_uri="s3://bucket/student", recipe=smoke())
     whole = distill(dataclasses.replace(run, student_uri=str(tmp_path / "whole")), None)
-    save = OutputFolder.save
+    save = LocalContext.save
     with running_server(folder) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
@@ -209,7 +209,7 @@ def test_an_object_store_that_is_away_for_20_s_costs_20_s(labels, tmp_path, monk
                 threading.Timer(20, server.start).start()
             save(self, files, metrics)
 
-        monkeypatch.setattr(OutputFolder, "save", save_while_it_is_away)
+        monkeypatch.setattr(LocalContext, "save", save_while_it_is_away)
         away = distill(run, None)
         assert [epoch["loss"] for epoch in away["curve"]] == [epoch["loss"] for epoch in whole["curve"]]
         (tmp_path / "away.safetensors").write_bytes(storage.read_bytes(away["checkpoint"]))

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from modeling.emotions import EMOTIONS
-from pipeline.media.speech import SAMPLE_RATE_HZ, encode_flac
+from modeling.sampling import SAMPLE_RATE_HZ
+from pipeline.media.speech import encode_flac
 from pipeline.schema import DISTILLATION_SCHEMA
 
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 NAMES = ("senet50_ferplus", "resnet50_ferplus")
-STAGES = {2: (64, 3), 3: (128, 4), 4: (256, 6), 5: (512, 3)}
-BLOCKS = [f"conv{stage}_{k}" for stage, (_, blocks) in STAGES.items() for k in range(1, blocks + 1)]
+RESNET_STAGES = {2: (64, 3), 3: (128, 4), 4: (256, 6), 5: (512, 3)}
+BLOCKS = [f"conv{stage}_{k}" for stage, (_, blocks) in RESNET_STAGES.items() for k in range(1, blocks + 1)]
 MEAN = (131.0912, 103.8827, 91.4953)
 
 
@@ -32,7 +32,7 @@ def published_shapes(gated: bool) -> dict[str, tuple[int, ...]]:
     norm("conv1_7x7_s2_bn", 64)
     inputs = 64
     for block in BLOCKS:
-        width = STAGES[int(block[4])][0]
+        width = RESNET_STAGES[int(block[4])][0]
         for layer, sizes in (
             ("1x1_reduce", (width, inputs, 1)),
             ("3x3", (width, width, 3)),

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.transfer import (
-    HeldOut,
+    TransferPredictions,
     grouped_auc,
     measurable,
     paired_emotions,
@@ -107,13 +107,13 @@ def test_grouped_auc_is_scikit_learns_with_the_groups_as_weights():
     assert grouped_auc(score_N, positive_N, group_N, counts_RG) == pytest.approx(theirs)
 
 
-def answers(seed: int, speakers: int = 5, skill: float = 0.0) -> HeldOut:
+def answers(seed: int, speakers: int = 5, skill: float = 0.0) -> TransferPredictions:
     """25 clips of a speaker; the true emotion's score is higher by `skill` standard deviations."""
     rng = np.random.default_rng(seed)
     names, truth_N = acted(speakers, 5)
     scores_NE = rng.normal(size=(len(names), 8))
     scores_NE[np.arange(len(names)), truth_N] += skill
-    return HeldOut(scores_NE, truth_N, np.char.add(f"seed{seed}/", names))
+    return TransferPredictions(scores_NE, truth_N, np.char.add(f"seed{seed}/", names))
 
 
 def test_the_mean_is_over_seeds_of_the_mean_over_the_frequent_emotions():

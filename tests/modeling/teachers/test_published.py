@@ -28,7 +28,7 @@ from tests.support.published_states import (
     BLOCKS,
     MEAN,
     NAMES,
-    STAGES,
+    RESNET_STAGES,
     file_of,
     published_shapes,
     some_faces,
@@ -122,7 +122,7 @@ def torchvision_network(state: OrderedDict, gated: bool) -> nn.Module:
     theirs = torchvision.models.resnet50(num_classes=8)
     theirs.maxpool = nn.MaxPool2d(3, 2, padding=0, ceil_mode=True)
     pairs = {"conv1": "conv1_7x7_s2", "bn1": "conv1_7x7_s2_bn", "fc": "classifier"}
-    for stage, (_, blocks) in STAGES.items():
+    for stage, (_, blocks) in RESNET_STAGES.items():
         for k in range(blocks):
             layer, ours = f"layer{stage - 1}.{k}", f"conv{stage}_{k + 1}"
             block = theirs.get_submodule(layer)

@@ -15,7 +15,7 @@ from pipeline.benches import measuring
 from pipeline.benches.decode import BenchDecode
 from pipeline.benches.label_floor import bare_s, spread, with_cheaper_ways
 from pipeline.benches.label_gpu import gpu_figures
-from pipeline.benches.label_job import Look, Run
+from pipeline.benches.label_job import JobTiming, Look
 from pipeline.benches.pausing import Pausable
 from tests.support import clips
 
@@ -117,7 +117,9 @@ def test_the_steady_state_of_labelling_leaves_out_beginning_end_and_pauses():
         Look(at=150.0 + t, work_s=144 + 0.8 * (t - 90), decoded=min(100, t), written=t - 10) for t in range(91, 111)
     ]
     stages = {name: {"seconds": 160 / 3, "rows": 100} for name in ("decode", "faces", "teacher")}
-    run = Run(rows=100, seconds=160.0, start_s=5.0, stages=stages, work_s=160.0, looks=looks, pauses=[(140.5, 190.5)])
+    run = JobTiming(
+        rows=100, seconds=160.0, start_s=5.0, stages=stages, work_s=160.0, looks=looks, pauses=[(140.5, 190.5)]
+    )
     assert run.worked_s == pytest.approx(110) and run.steady_s == pytest.approx(100)
 
 

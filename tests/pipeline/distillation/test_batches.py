@@ -11,11 +11,11 @@ from modeling.emotions import EMOTIONS
 from modeling.speech.spectrogram import WINDOW_SAMPLES
 from pipeline.dataset.distillation_set import write_part
 from pipeline.distillation import batches as training_set
-from pipeline.distillation.batches import LabelIndex, Places, Share, pass_blocks, window_batches
-from pipeline.distillation.windows import DrawWindows, Utterances, WindowDraw
+from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, pass_blocks, window_batches
+from pipeline.distillation.windows import Utterances, WindowSampler, WindowSampling
 from tests.support.label_rows import label_table, labelled_row, reject_row
 
-DRAW = WindowDraw(windows=4, pooling="max", seed=7)
+DRAW = WindowSampling(windows=4, pooling="max", seed=7)
 
 
 def row_with_one_happy_frame(utterance_id: str = "s1/a", seconds: float = 20.0, happy_frame: int = 40) -> dict:
@@ -29,14 +29,16 @@ def row_with_one_happy_frame(utterance_id: str = "s1/a", seconds: float = 20.0, 
     return row | {"frame_logits": logits.tolist(), "speech_flac": encode_flac(ramp)}
 
 
-def drawn_of(rows: list[dict], draw: WindowDraw = DRAW, pass_index: int = 0, kept: Utterances | None = None) -> dict:
+def drawn_of(
+    rows: list[dict], draw: WindowSampling = DRAW, pass_index: int = 0, kept: Utterances | None = None
+) -> dict:
     """The windows of all the rows."""
     kept, table = kept or Utterances(), label_table(rows)
-    return DrawWindows(draw, pass_index)(kept.of(kept.rows(np.arange(len(rows)), table.take)))
+    return WindowSampler(draw, pass_index)(kept.of(kept.rows(np.arange(len(rows)), table.take)))
 
 
 def test_the_target_is_the_maximum_over_the_frames_inside_the_window():
-    drawn = drawn_of([row_with_one_happy_frame()], WindowDraw(windows=40, pooling="max", seed=1))
+    drawn = drawn_of([row_with_one_happy_frame()], WindowSampling(windows=40, pooling="max", seed=1))
     happy = drawn["target"][:, EMOTIONS.index("happiness")].numpy() == 9.0
     starts_s = drawn["speech"][:, 0].numpy().astype(float) * 16 / 16_000
     shown_s = 40 * 0.24
@@ -63,7 +65,7 @@ def test_another_pass_draws_other_windows():
 @pytest.mark.parametrize("padding", ["zeros", "repeat"])
 def test_windows_are_the_same_whether_their_speech_is_kept_or_decoded_each_time(seconds, padding):
     rows = [labelled_row(f"s1/{n}", seconds=seconds) for n in range(3)]
-    draw = WindowDraw(windows=4, pooling="mean", seed=7, padding=padding)
+    draw = WindowSampling(windows=4, pooling="mean", seed=7, padding=padding)
     kept = Utterances()
     first, again = drawn_of(rows, draw, kept=kept), drawn_of(rows, draw, kept=kept)
     assert len(kept.kept) == 3
@@ -81,11 +83,11 @@ def test_a_batch_has_one_size_for_utterances_of_any_length(seconds):
 
 
 UTTERANCES = 23
-ONE_WINDOW = WindowDraw(windows=1, pooling="max", seed=3)
+ONE_WINDOW = WindowSampling(windows=1, pooling="max", seed=3)
 
 
 @pytest.fixture
-def places(tmp_path) -> Places:
+def places(tmp_path) -> RowLocations:
     """23 usable training utterances in five parts, among rows that are not; utterance n has logit n for neutral."""
     rows = []
     for number in range(UTTERANCES):
@@ -104,7 +106,7 @@ def test_what_is_kept_is_not_read_again(places, monkeypatch):
     asked = []
     read = training_set.read_part
     monkeypatch.setattr(training_set, "read_part", lambda uri, columns: asked.append(uri) or read(uri, columns))
-    share, passes = Share(batch=4), 8  # five batches a pass, of which four are drawn ahead
+    share, passes = RankShare(batch=4), 8  # five batches a pass, of which four are drawn ahead
     anew = list(islice(window_batches(places, ONE_WINDOW, share, kept_gib=0.0), 5 * passes))
     read_anew = len(asked)
     kept = list(islice(window_batches(places, ONE_WINDOW, share), 5 * passes))
@@ -126,28 +128,28 @@ def utterances(batch: dict) -> list[int]:
 
 
 def visited(
-    places: Places, share: Share, batches: int, first: int = 0, draw: WindowDraw = ONE_WINDOW
+    places: RowLocations, share: RankShare, batches: int, first: int = 0, draw: WindowSampling = ONE_WINDOW
 ) -> list[list[int]]:
     stream = window_batches(places, draw, share, first)
     return [utterances(batch) for batch in islice(stream, batches)]
 
 
 def test_a_pass_visits_each_utterance_once_and_the_next_in_another_order(places, small_or_large):
-    passes = visited(places, Share(batch=UTTERANCES), 3)
+    passes = visited(places, RankShare(batch=UTTERANCES), 3)
     assert all(sorted(order) == list(range(UTTERANCES)) for order in passes)
     assert passes[0] != passes[1] != passes[2] != passes[0]
 
 
 def test_the_order_is_the_same_for_the_same_seed_and_pass_and_another_for_another_seed(places, small_or_large):
-    share = Share(batch=4)
+    share = RankShare(batch=4)
     assert visited(places, share, 12) == visited(places, share, 12)
-    other = WindowDraw(windows=1, pooling="max", seed=4)
+    other = WindowSampling(windows=1, pooling="max", seed=4)
     assert visited(places, share, 5) != visited(places, share, 5, draw=other)
 
 
 @pytest.mark.parametrize("first", [1, 5, 7])
 def test_a_stream_that_goes_on_equals_one_that_never_stopped(places, small_or_large, first):
-    share = Share(batch=4)  # five full batches in a pass
+    share = RankShare(batch=4)  # five full batches in a pass
     whole = list(islice(window_batches(places, ONE_WINDOW, share), 12))
     resumed = list(islice(window_batches(places, ONE_WINDOW, share, first), 12 - first))
     for one, other in zip(whole[first:], resumed, strict=True):
@@ -156,7 +158,7 @@ def test_a_stream_that_goes_on_equals_one_that_never_stopped(places, small_or_la
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_share_a_pass_without_gap_or_double_in_equal_steps(places, small_or_large, workers):
-    streams = [visited(places, Share(batch=7, rank=rank, world_size=workers), 6) for rank in range(workers)]
+    streams = [visited(places, RankShare(batch=7, rank=rank, world_size=workers), 6) for rank in range(workers)]
     steps = [sum((stream[step] for stream in streams), []) for step in range(6)]
     assert [len(step) for step in steps] == [7] * 6  # the global batch does not depend on the number of workers
     first_pass, second_pass = (sum(part, []) for part in (steps[:3], steps[3:]))
@@ -165,7 +167,7 @@ def test_workers_share_a_pass_without_gap_or_double_in_equal_steps(places, small
 
 
 def test_unequal_shares_weigh_every_utterance_the_same():
-    shares = [Share(batch=7, rank=rank, world_size=3) for rank in range(3)]
+    shares = [RankShare(batch=7, rank=rank, world_size=3) for rank in range(3)]
     assert [share.rows for share in shares] == [3, 2, 2]
     assert [share.weight / share.rows for share in shares] == pytest.approx([3 / 7] * 3)
 
@@ -174,7 +176,7 @@ def test_a_worker_reads_only_the_parts_of_its_stretch(places, monkeypatch):
     monkeypatch.setattr(training_set, "BLOCK_UTTERANCES", 5)
     read, read_part = [], training_set.read_part
     monkeypatch.setattr(training_set, "read_part", lambda uri, columns: read.append(uri) or read_part(uri, columns))
-    visited(places, Share(batch=4, rank=1, world_size=4), 1)
+    visited(places, RankShare(batch=4, rank=1, world_size=4), 1)
     assert 0 < len(set(read[:2])) < len(places.parts) - 1
 
 

@@ -20,8 +20,8 @@ from pipeline.dataset.distillation_set import write_part
 from pipeline.distillation import batches
 from pipeline.distillation.batches import LabelIndex
 from pipeline.distillation.run import DistillRun, best_epoch, distill, require_shares
-from pipeline.distillation.validation import LARGEST, HeldOut
-from pipeline.training.context import OutputFolder
+from pipeline.distillation.validation import LARGEST, ValidationSet
+from pipeline.training.context import LocalContext
 from tests.support.label_rows import label_table, labelled_row
 
 
@@ -54,7 +54,7 @@ class Stop(Exception):
 
 def stopped_after(run: DistillRun, epoch: int, monkeypatch) -> None:
     """Runs until the state of an epoch is saved, as a killed process does."""
-    save = OutputFolder.save
+    save = LocalContext.save
 
     def save_and_stop(self, files, metrics):
         save(self, files, metrics)
@@ -62,7 +62,7 @@ def stopped_after(run: DistillRun, epoch: int, monkeypatch) -> None:
             raise Stop
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(OutputFolder, "save", save_and_stop)
+        patch.setattr(LocalContext, "save", save_and_stop)
         distill(run, None)
 
 
@@ -113,17 +113,17 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_student(labels, tmp_path, mo
 def test_the_best_student_is_that_of_the_epoch_with_the_best_auc(labels, tmp_path, monkeypatch):
     """Each epoch's student is kept aside here and compared with the file of the best."""
     kept = {}
-    save = OutputFolder.save
+    save = LocalContext.save
 
     def save_and_keep(self, files, metrics):
         kept[metrics["epoch"]] = files["student.safetensors"]
         save(self, files, metrics)
 
     answers = iter([0.6, 0.8, 0.7, 0.8])
-    score = HeldOut.score
-    monkeypatch.setattr(HeldOut, "evaluate_every", lambda *_: 1)
-    monkeypatch.setattr(HeldOut, "score", lambda *args: score(*args) | {"val_mean_auc": next(answers)})
-    monkeypatch.setattr(OutputFolder, "save", save_and_keep)
+    score = ValidationSet.score
+    monkeypatch.setattr(ValidationSet, "evaluate_every", lambda *_: 1)
+    monkeypatch.setattr(ValidationSet, "score", lambda *args: score(*args) | {"val_mean_auc": next(answers)})
+    monkeypatch.setattr(LocalContext, "save", save_and_keep)
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "s"), recipe=dataclasses.replace(smoke(), epochs=4))
     result = distill(run, None)
     assert result["best_epoch"] == 2 and result["val_mean_auc"] == {1: 0.6, 2: 0.8, 3: 0.7, 4: 0.8}
@@ -150,7 +150,7 @@ def test_scoring_takes_few_clips_and_at_most_a_fifth_of_the_work(tmp_path):
     rows = [labelled_row(f"v/{n}", split="val", seconds=1.0) for n in range(3)] + [labelled_row("s/0", seconds=1.0)]
     index = LabelIndex(write_labels(tmp_path / "labels", rows, parts=1))
     index.table = index.table.take(np.array([0, 1, 2] * 300 + [3]))
-    held_out = HeldOut(index, np.full(8, 1 / 8))
+    held_out = ValidationSet(index, np.full(8, 1 / 8))
     assert len(held_out) == LARGEST
     recipe = StudentRecipe(batch_size=64)
     every = held_out.evaluate_every(recipe, 6400)
@@ -219,19 +219,19 @@ def test_two_workers_streamed_and_killed_go_on_with_two_or_none(ray_session, tmp
     assert alone["steps"] == whole["steps"]
 
 
-def dying_after_first_epoch(run, data, home):
+def dying_after_first_epoch(run, data, context):
     """The loop of a worker that is lost when the second epoch begins."""
     from pipeline.distillation import run as distilling
 
-    save = type(home).save
+    save = type(context).save
 
     def save_and_die(files, metrics):
-        save(home, files, metrics)
+        save(context, files, metrics)
         if metrics["epoch"] == 1:
             raise RuntimeError("killed")
 
-    home.save = save_and_die
-    distilling._train(run, data, home)
+    context.save = save_and_die
+    distilling._train(run, data, context)
 
 
 ON_THREE_CPUS = """

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modeling.sampling import FRAME_PERIOD_S, FRAME_STRIDE, VIDEO_FRAME_RATE
 from pipeline.media import containers
 from pipeline.media.frame_grid import FrameGrid
-from pipeline.media.frames import FRAME_PERIOD_S, FRAME_RATE, FRAME_STRIDE, probe, sample_frames, sample_times
+from pipeline.media.frames import probe, sample_frames, sample_times
 from pipeline.rejects import Rejected, RejectReason
 from tests.support import clips
 
@@ -58,7 +59,7 @@ def expected_stamps(times_s, start_s: float, end_s: float) -> list[int]:
 
 
 def test_the_period_is_six_frames_at_25_per_second():
-    assert FRAME_PERIOD_S == pytest.approx(FRAME_STRIDE / FRAME_RATE)
+    assert FRAME_PERIOD_S == pytest.approx(FRAME_STRIDE / VIDEO_FRAME_RATE)
 
 
 def test_one_second_has_five_grid_times():

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.media import speech
 from pipeline.media.frames import probe, sample_frames, sample_times
-from pipeline.media.speech import SAMPLE_RATE_HZ, decode_flac, encode_flac, mean_level_db, read_speech, require_speech
+from pipeline.media.speech import decode_flac, encode_flac, mean_level_db, read_speech, require_speech
 from pipeline.rejects import Rejected, RejectReason
 from tests.support import clips
 

@@ -12,7 +12,7 @@ from cluster.failures import UserError
 from jobs import index, label, plan
 from pipeline.dataset import distillation_set
 from pipeline.labelling.run import WORK
-from pipeline.planning.capacity import DATASETS, Load, Nodes, Rates, needed, planned, student_hours
+from pipeline.planning.capacity import DATASETS, Nodes, Rates, Workload, estimate, smallest_fleet, student_hours
 from pipeline.planning.rates import rates_of_bench, read_rates, reference_rates
 from tests.support.label_rows import label_table, labelled_row
 
@@ -28,11 +28,11 @@ RATES = Rates(
     bytes_out=1e5,
     start_s=36.0,
 )
-HOUR = Load(name="by hand", utterances=36_000, utterance_s=10.0, videos=3_600)
+HOUR = Workload(name="by hand", utterances=36_000, utterance_s=10.0, videos=3_600)
 
 
 def test_on_cpus_an_utterance_costs_all_its_core_seconds():
-    made = planned(HOUR, RATES, [Nodes(2, 8)])
+    made = estimate(HOUR, RATES, [Nodes(2, 8)])
     assert (made.croppers, made.teachers) == (16, 0)  # the teacher works where the crops are made
     assert made.hours_alone["cropping processes"] == pytest.approx(36_000 * (0.6 + 0.2) / 16 / 3600)
     assert made.hours_alone["all cores"] == pytest.approx(36_000 * 1.2 / 16 / 3600)
@@ -41,33 +41,33 @@ def test_on_cpus_an_utterance_costs_all_its_core_seconds():
 
 
 def test_one_cropping_process_is_as_slow_as_its_slower_half():
-    made = planned(HOUR, RATES, [Nodes(1, 12)], crop_workers=1, teacher_workers=1)
+    made = estimate(HOUR, RATES, [Nodes(1, 12)], crop_workers=1, teacher_workers=1)
     assert made.limits == "cropping processes"
     assert made.hours_alone["cropping processes"] == pytest.approx(36_000 * 0.6 / 3600)
     assert made.margin == pytest.approx(0.6 / 0.2)  # the teacher's one process is next
-    without = planned(HOUR, RATES, [Nodes(1, 12)], crop_workers=1)
+    without = estimate(HOUR, RATES, [Nodes(1, 12)], crop_workers=1)
     assert without.hours_alone["cropping processes"] == pytest.approx(36_000 * (0.6 + 0.2) / 3600)
 
 
 def test_a_gpu_takes_the_teacher_and_a_core():
     rates = dataclasses.replace(RATES, images_per_s=1000.0)
-    made = planned(HOUR, rates, [Nodes(2, 8), Nodes(1, 5, 1)])
+    made = estimate(HOUR, rates, [Nodes(2, 8), Nodes(1, 5, 1)])
     assert made.gpus == 1 and made.croppers == 20
     assert made.hours_alone["teacher on GPUs"] == pytest.approx(36_000 * 40 / 1000 / 3600)
     assert made.hours_alone["decode, detect, crop"] == pytest.approx(36_000 * 1.0 / 20 / 3600)
     assert made.limits == "decode, detect, crop" and made.margin == pytest.approx(1.25)
     assert made.cores_for_each_gpu == pytest.approx(25.0)  # 1000 images a second are 25 utterances, each 1 core second
-    assert "teacher on GPUs" not in planned(HOUR, RATES, [Nodes(1, 5, 1)]).hours_alone  # no rate, no GPU
+    assert "teacher on GPUs" not in estimate(HOUR, RATES, [Nodes(1, 5, 1)]).hours_alone  # no rate, no GPU
 
 
 def test_longer_utterances_take_longer_and_overhead_counts():
     rates = dataclasses.replace(RATES, overhead=1.5)
     long = dataclasses.replace(HOUR, utterance_s=20.0)
-    assert planned(long, rates, [Nodes(2, 6)]).hours == pytest.approx(3.0 + 0.01)
+    assert estimate(long, rates, [Nodes(2, 6)]).hours == pytest.approx(3.0 + 0.01)
 
 
 def test_storage_network_and_cost():
-    made = planned(HOUR, RATES, [Nodes(2, 6, usd_per_hour=0.5)], gbit_per_node=0.01)
+    made = estimate(HOUR, RATES, [Nodes(2, 6, usd_per_hour=0.5)], gbit_per_node=0.01)
     assert made.limits == "network" and made.hours == pytest.approx(36e9 * 8 / 2e7 / 3600 + 0.01)
     assert made.usd == pytest.approx(made.hours * 1.0)
     assert made.storage["bytes_in"] == 36e9 and made.storage["bytes_out"] == pytest.approx(3.6e9)
@@ -75,8 +75,8 @@ def test_storage_network_and_cost():
     assert made.storage["disk_bytes_a_node"] == pytest.approx(6 * 3 * 10e6)
     assert made.storage["object_store_bytes_a_node"] == 0  # crops stay in their process
     large = dataclasses.replace(HOUR, utterances=128_000)
-    assert planned(large, RATES, [Nodes(2, 6)]).storage["writes"] == 1_000  # parts of a large manifest have 128 rows
-    apart = planned(HOUR, RATES, [Nodes(2, 6)], teacher_workers=2).storage
+    assert estimate(large, RATES, [Nodes(2, 6)]).storage["writes"] == 1_000  # parts of a large manifest have 128 rows
+    apart = estimate(HOUR, RATES, [Nodes(2, 6)], teacher_workers=2).storage
     assert apart["object_store_bytes_a_node"] == pytest.approx(5 * 3 * 32 * (40 * 48 * 48 + 1e5))
 
 
@@ -84,14 +84,14 @@ def test_storage_network_and_cost():
 def test_the_nodes_for_a_target_are_enough_and_one_less_is_not(hours):
     rates = dataclasses.replace(RATES, images_per_s=500.0)
     kinds = [Nodes(1, 16), Nodes(1, 8, 1)]
-    enough = needed(HOUR, rates, kinds, hours)
-    assert planned(HOUR, rates, enough).hours <= hours
+    enough = smallest_fleet(HOUR, rates, kinds, hours)
+    assert estimate(HOUR, rates, enough).hours <= hours
     for place, kind in enumerate(enough):
         if kind.count > 1:
             fewer = [dataclasses.replace(k, count=k.count - (p == place)) for p, k in enumerate(enough)]
-            assert planned(HOUR, rates, fewer).hours > hours
+            assert estimate(HOUR, rates, fewer).hours > hours
     with pytest.raises(UserError, match="start alone"):
-        needed(HOUR, rates, kinds, 0.005)
+        smallest_fleet(HOUR, rates, kinds, 0.005)
 
 
 @pytest.mark.parametrize("text", ["", "8", "0x4cpu", "3cpu", "2x0cpu", "2x8cpu1gpus", "2x8gpu"])
@@ -240,7 +240,7 @@ def test_prices_and_hours_that_cannot_be(words):
 
 def test_fewer_teachers_than_gpus_use_fewer():
     rates = dataclasses.replace(RATES, images_per_s=1000.0)
-    made = planned(HOUR, rates, [Nodes(2, 8, 1)], teacher_workers=1)
+    made = estimate(HOUR, rates, [Nodes(2, 8, 1)], teacher_workers=1)
     assert (made.gpus, made.teachers, made.croppers) == (1, 1, 15)
 
 
@@ -268,7 +268,7 @@ def test_a_run_with_one_cropping_process_foretells_one_with_two(data_dir, tmp_pa
         seconds[workers] = storage.read_json(out / "run.json")["seconds"]
     rates = read_rates(str(tmp_path / "labels1" / "run.json"))
     cores = storage.read_json(tmp_path / "labels1" / "run.json")["machine"]["cpus"]
-    load = Load(name="clips", utterances=24, utterance_s=rates.utterance_s)
-    foretold = planned(load, rates, [Nodes(1, cores)], crop_workers=2).hours * 3600
+    load = Workload(name="clips", utterances=24, utterance_s=rates.utterance_s)
+    foretold = estimate(load, rates, [Nodes(1, cores)], crop_workers=2).hours * 3600
     print(f"{foretold:.1f} s foretold, {seconds[2]:.1f} s taken; {seconds[1]:.1f} s with one cropping process")
     assert foretold == pytest.approx(seconds[2], rel=0.4)
