@@ -1,1 +1,1 @@
-"""Measures: AUC, divergence, linear probes, FER+ accuracy."""
+"""Measures: AUC, divergence, linear probes, accuracy on FER+."""

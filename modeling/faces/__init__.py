@@ -1,1 +1,1 @@
-"""Faces as numbers: the detector, square crops, the FER+ labels."""
+"""What is known of faces: the detector, square crops, the labels of FER+."""

@@ -1,1 +1,1 @@
-"""Sound as input of a network: spectrograms and self-supervised front ends."""
+"""Speech as the input of a network: spectrograms and pretrained front ends."""

@@ -1,1 +1,1 @@
-"""Speech-emotion networks, their files, and what is built on a finished one."""
+"""Speech-emotion networks, their files, and what is built on a trained one."""

@@ -1,1 +1,1 @@
-"""What is fetched once: packages from the index, weights of detector and teachers."""
+"""Files that are fetched once: packages from the index, weights of the detector and of teachers."""

@@ -1,1 +1,1 @@
-"""Measurements beside a floor and a peer."""
+"""Measurements of speed, each beside a floor and a peer."""

@@ -1,1 +1,1 @@
-"""A decoder in a process of its own, which a poisonous file may kill."""
+"""A decoder in a process of its own, so that a poisonous file kills nothing else."""

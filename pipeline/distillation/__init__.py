@@ -1,1 +1,1 @@
-"""From distillation set to student."""
+"""From a distillation set to a trained student."""

@@ -1,1 +1,1 @@
-"""From a folder of videos to a manifest, by its layout."""
+"""From a folder of videos to a manifest; one file for each layout."""

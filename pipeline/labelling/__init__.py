@@ -1,1 +1,1 @@
-"""From manifest to distillation set: the Ray Data plan and its operators."""
+"""From a manifest to a distillation set: the Ray Data plan and its operators."""

@@ -1,1 +1,1 @@
-"""Files of pictures and sound: containers, frames on a grid, speech."""
+"""Media files: containers, frames on a time grid, speech."""

@@ -1,1 +1,1 @@
-"""How long, how many nodes, at what cost."""
+"""How long a run takes, on how many nodes, and what it costs."""

@@ -1,1 +1,1 @@
-"""What a student's outputs and embedding tell about a labelled corpus."""
+"""How well a student's outputs and embedding tell the emotions of a labelled corpus apart."""

@@ -1,1 +1,1 @@
-"""Pages and figures for people."""
+"""HTML pages, figures and model cards."""

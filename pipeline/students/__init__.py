@@ -1,1 +1,1 @@
-"""Applying a student to files."""
+"""Running a student over audio and video files."""

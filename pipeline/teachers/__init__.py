@@ -1,1 +1,1 @@
-"""Training and applying a teacher."""
+"""Training a teacher on FER+, and running one over many faces."""
