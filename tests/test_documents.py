@@ -1,0 +1,43 @@
+"""Documents that tell the tree: their tables are those that the code gives."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.test_import_direction import ROOMS
+
+ROOT = Path(__file__).parents[1]
+MARK = "<!-- rooms -->"
+
+
+def purpose(folder: str, room: str) -> str:
+    """The first line of a room's `__init__.py`."""
+    return ast.get_docstring(ast.parse((ROOT / folder / room / "__init__.py").read_text()))
+
+
+def table(with_imports: bool) -> str:
+    """The rooms in the order of the table of imports, as Markdown."""
+    lines = ["| room | what | imports |", "| --- | --- | --- |"] if with_imports else ["| room | what |", "| --- | --- |"]
+    for folder, rooms in ROOMS.items():
+        for room, allowed in rooms.items():
+            cells = [f"`{folder}/{room}`", purpose(folder, room).rstrip(".")]
+            if with_imports:
+                cells.append(", ".join(sorted(allowed)) or "-")
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(("document", "with_imports"), [("README.md", False), ("docs/architecture.md", True)])
+def test_document_shows_the_rooms_as_they_are(document, with_imports):
+    text = (ROOT / document).read_text()
+    assert table(with_imports) in text, f"replace the table in {document} by this one:\n{MARK}\n{table(with_imports)}"
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_paths_in_documents_exist(document):
+    text = (ROOT / document).read_text()
+    named = {word for word in text.split("`")[1::2] if "/" in word and " " not in word and "*" not in word}
+    ours = [name for name in named if name.split("/")[0] in ("cluster", "modeling", "pipeline", "jobs", "tests", "docs")]
+    missing = [name for name in ours if not (ROOT / name).exists()]
+    assert ours and not missing
