@@ -17,12 +17,12 @@ from tests.support.object_store import s3_server, weed
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
-import json, sys
+import dataclasses, json, sys
 from cluster.failures import UserError
 from cluster.lease import lease
 try:
     with lease(sys.argv[1], beat_s=float(sys.argv[2]), silent_s=2.0) as held:
-        held.holder.update(json.loads(sys.argv[3]))
+        held.holder = dataclasses.replace(held.holder, **json.loads(sys.argv[3]))
         print("holds", flush=True)
         for line in sys.stdin:
             held.check() if line == "check\\n" else held.confirm()
