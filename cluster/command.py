@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 a problem the user can mend (one line, no traceback), 2 wr
 
 import contextlib
 import json
-import logging
 import os
 import sys
 import warnings
@@ -18,6 +17,7 @@ import tyro
 from cluster import storage_patience
 from cluster.failures import user_error_in
 from cluster.json_values import json_ready
+from cluster.logs import show_logs
 from cluster.run_record import RunRecord
 
 Options = TypeVar("Options")
@@ -66,8 +66,7 @@ def run_job(
     name = job.__name__.replace("_", "-")
     with help_to_any_reader():
         options = tyro.cli(options_class, prog=f"emovox {name}", description=options_class.__doc__, args=argv)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("emovox").setLevel(logging.INFO)
+    show_logs()
     warnings.filterwarnings("ignore", category=FutureWarning)
     storage_patience.expect_first_answer()
     with _stdout_reserved() as print_result:

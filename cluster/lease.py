@@ -35,7 +35,7 @@ RELEASE_WAIT_S = 5.0
 
 NEXT_STEP = "wait for it to end, or stop it and give this command again, or choose another --out"
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

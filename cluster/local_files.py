@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 def walk(folder: str) -> Iterator[tuple[str, int]]:

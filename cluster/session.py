@@ -31,7 +31,7 @@ NODES_WAIT_S = 40.0
 CLUSTER_RESERVE_CPUS = 4
 """CPUs of a cluster left for the tasks that read when a job with one stage takes all it can."""
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 def is_remote(address: str | None) -> bool:

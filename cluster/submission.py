@@ -26,7 +26,7 @@ TOO_LARGE = re.compile(r"\b413\b|body size|too large|exceeds the maximum", re.IG
 STOP_TIMEOUT_S = 60.0
 """Ray sends SIGTERM first and SIGKILL 3 s later (RAY_JOB_STOP_WAIT_TIME_S on the head)."""
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 def submit(

@@ -12,7 +12,7 @@ EXCLUDES = [".git", ".venv", "runs", "*.egg-info", "__pycache__", ".env", ".env.
 LARGEST_SHOWN = 3
 LARGE_BYTES = 2**20
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 def working_tree() -> dict:

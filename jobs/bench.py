@@ -9,7 +9,7 @@ from cluster.command import help_to_any_reader, run_job
 from cluster.run_record import RunRecord
 from pipeline.benches.measuring import described, write_report
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 BENCHES = {
     "label": "labelling, beside the bare networks on the same files and beside a plain script",

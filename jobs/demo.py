@@ -25,7 +25,7 @@ from pipeline.schema import DISTILLATION_SCHEMA
 from pipeline.students.load import read_student
 from pipeline.students.timelines import student_timeline
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 STEPS = {
     "index": ("find the videos and cut them into utterances", 1),

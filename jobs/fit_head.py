@@ -21,7 +21,7 @@ from pipeline.students.load import read_student, student_file, student_fingerpri
 from pipeline.students.predict import Question
 from pipeline.students.predict import predict as predict_files
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from pipeline.labelling.retry_rejects import checked_reasons
 from pipeline.labelling.run import LabelRun
 from pipeline.labelling.run import label as label_utterances
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

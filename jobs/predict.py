@@ -20,7 +20,7 @@ from pipeline.students.predict import predict as predict_files
 from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_prediction_table
 from pipeline.students.timelines import HOP_S, WINDOW_S, TimelineOptions
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 RAW_AND_CORRECTED = (
     "raw answers are 'neutral' most of the time, because the talking-face videos that the student learned from are mostly "

@@ -20,7 +20,7 @@ from pipeline.transfer.run import run_benchmark
 from pipeline.transfer.speech import read_speech_clips, read_speech_csv
 from pipeline.transfer.trials import TransferBenchmark
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ MOST_BATCHES_BEFORE = 600
 
 PEER = "pipeline.benches.train_peer"
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
