@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tyro
 
@@ -60,10 +60,16 @@ def help_to_any_reader() -> Iterator[None]:
 
 
 def run_job(
-    options_class: type[Options], job: Callable[[Options, RunRecord], dict[str, Any]], argv: Sequence[str] | None = None
+    name: str,
+    options_class: type[Options],
+    job: Callable[[Options, RunRecord], object],
+    argv: Sequence[str] | None = None,
 ) -> int:
-    """Parses `argv`, runs `job(options, record)` and prints the dict it returns. Returns the exit code."""
-    name = job.__name__.replace("_", "-")
+    """Parses `argv`, runs `job(options, record)` and prints what it returns as JSON (`json_ready`): a dataclass or a
+    mapping. Returns the exit code.
+
+    name: of the job as people give it on the command line; the help, the messages and the record show it.
+    """
     with help_to_any_reader():
         options = tyro.cli(options_class, prog=f"emovox {name}", description=options_class.__doc__, args=argv)
     show_logs()

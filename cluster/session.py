@@ -13,7 +13,7 @@ from cluster import ray_internals
 from cluster.budget import Stage, require_room
 from cluster.cores import local_cores
 from cluster.failures import UserError
-from cluster.working_tree import PROJECT_ROOT, working_tree
+from cluster.working_tree import python_path, working_tree
 
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of the embedded session; the label plan moves compact crops, so that half a GiB is ample."""
@@ -144,7 +144,7 @@ def _start_embedded(quiet: dict) -> None:
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             namespace=EMBEDDED_NAMESPACE,
-            runtime_env={"env_vars": {"PYTHONPATH": _import_path()}},
+            runtime_env={"env_vars": {"PYTHONPATH": python_path(os.environ.get("PYTHONPATH", ""))}},
             **quiet,
         )
     except Exception as error:  # Ray raises no class of its own for this
@@ -154,8 +154,3 @@ def _start_embedded(quiet: dict) -> None:
             f"Ray could not be started on this machine ({str(error).partition(chr(10))[0]}); where others keep it busy, or "
             "/tmp is full, mend that, and give this command again: it goes on from what is written"
         ) from error
-
-
-def _import_path() -> str:
-    """PYTHONPATH for the workers: the project first, then what the driver's environment says."""
-    return os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")]))

@@ -46,8 +46,7 @@ def bench(name: str, argv: Sequence[str]) -> int:
             log.info("wrote %s", write_report(options.out, report))
         return report
 
-    measured.__name__ = f"bench {name}"  # for the help and the messages
-    return run_job(getattr(module, f"Bench{name.capitalize()}"), measured, argv)
+    return run_job(f"bench {name}", getattr(module, f"Bench{name.capitalize()}"), measured, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

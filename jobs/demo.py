@@ -160,7 +160,7 @@ def _write_report(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Demo, demo, argv)
+    return run_job("demo", Demo, demo, argv)
 
 
 if __name__ == "__main__":

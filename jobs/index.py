@@ -59,7 +59,7 @@ def index(options: Index, record: RunRecord) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Index, index, argv)
+    return run_job("index", Index, index, argv)
 
 
 if __name__ == "__main__":

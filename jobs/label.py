@@ -112,7 +112,7 @@ def _manifest_now(manifest: str, version: str) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Label, label, argv)
+    return run_job("label", Label, label, argv)
 
 
 if __name__ == "__main__":

@@ -234,7 +234,7 @@ def _size(size: float | None) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(PlanOptions, plan, argv)
+    return run_job("plan", PlanOptions, plan, argv)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def _verdict(row: dict, ending: str, best: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Predict, predict, argv)
+    return run_job("predict", Predict, predict, argv)
 
 
 if __name__ == "__main__":

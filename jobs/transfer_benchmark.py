@@ -126,7 +126,7 @@ def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(TransferBenchmarkOptions, transfer_benchmark, argv)
+    return run_job("transfer-benchmark", TransferBenchmarkOptions, transfer_benchmark, argv)
 
 
 if __name__ == "__main__":
