@@ -5,18 +5,19 @@ Exit codes: 0 done, 1 a problem the user can mend (one line, no traceback), 2 wr
 
 import contextlib
 import json
-import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tyro
 
 from cluster import storage_patience
 from cluster.failures import user_error_in
+from cluster.json_values import json_ready
+from cluster.logs import show_logs
 from cluster.run_record import RunRecord
 
 Options = TypeVar("Options")
@@ -59,14 +60,19 @@ def help_to_any_reader() -> Iterator[None]:
 
 
 def run_job(
-    options_class: type[Options], job: Callable[[Options, RunRecord], dict[str, Any]], argv: Sequence[str] | None = None
+    name: str,
+    options_class: type[Options],
+    job: Callable[[Options, RunRecord], object],
+    argv: Sequence[str] | None = None,
 ) -> int:
-    """Parses `argv`, runs `job(options, record)` and prints the dict it returns. Returns the exit code."""
-    name = job.__name__.replace("_", "-")
+    """Parses `argv`, runs `job(options, record)` and prints what it returns as JSON (`json_ready`): a dataclass or a
+    mapping. Returns the exit code.
+
+    name: of the job as people give it on the command line; the help, the messages and the record show it.
+    """
     with help_to_any_reader():
         options = tyro.cli(options_class, prog=f"emovox {name}", description=options_class.__doc__, args=argv)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("emovox").setLevel(logging.INFO)
+    show_logs()
     warnings.filterwarnings("ignore", category=FutureWarning)
     storage_patience.expect_first_answer()
     with _stdout_reserved() as print_result:
@@ -81,5 +87,5 @@ def run_job(
             first_line = str(problem).partition("\n")[0]  # Ray Data adds lines to an error of a worker
             print(f"emovox {name}: {first_line}", file=sys.stderr)
             return 1
-        print_result(json.dumps(result))
+        print_result(json.dumps(json_ready(result)))
     return 0

@@ -1,18 +1,18 @@
 """The dashboard of a cluster's head: where it is, whether it lets us in, and what it refuses, said in one line."""
 
 import contextlib
-import logging
 import os
 import re
 from collections.abc import Iterator
 
 import ray
 import requests
-from ray._raylet import AuthenticationTokenLoader
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
+from cluster import ray_internals
 from cluster.failures import UserError
+from cluster.ray_internals import RequestsWithTimeout
 
 ANSWER_TIMEOUT_S = 15.0
 REQUEST_TIMEOUT_S = 120.0
@@ -33,24 +33,22 @@ def dashboard_address(given: str | None) -> str:
     raise UserError("no cluster is named; give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")
 
 
-class Dashboard(JobSubmissionClient):
+class Dashboard(RequestsWithTimeout, JobSubmissionClient):
     """Ray's client for one dashboard, checked when made: it answers, lets us in, and runs this checkout's Ray.
 
     Raises UserError. A token is sent to a cluster that asks for one (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or
     ~/.ray/auth_token), unless RAY_AUTH_MODE is `disabled`.
     """
 
+    request_timeout_s = REQUEST_TIMEOUT_S
+
     def __init__(self, address: str):
-        for chatty in ("dashboard.modules.dashboard_sdk", "_private.runtime_env", "_private.authentication"):
-            logging.getLogger(f"ray.{chatty}").setLevel(logging.ERROR)
+        ray_internals.quiet_client_logs()
         self.address, self.headers = address, _authorization(address)
         _require_same_ray(address, self.headers)
         os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray's client takes this before its argument
         with readable(address):
             super().__init__(address, headers=dict(self.headers))
-
-    def _do_request(self, method: str, endpoint: str, **options) -> requests.Response:
-        return super()._do_request(method, endpoint, **({"timeout": REQUEST_TIMEOUT_S} | options))
 
 
 @contextlib.contextmanager
@@ -87,7 +85,7 @@ def _authorization(address: str) -> dict[str, str]:
             f"{address} asks for a token, and RAY_AUTH_MODE=disabled keeps it back; unset it, and set {ways}"
         )
     try:
-        token = AuthenticationTokenLoader.instance().get_raw_token(ignore_auth_mode=True)
+        token = ray_internals.cluster_token()
     except AuthenticationError as error:
         raise UserError(f"{address} asks for a token: {_first_line(error)}") from error
     if not token:

@@ -20,7 +20,7 @@ times this. With 20 s, a head busy with its own work was taken for lost."""
 RECONNECT_EVERY_S = 3.0
 GIVE_UP_AFTER_S = 600.0
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 class JobLog:

@@ -1,13 +1,14 @@
 """The file system of this machine, as `cluster/storage.py` uses it; errors are plain OSErrors."""
 
+import contextlib
 import errno
 import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 def walk(folder: str) -> Iterator[tuple[str, int]]:
@@ -35,12 +36,31 @@ def _raise(error: OSError) -> None:
 
 def write_whole(path: str, data: bytes, partial: str) -> None:
     """Written aside, with the ending `partial`, and renamed: readers see the old file or the new one."""
+    with _aside(path, data, partial) as aside:
+        os.replace(aside, path)
+
+
+def create_whole(path: str, data: bytes, partial: str) -> bool:
+    """As `write_whole`; where a file is there already it stays, and False is returned."""
+    with _aside(path, data, partial) as aside:
+        try:
+            os.link(aside, path)  # fails where one is there, and is never half there
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            os.replace(aside, path)
+    return True
+
+
+@contextlib.contextmanager
+def _aside(path: str, data: bytes, partial: str) -> Generator[Path]:
+    """The data in a file beside `path`, which is gone at the end of the block."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     folder, name = os.path.split(path)
     aside = Path(folder, f".{name}.{uuid.uuid4().hex[:8]}{partial}")  # readers of tables skip a leading dot
     try:
         aside.write_bytes(data)
-        os.replace(aside, path)
+        yield aside
     finally:
         aside.unlink(missing_ok=True)
 

@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 
 import ray
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-from ray._raylet import GcsClient
 from ray.autoscaler.sdk import request_resources
 
+from cluster import ray_internals
 from cluster.budget import Stage, require_room
 from cluster.cores import local_cores
 from cluster.failures import UserError
-from cluster.working_tree import PROJECT_ROOT, working_tree
+from cluster.working_tree import python_path, working_tree
 
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of the embedded session; the label plan moves compact crops, so that half a GiB is ample."""
@@ -32,10 +31,7 @@ NODES_WAIT_S = 40.0
 CLUSTER_RESERVE_CPUS = 4
 """CPUs of a cluster left for the tasks that read when a job with one stage takes all it can."""
 
-EXECUTOR_LOG = "ray.data._internal.execution.streaming_executor_state"
-"""Where Ray Data logs the traceback of an error that it raises right after; a UserError is one line."""
-
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 def is_remote(address: str | None) -> bool:
@@ -55,8 +51,7 @@ def session(address: str | None) -> Iterator[None]:
         context.print_on_execution_start = False
         context.raise_original_map_exception = True  # so that a worker's UserError is one for the driver too
         logging.getLogger("ray.data").setLevel(logging.WARNING)
-        logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
-        logging.getLogger(EXECUTOR_LOG).setLevel(logging.CRITICAL)
+        ray_internals.quiet_data_logs()
         yield
     finally:
         if started:
@@ -113,14 +108,7 @@ def _start(address: str | None) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": os.environ.get("EMOVOX_WORKER_LOGS") == "1"}
     if not is_remote(address):
         log.info("starting an embedded Ray session on %d cores", local_cores())
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # hides a warning about Ray Data's own actors
-        # idle worker processes, each half a per cent of a core, go after 10 s (by default those beyond one a CPU, after 1 s)
-        os.environ.setdefault("RAY_num_workers_soft_limit", "0")
-        os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "10000")
-        # statistics of Ray's event loops and of its tasks, which nobody can ask an embedded session for: 0.6 % of two cores
-        os.environ.setdefault("RAY_event_stats", "0")
-        os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
-        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: the driver would starve its own workers
+        ray_internals.use_embedded_settings()
         _start_embedded(quiet)
         return
     address = address or os.environ["RAY_ADDRESS"]
@@ -130,11 +118,10 @@ def _start(address: str | None) -> None:
             "`emovox submit JOB ... --address http://HEAD:8265`, on a node of the cluster give HEAD:6379 or auto"
         )
     log.info("joining the Ray cluster at %s", address)
-    runtime_env = (
-        {} if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else working_tree()
-    )  # a submitted job brought its own
+    runtime_env = {} if ray_internals.is_submitted_job() else working_tree()  # a submitted job brought its own
     try:
-        _give_token_if_asked(address)
+        if "://" not in address and address != "auto":
+            ray_internals.give_token_if_asked(address)
         ray.init(address=address, runtime_env=runtime_env, **quiet)
     except ray.exceptions.AuthenticationError as error:
         raise UserError(
@@ -157,7 +144,7 @@ def _start_embedded(quiet: dict) -> None:
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             namespace=EMBEDDED_NAMESPACE,
-            runtime_env={"env_vars": {"PYTHONPATH": _import_path()}},
+            runtime_env={"env_vars": {"PYTHONPATH": python_path(os.environ.get("PYTHONPATH", ""))}},
             **quiet,
         )
     except Exception as error:  # Ray raises no class of its own for this
@@ -167,24 +154,3 @@ def _start_embedded(quiet: dict) -> None:
             f"Ray could not be started on this machine ({str(error).partition(chr(10))[0]}); where others keep it busy, or "
             "/tmp is full, mend that, and give this command again: it goes on from what is written"
         ) from error
-
-
-def _give_token_if_asked(address: str) -> None:
-    """Makes this process give its token, where it has one and the cluster refuses it without. A token must not be given
-    unasked: the cluster would end each actor of this process as soon as it is made.
-
-    Raises AuthenticationError for the wrong token, at once (`ray.init` tries for 20 s), and RpcError where none answers.
-    """
-    if "://" in address or address == "auto":
-        return
-    try:
-        GcsClient(address=address)
-    except ray.exceptions.AuthenticationError:
-        if not maybe_enable_token_auth_if_token_available(warn_if_disabled=False):
-            raise
-        GcsClient(address=address)
-
-
-def _import_path() -> str:
-    """PYTHONPATH for the workers: the project first, then what the driver's environment says."""
-    return os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")]))

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from cluster import local_files, storage_errors
 from cluster.failures import StorageUnavailable, UserError
+from cluster.json_values import json_ready
 from cluster.temporary_folders import temporary_folder
 
 if TYPE_CHECKING:
@@ -158,19 +159,6 @@ def require_writable(folder_uri: str | Path) -> None:
             fs.rm_file(check)
 
 
-def require_readable(uri: str | Path) -> None:
-    """Raises UserError if a file, or some file of a folder or prefix, is not there or cannot be read."""
-    kind = _kind(uri)
-    if kind == pafs.FileType.Directory:
-        list_files(uri)
-        return
-    with explained(uri, "read it"):
-        if kind == pafs.FileType.NotFound:
-            raise FileNotFoundError
-        if is_local(uri):
-            Path(absolute(uri)).open("rb").close()
-
-
 def version(uri: str | Path) -> str:
     """What changes when a file is written again: the ETag of an object, time and size of a local file."""
     with explained(uri, "look it up"):
@@ -220,6 +208,31 @@ def write_bytes(uri: str | Path, data: bytes) -> None:
             _s3(str(uri)).pipe_file(absolute(uri), bytes(data))
 
 
+def create_bytes(uri: str | Path, data: bytes) -> None:
+    """As `write_bytes`, where nothing is there yet. Raises FileExistsError, with nothing changed, where a file is.
+
+    Of several that create it in the same instant one does, on a local disk and on an object store that knows conditional
+    writes (S3 does, by If-None-Match). Elsewhere the last one wins: whoever needs to know reads it back.
+    """
+    if is_local(uri):
+        with explained(uri, "write it"):
+            is_new = local_files.create_whole(absolute(uri), data, PARTIAL)
+    else:
+        is_new = _create_object(str(uri), data)
+    if not is_new:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(uri))
+
+
+def _create_object(uri: str, data: bytes) -> bool:
+    try:
+        _s3(uri).pipe_file(absolute(uri), bytes(data), mode="create")
+    except OSError:  # it is there, or the storage has no such writes
+        if exists(uri):
+            return False
+        write_bytes(uri, data)  # which says in one line what else may be wrong
+    return True
+
+
 def read_json(uri: str | Path) -> dict:
     """Raises UserError for a file that holds no JSON object."""
     try:
@@ -231,8 +244,18 @@ def read_json(uri: str | Path) -> dict:
     return value
 
 
-def write_json(uri: str | Path, value: dict) -> None:
-    write_bytes(uri, (json.dumps(value, indent=2) + "\n").encode())
+def write_json(uri: str | Path, value: object) -> None:
+    """A dataclass, a mapping or what else `json_ready` takes, as one file, whole or not at all."""
+    write_bytes(uri, _json(value))
+
+
+def create_json(uri: str | Path, value: object) -> None:
+    """As `write_json`, where nothing is there yet. Raises FileExistsError as `create_bytes` does."""
+    create_bytes(uri, _json(value))
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(json_ready(value), indent=2) + "\n").encode()
 
 
 def read_table(uri: str | Path, columns: list[str] | None = None) -> pa.Table:

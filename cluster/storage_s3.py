@@ -47,7 +47,7 @@ NO_CREDENTIALS = (
     botocore_errors.NoAuthTokenError,
 )
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 _last_warning = -SECONDS_BETWEEN_WARNINGS
 
 

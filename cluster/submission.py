@@ -9,7 +9,6 @@ import os
 import re
 import secrets
 import shlex
-import subprocess
 import time
 from collections.abc import Sequence
 
@@ -18,7 +17,7 @@ from ray.job_submission import JobDetails, JobStatus
 
 from cluster.dashboard import Dashboard, cause, get, readable
 from cluster.failures import UserError
-from cluster.working_tree import PROJECT_ROOT, largest_files, working_tree
+from cluster.working_tree import PROJECT_ROOT, checked_out_commit, largest_files, working_tree
 
 TOO_LARGE = re.compile(r"\b413\b|body size|too large|exceeds the maximum", re.IGNORECASE)
 """In what a head answers to a package that is larger than it takes (100 MiB, Ray 2.60)."""
@@ -26,7 +25,7 @@ TOO_LARGE = re.compile(r"\b413\b|body size|too large|exceeds the maximum", re.IG
 STOP_TIMEOUT_S = 60.0
 """Ray sends SIGTERM first and SIGKILL 3 s later (RAY_JOB_STOP_WAIT_TIME_S on the head)."""
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 def submit(
@@ -63,7 +62,10 @@ def submit(
                 entrypoint=entrypoint,
                 submission_id=submission_id,
                 runtime_env=runtime_env,
-                metadata={"job_name": f"emovox {job_words[0]}", "commit": checked_out_commit()},
+                metadata={
+                    "job_name": f"emovox {job_words[0]}",
+                    "commit": checked_out_commit(40, "+changes") or "unknown",
+                },
             )
     except ValueError as error:  # a package that is too large, an environment that cannot be packed
         if TOO_LARGE.search(str(error)):
@@ -111,15 +113,6 @@ def exit_code(job: JobDetails) -> int:
         return 143
     code = job.driver_exit_code
     return 1 if code is None else 128 - code if code < 0 else code
-
-
-def checked_out_commit() -> str:
-    """Commit of this checkout, with `+changes` where files differ from it; `unknown` without git."""
-    try:
-        described = ["git", "-C", str(PROJECT_ROOT), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
-        return subprocess.run(described, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
 
 
 def _details(dashboard: Dashboard, submission_id: str) -> JobDetails | None:

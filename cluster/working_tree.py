@@ -1,8 +1,10 @@
 """This checkout as it travels to a cluster: what goes and what stays here."""
 
 import logging
+import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 PROJECT_ROOT = Path(__file__).parents[1]
 
@@ -12,10 +14,10 @@ EXCLUDES = [".git", ".venv", "runs", "*.egg-info", "__pycache__", ".env", ".env.
 LARGEST_SHOWN = 3
 LARGE_BYTES = 2**20
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
-def working_tree() -> dict:
+def working_tree() -> dict[str, Any]:
     """Runtime environment that ships this checkout; {} for an installed package, which must be installed there too."""
     if (PROJECT_ROOT / "pyproject.toml").exists():
         return {"working_dir": str(PROJECT_ROOT), "excludes": EXCLUDES}
@@ -23,26 +25,31 @@ def working_tree() -> dict:
     return {}
 
 
+def python_path(*others: str) -> str:
+    """PYTHONPATH for a process that we start: this project first, then `others`, each a path or several joined as in it."""
+    return os.pathsep.join(filter(None, [str(PROJECT_ROOT), *others]))
+
+
+def checked_out_commit(digits: int, changed: str) -> str | None:
+    """Commit of this checkout, with `changed` behind it where files differ from it; None without git or a checkout."""
+    return _git("describe", "--always", f"--abbrev={digits}", f"--dirty={changed}").strip() or None
+
+
+def _git(*words: str) -> str:
+    """What git says of this checkout; "" where it does not answer."""
+    command = ["git", "-C", str(PROJECT_ROOT), *words]
+    try:
+        return subprocess.run(command, capture_output=True, check=True, timeout=30).stdout.decode(errors="replace")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
 def largest_files() -> str:
     """The largest files that would travel, of a MiB or more, with their sizes; "" without git. Ray goes by
     `.gitignore` and no other list."""
-    command = [
-        "git",
-        "-C",
-        str(PROJECT_ROOT),
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-per-directory=.gitignore",
-    ]
-    command += [f"--exclude={name}" for name in EXCLUDES]
-    try:
-        listed = subprocess.run(command, capture_output=True, check=True, timeout=30).stdout.decode(errors="replace")
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    sizes = {
-        name: (PROJECT_ROOT / name).stat().st_size for name in listed.split("\0") if (PROJECT_ROOT / name).is_file()
-    }
-    largest = sorted(sizes, key=sizes.get, reverse=True)[:LARGEST_SHOWN]
+    excludes = [f"--exclude={name}" for name in EXCLUDES]
+    listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-per-directory=.gitignore", *excludes)
+    paths = [PROJECT_ROOT / name for name in listed.split("\0")]
+    sizes = {str(path.relative_to(PROJECT_ROOT)): path.stat().st_size for path in paths if path.is_file()}
+    largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:LARGEST_SHOWN]
     return ", ".join(f"{name} ({sizes[name] / 2**20:.0f} MiB)" for name in largest if sizes[name] >= LARGE_BYTES)

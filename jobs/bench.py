@@ -9,7 +9,7 @@ from cluster.command import help_to_any_reader, run_job
 from cluster.run_record import RunRecord
 from pipeline.benches.measuring import described, write_report
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 BENCHES = {
     "label": "labelling, beside the bare networks on the same files and beside a plain script",
@@ -46,8 +46,7 @@ def bench(name: str, argv: Sequence[str]) -> int:
             log.info("wrote %s", write_report(options.out, report))
         return report
 
-    measured.__name__ = f"bench {name}"  # for the help and the messages
-    return run_job(getattr(module, f"Bench{name.capitalize()}"), measured, argv)
+    return run_job(f"bench {name}", getattr(module, f"Bench{name.capitalize()}"), measured, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

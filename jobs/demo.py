@@ -25,7 +25,7 @@ from pipeline.schema import DISTILLATION_SCHEMA
 from pipeline.students.load import read_student
 from pipeline.students.timelines import student_timeline
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 STEPS = {
     "index": ("find the videos and cut them into utterances", 1),
@@ -160,7 +160,7 @@ def _write_report(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Demo, demo, argv)
+    return run_job("demo", Demo, demo, argv)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def _recipe(options: Distill) -> StudentRecipe:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Distill, distill, argv)
+    return run_job("distill", Distill, distill, argv)
 
 
 if __name__ == "__main__":

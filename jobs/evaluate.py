@@ -101,7 +101,7 @@ def _facts(options: Evaluate, teacher: str, out_uri: str) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Evaluate, evaluate, argv)
+    return run_job("evaluate", Evaluate, evaluate, argv)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def _write(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(EvaluateTeacher, evaluate_teacher, argv)
+    return run_job("evaluate-teacher", EvaluateTeacher, evaluate_teacher, argv)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def export(options: Export, record: RunRecord) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Export, export, argv)
+    return run_job("export", Export, export, argv)
 
 
 if __name__ == "__main__":

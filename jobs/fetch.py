@@ -27,7 +27,7 @@ def fetch(options: Fetch, record: RunRecord) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Fetch, fetch, argv)
+    return run_job("fetch", Fetch, fetch, argv)
 
 
 if __name__ == "__main__":

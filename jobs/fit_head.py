@@ -21,7 +21,7 @@ from pipeline.students.load import read_student, student_file, student_fingerpri
 from pipeline.students.predict import Question
 from pipeline.students.predict import predict as predict_files
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +80,6 @@ def fit_head_job(options: FitHead, record: RunRecord) -> dict:
     return {"out": out_uri} | facts | {"seconds": round(record.seconds(), 3)}
 
 
-fit_head_job.__name__ = "fit_head"  # the job's name on the command line; `fit_head` is the mathematics
-
-
 def _embedded(clips: list[CorpusClip], rows: pa.Table) -> tuple[list[CorpusClip], np.ndarray]:
     """The clips, those that cannot be heard or sound the same set aside, and the embeddings (N, D) of those that are used."""
     columns = ["file", "reject_reason", "reject_detail", "sound_sha256"]
@@ -122,7 +119,7 @@ def _examined(embeddings_ND: np.ndarray, used: list[CorpusClip], seed: int) -> t
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(FitHead, fit_head_job, argv)
+    return run_job("fit-head", FitHead, fit_head_job, argv)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pipeline.labelling.retry_rejects import checked_reasons
 from pipeline.labelling.run import LabelRun
 from pipeline.labelling.run import label as label_utterances
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def _manifest_now(manifest: str, version: str) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Label, label, argv)
+    return run_job("label", Label, label, argv)
 
 
 if __name__ == "__main__":

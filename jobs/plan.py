@@ -21,7 +21,7 @@ from pipeline.labelling.placement import LabelPlan
 from pipeline.planning.capacity import DATASETS, Nodes, Plan, Rates, Workload, estimate, smallest_fleet, student_hours
 from pipeline.planning.rates import read_rates, reference_rates, steps_per_s
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +234,7 @@ def _size(size: float | None) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(PlanOptions, plan, argv)
+    return run_job("plan", PlanOptions, plan, argv)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pipeline.students.predict import predict as predict_files
 from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_prediction_table
 from pipeline.students.timelines import HOP_S, WINDOW_S, TimelineOptions
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 RAW_AND_CORRECTED = (
     "raw answers are 'neutral' most of the time, because the talking-face videos that the student learned from are mostly "
@@ -133,7 +133,7 @@ def _verdict(row: dict, ending: str, best: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Predict, predict, argv)
+    return run_job("predict", Predict, predict, argv)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def _write(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(Probe, probe, argv)
+    return run_job("probe", Probe, probe, argv)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ from cluster.command import help_to_any_reader
 from cluster.dashboard import Dashboard, dashboard_address
 from cluster.failures import UserError
 from cluster.job_log import JobLog, follow
+from cluster.logs import show_logs
 from cluster.submission import cancel, details, exit_code, jobs_of, submit
 
 NO_PATHS = ("--layout", "--dataset", "--recipe")
 """Options of jobs whose values may be names of folders here by chance."""
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if {"-h", "--help"} & set(job):
         return importlib.import_module(f"jobs.{job[0].replace('-', '_')}").main(job[1:])
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("emovox").setLevel(logging.INFO)
+    show_logs()
     try:
         return _run(options, job)
     except KeyboardInterrupt:

@@ -108,7 +108,7 @@ def _recipe(options: TrainTeacher) -> TeacherRecipe:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(TrainTeacher, train_teacher, argv)
+    return run_job("train-teacher", TrainTeacher, train_teacher, argv)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pipeline.transfer.run import run_benchmark
 from pipeline.transfer.speech import read_speech_clips, read_speech_csv
 from pipeline.transfer.trials import TransferBenchmark
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_job(TransferBenchmarkOptions, transfer_benchmark, argv)
+    return run_job("transfer-benchmark", TransferBenchmarkOptions, transfer_benchmark, argv)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""The self-supervised networks that can stand under a student: built as torchaudio builds them, weights from a file."""
+"""The self-supervised networks that can stand under a student: built as torchaudio builds them, weights from a file.
+
+How a bundle is built, and where its weights are, stands in private fields of torchaudio 2.11 (`_model_type`, `_params`,
+`_path`, `_normalize_waveform`): its public `get_model` fetches the weights from the internet. No other file reads them,
+which `tests/test_private_names.py` holds. Without them each bundle's architecture would be written out here.
+"""
 
 import io
 from collections.abc import Mapping
@@ -28,6 +33,22 @@ WEIGHTS_URL = "https://download.pytorch.org/torchaudio/models/"  # torchaudio/pi
 SHOWN_NAMES = 3
 
 
+def front_end_url(name: str) -> str:
+    """The address of the weights that torchaudio publishes for the bundle `name`."""
+    return WEIGHTS_URL + FRONT_ENDS[name]._path
+
+
+def front_end_size(name: str) -> tuple[int, int]:
+    """Layers of the bundle's network and the width of each."""
+    params = FRONT_ENDS[name]._params
+    return params["encoder_num_layers"], params["encoder_embed_dim"]
+
+
+def wants_normalised_waveform(name: str) -> bool:
+    """Whether the bundle's network takes waveforms of mean 0 and deviation 1 instead of those in [-1, 1]."""
+    return FRONT_ENDS[name]._normalize_waveform
+
+
 def front_end_network(bundle: Wav2Vec2Bundle) -> Wav2Vec2Model:
     """The bundle's network with random weights; `bundle.get_model` would fetch them from the internet."""
     build = {"Wav2Vec2": wav2vec2_model, "WavLM": wavlm_model}[bundle._model_type]
@@ -41,7 +62,7 @@ def load_front_end(network: Wav2Vec2Model, name: str, source: bytes | str | Path
     WAVLM_BASE and WAVLM_BASE_PLUS, or WAV2VEC2_BASE and HUBERT_BASE, have the same names and shapes: no check of the
     file can tell them apart.
     """
-    wanted = f"fetch {WEIGHTS_URL}{FRONT_ENDS[name]._path}"
+    wanted = f"fetch {front_end_url(name)}"
     try:
         tensors = _state_dict(source)
         _check(tensors, network.state_dict(), name)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from modeling.emotions import EMOTIONS
 from modeling.sampling import INT16_SCALE
 from modeling.speech.spectrogram import in_int16_steps
-from modeling.speech.ssl_front_end import FRONT_ENDS, front_end_network
+from modeling.speech.ssl_front_end import FRONT_ENDS, front_end_network, front_end_size, wants_normalised_waveform
 from modeling.students.base import MAX_SAMPLES, Student, StudentConfig, he_init
 from modeling.students.compact import (
     ATTENTION_CHANNELS,
@@ -28,12 +28,10 @@ class SslStudent(Student):
     def __init__(self, config: StudentConfig):
         super().__init__()
         self.config = config
-        bundle = FRONT_ENDS[config.bundle]
-        self.is_normalised = bundle._normalize_waveform
-        self.layer_weights = nn.Parameter(torch.zeros(bundle._params["encoder_num_layers"]))
-        self.projection = nn.Sequential(
-            nn.Linear(bundle._params["encoder_embed_dim"], POOLED_CHANNELS), nn.ReLU(inplace=True)
-        )
+        layers, width = front_end_size(config.bundle)
+        self.is_normalised = wants_normalised_waveform(config.bundle)
+        self.layer_weights = nn.Parameter(torch.zeros(layers))
+        self.projection = nn.Sequential(nn.Linear(width, POOLED_CHANNELS), nn.ReLU(inplace=True))
         attentive = config.pooling == "attention"
         self.pool = (
             AttentiveStatistics(POOLED_CHANNELS, ATTENTION_CHANNELS) if attentive else PlainStatistics(config.pooling)
@@ -43,7 +41,7 @@ class SslStudent(Student):
         )
         self.classifier = nn.Linear(config.embedding, len(EMOTIONS))
         he_init(self)  # the head, for the front end comes after it
-        self.front_end = front_end_network(bundle).requires_grad_(False).eval()
+        self.front_end = front_end_network(FRONT_ENDS[config.bundle]).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "SslStudent":
         super().train(mode)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cluster.failures import UserError
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pipeline.assets.packages import DETECTOR_WEIGHTS, cache_folder, fetch
 DEFAULT_DETECTOR = "mobilenet0.25"
 RESNET_DETECTOR = "resnet50"
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from pipeline.media.file_types import VIDEO_SUFFIXES
 LIMIT_OVER_FLOOR = 1.15
 LIMIT_OVER_DECODE = 2.5
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

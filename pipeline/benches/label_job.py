@@ -1,7 +1,6 @@
 """The job of `emovox bench label`, in a process of its own that stands still while the floor is measured."""
 
 import json
-import logging
 import sys
 import tempfile
 import time
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from cluster import storage
 from cluster.failures import UserError
+from cluster.logs import show_logs
 from cluster.run_record import RunRecord
 from cluster.session import session
 from cluster.working_tree import PROJECT_ROOT
@@ -167,6 +167,5 @@ def _manifest(paths: Sequence[str]) -> pa.Table:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("emovox").setLevel(logging.INFO)
+    show_logs()
     print(json.dumps(asdict(_labelled(*sys.argv[1:3], gpu="--gpu" in sys.argv[3:]))))

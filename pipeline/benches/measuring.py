@@ -4,7 +4,6 @@ same disturbances."""
 import dataclasses
 import os
 import platform
-import subprocess
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 from cluster import storage
 from cluster.cores import local_cores
 from cluster.run_record import installed_versions
-from cluster.working_tree import PROJECT_ROOT
+from cluster.working_tree import checked_out_commit
 
 Measured = TypeVar("Measured")
 
@@ -39,16 +38,6 @@ def _gpu_names() -> list[str]:
     import torch
 
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-
-
-def commit() -> str | None:
-    """`git describe` of this checkout, ending in -dirty where files differ from it; None outside a checkout."""
-    command = ["git", "-C", str(PROJECT_ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def interleaved(ways: Mapping[str, Callable[[], Measured]], repeats: int) -> dict[str, list[Measured]]:
@@ -77,7 +66,7 @@ def described(name: str, options: Any, figures: Mapping[str, Any]) -> dict[str, 
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": hardware(),
         "versions": installed_versions(),
-        "commit": commit(),
+        "commit": checked_out_commit(12, "-dirty"),
         "options": dataclasses.asdict(options),
         **figures,
     }

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 MARK = "EMOVOX_BENCH_RUN"
 
 
@@ -21,9 +23,8 @@ class Pausable:
     """
 
     def __init__(self, command: Sequence[str], cwd: str | Path):
-        value = uuid.uuid4().hex
-        self.mark = f"{MARK}={value}".encode()
-        self.process = subprocess.Popen(command, cwd=cwd, env=os.environ | {MARK: value}, stdout=subprocess.PIPE)
+        self.mark = uuid.uuid4().hex
+        self.process = subprocess.Popen(command, cwd=cwd, env=os.environ | {MARK: self.mark}, stdout=subprocess.PIPE)
         self.pauses: list[tuple[float, float]] = []
 
     def __enter__(self) -> "Pausable":
@@ -69,13 +70,11 @@ class Pausable:
     def _processes(self) -> set[int]:
         """Those with the mark, and all that descend from them; none that has ended and is only not waited for."""
         parents, found = {}, set()
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
-                if state != "Z":
-                    parents[int(process.name)] = int(parent)
-                    if self.mark in (process / "environ").read_bytes():
-                        found.add(int(process.name))
+        for process in psutil.process_iter(["status", "ppid", "environ"]):
+            if process.info["status"] != psutil.STATUS_ZOMBIE:
+                parents[process.pid] = process.info["ppid"]
+                if (process.info["environ"] or {}).get(MARK) == self.mark:  # None: another user's
+                    found.add(process.pid)
         while more := {pid for pid, parent in parents.items() if parent in found} - found:
             found |= more
         return found

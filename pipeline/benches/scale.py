@@ -5,7 +5,6 @@ Everything but the work on an utterance is the job's own: cutting, actor pools, 
 
 import contextlib
 import json
-import logging
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import pyarrow as pa
 from cluster import storage
 from cluster.command import JobOptions
 from cluster.failures import UserError
+from cluster.logs import show_logs
 from cluster.run_record import RunRecord
 from cluster.working_tree import PROJECT_ROOT
 from modeling.emotions import EMOTIONS
@@ -224,6 +224,5 @@ def _output(uri: str | None) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("emovox").setLevel(logging.INFO)
+    show_logs()
     print(json.dumps(drive(**json.loads(sys.argv[1]))))

@@ -22,7 +22,7 @@ from cluster.failures import UserError
 from cluster.identity import claim
 from cluster.run_record import RunRecord, installed_versions
 from cluster.session import session
-from cluster.working_tree import PROJECT_ROOT
+from cluster.working_tree import python_path
 from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
 from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, window_batches
@@ -41,7 +41,7 @@ MOST_BATCHES_BEFORE = 600
 
 PEER = "pipeline.benches.train_peer"
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,8 +192,7 @@ def _torchrun(options: BenchTrain, labels: str, workers: int) -> list[float]:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]
         command += ["-m", PEER, "--labels", labels, "--out", str(answer), "--recipe", options.recipe]
         command += ["--steps", str(options.steps), "--stretches", str(options.stretches), "--loaders", str(loaders)]
-        path = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")]))
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": python_path(os.environ.get("PYTHONPATH", ""))}
         done = subprocess.run(
             command + ["--gpu"] * options.gpu, cwd=folder, env=environment, capture_output=True, text=True
         )

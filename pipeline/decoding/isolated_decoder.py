@@ -13,12 +13,12 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from cluster.failures import UserError
 from cluster.huge_pages import HUGE_PAGES
+from cluster.working_tree import python_path
 from pipeline.decoding import messages
 from pipeline.decoding.shared_arrays import SharedArrays
 from pipeline.media.frames import SampledFrames
@@ -185,7 +185,6 @@ class _Child:
         self.socket, theirs = socket.socketpair()
         with theirs:
             fd = theirs.fileno()
-            paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-c", CHILD_COMMAND, str(fd), str(os.getpid()), str(memory_bytes)],
                 pass_fds=[fd],
@@ -193,7 +192,7 @@ class _Child:
                 env={
                     **os.environ,
                     **HUGE_PAGES,
-                    "PYTHONPATH": paths,
+                    "PYTHONPATH": python_path(*sys.path),
                     "OMP_NUM_THREADS": "1",
                     "OPENBLAS_NUM_THREADS": "1",
                 },

@@ -17,7 +17,7 @@ EARLY_STEPS = 20
 LARGEST_WAIT = 0.2
 """Part of a step's time spent waiting for data from which on the user is told what to do about it."""
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
 
 

@@ -43,7 +43,7 @@ from pipeline.training.ray_workers import Workers, train_on_workers
 STUDENT_FILE = "student.safetensors"
 BEST_FILE = "student_best.safetensors"
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from modeling.students.build import Student
 from pipeline.evaluation.scores import ScoredRows, rows_of_split
 from pipeline.students.load import student_meta
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 def student_names(paths: Sequence[str]) -> list[str]:

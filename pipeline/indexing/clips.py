@@ -26,7 +26,7 @@ SHORTEST_REST_S = 1.0
 SPEAKERS_FOR_UNHEARD = 5
 PROBE_THREADS = 16
 
-logger = logging.getLogger("emovox")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ FACE_CONTEXT = 1.6
 """The published pictures show 1.6 times the face box (fetch_emovoxceleb_imdb.m of mcnCrossModalEmotions cuts 1 / 1.6
 from their centre; the folder's name carries the number)."""
 
-logger = logging.getLogger("emovox")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ EXPECTS = "dev/mp4/id00012/<video>/00001.mp4 with dev/aac/id00012/<video>/00001.
 
 _PATH = re.compile(r"(?:^|/)(dev|test)/(?:.*/)?(id\d{5})/([^/]+)/(\d{5})\.(mp4|m4a)$", re.IGNORECASE)
 
-logger = logging.getLogger("emovox")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,40 +5,38 @@ have no room for them, and no new node comes, that is for ever: the plan has to 
 """
 
 import time
-from typing import Any
 
 from ray.data import Dataset
-from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from cluster.budget import Stage, require_room
 from cluster.failures import UserError
+from cluster.ray_internals import at_each_step
 from cluster.session import living_nodes
 
 LOOK_EVERY_S = 2.0
 GRACE_S = 30.0
 """How long a new node is waited for."""
 
-LABELLING_STAGES = "emovox.stages"
-
 
 class NodesLost(Exception):
     """The living nodes cannot hold the plan any more."""
 
 
-class NodeWatch(ExecutionCallback):
-    """Ends the execution by NodesLost when its stages have had no room on the living nodes for `GRACE_S`."""
+class NodeWatch:
+    """Raises NodesLost when the stages of a plan have had no room on the living nodes for `GRACE_S`."""
 
-    def __init__(self):
+    def __init__(self, stages: list[Stage]):
+        self.stages = stages
         self.looked = time.monotonic()
         self.lacking_since: float | None = None
 
-    def on_execution_step(self, executor: Any) -> None:
+    def look(self) -> None:
         now = time.monotonic()
         if now < self.looked + LOOK_EVERY_S:
             return
         self.looked = now
         try:
-            require_room(executor._data_context.get_config(LABELLING_STAGES), living_nodes())
+            require_room(self.stages, living_nodes())
             self.lacking_since = None
         except UserError as lack:
             self.lacking_since = self.lacking_since or now
@@ -48,5 +46,4 @@ class NodeWatch(ExecutionCallback):
 
 def watch(dataset: Dataset, stages: list[Stage]) -> None:
     """Watches over the execution of a dataset whose actor pools are `stages`."""
-    dataset.context.set_config(LABELLING_STAGES, stages)
-    dataset.context.custom_execution_callback_classes.append(NodeWatch)
+    at_each_step(dataset, NodeWatch(stages).look)

@@ -21,7 +21,7 @@ from pipeline.rejects import RejectReason
 FILE = "retry.json"
 ALL = "all"
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

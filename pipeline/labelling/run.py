@@ -50,7 +50,7 @@ WORK = "from the first task to the last part"
 LIMITS = ("deadline",)
 """Options of the identity that change no label, only which utterances get one; a retry may change them."""
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ SHOWN = ("decode", "faces", "teacher", "write")
 LOOK_EVERY_S = 1.0
 TABLE_COLUMNS = f"{'stage':<9}{'rows':>9}{'rejected':>10}{'work s':>10}{'rows/s':>9}{'ms/row':>9}{'MB':>10}"
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager

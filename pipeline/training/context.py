@@ -17,11 +17,12 @@ from torch import nn
 from cluster import identity, storage
 from cluster.devices import local_device
 from cluster.failures import UserError
+from cluster.logs import send_logs_to
 
 STATE_FILE = "training_state.pt"
 """What training goes on from; it lies beside the trained network's own file."""
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 class LocalContext:
@@ -59,8 +60,7 @@ class RayTrainContext(LocalContext):
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         if self.rank == 0:
-            log.addHandler(QueueHandler(messages))
-            log.setLevel(logging.INFO)
+            send_logs_to(QueueHandler(messages))
 
     def device(self, gpu: bool) -> torch.device:
         return ray.train.torch.get_device()

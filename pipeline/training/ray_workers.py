@@ -24,6 +24,7 @@ from ray.util.queue import Queue
 from cluster import storage
 from cluster.budget import Stage, room_for
 from cluster.failures import UserError
+from cluster.logs import log_as_received
 from cluster.session import living_nodes, wait_for_room
 from pipeline.training.context import STATE_FILE, RayTrainContext
 
@@ -36,7 +37,7 @@ SILENT_WAIT_S = 15.0
 LONGEST_WAIT_S = 900.0
 """How long a cluster that lost nodes is waited for: longer than a cloud takes to bring a new one, mostly."""
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def _lack(stage: Stage) -> str:
 
 class _Forward(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        log.handle(record)
+        log_as_received(record)
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from pipeline.transfer.labels import chosen_faces, face_bank
 from pipeline.transfer.speech import SpeechClip
 from pipeline.transfer.trials import SUPERVISED, TransferBenchmark, TransferRun, all_scores, labels_right
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict:

@@ -45,7 +45,7 @@ SCORE_SCHEMA = pa.schema(
     ]
 )
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

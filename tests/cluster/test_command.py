@@ -27,7 +27,7 @@ def greet(options, record):
         raise KeyError("a bug")
     return {"greeted": options.name}
 
-sys.exit(run_job(Greet, greet))
+sys.exit(run_job("greet", Greet, greet))
 """
 
 

@@ -17,12 +17,12 @@ from tests.support.object_store import s3_server, weed
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
-import json, sys
+import dataclasses, json, sys
 from cluster.failures import UserError
 from cluster.lease import lease
 try:
     with lease(sys.argv[1], beat_s=float(sys.argv[2]), silent_s=2.0) as held:
-        held.holder.update(json.loads(sys.argv[3]))
+        held.holder = dataclasses.replace(held.holder, **json.loads(sys.argv[3]))
         print("holds", flush=True)
         for line in sys.stdin:
             held.check() if line == "check\\n" else held.confirm()
@@ -98,7 +98,7 @@ def test_it_goes_at_a_normal_end_at_an_error_and_at_ctrl_c(tmp_path):
 def test_a_killed_run_is_followed_at_once(holder, tmp_path, caplog):
     os.kill(holder.process.pid, signal.SIGKILL)
     holder.process.wait()
-    with caplog.at_level("INFO", "emovox"), lease(str(tmp_path / "out"), silent_s=3600):
+    with caplog.at_level("INFO", "cluster"), lease(str(tmp_path / "out"), silent_s=3600):
         assert written(tmp_path / "out")["pid"] == os.getpid()
     assert "which is dead; going on" in caplog.text
 
@@ -112,7 +112,7 @@ def test_a_process_number_used_again_is_not_taken_for_the_holder(holder, tmp_pat
 
 def test_a_silent_holder_elsewhere_is_taken_over_after_it_was_watched(holder, tmp_path, caplog):
     as_of_another_machine(tmp_path / "out")
-    with caplog.at_level("INFO", "emovox"), lease(str(tmp_path / "out"), silent_s=0.5):
+    with caplog.at_level("INFO", "cluster"), lease(str(tmp_path / "out"), silent_s=0.5):
         assert written(tmp_path / "out")["pid"] == os.getpid()
     assert "waiting up to 0 s for a sign of its life" in caplog.text and "gave none" in caplog.text
 
@@ -229,7 +229,7 @@ def test_on_an_object_store(tmp_path, monkeypatch, caplog):
         finally:
             for run in runs:
                 run.end()
-        with caplog.at_level("INFO", "emovox"), lease(out) as held:
+        with caplog.at_level("INFO", "cluster"), lease(out) as held:
             held.confirm()
             assert "which is dead; going on" in caplog.text
         assert not storage.exists(f"{out}/lease.json")

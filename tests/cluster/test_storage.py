@@ -1,5 +1,6 @@
 import pickle
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
@@ -23,6 +24,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(UserError, match="cannot write it"):
         storage.write_bytes(str(folder), b"a file cannot replace a folder")
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_of_several_that_create_a_file_one_does(tmp_path):
+    uri = str(tmp_path / "new" / "a.bin")
+
+    def create(number: int) -> int | None:
+        try:
+            storage.create_bytes(uri, str(number).encode())
+        except FileExistsError:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        [winner] = [number for number in pool.map(create, range(32)) if number is not None]
+    assert storage.read_bytes(uri) == str(winner).encode()
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.bin"]
 
 
 def test_listing_finds_suffixes_in_any_case_sorted(tmp_path):

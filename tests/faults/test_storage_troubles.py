@@ -65,11 +65,15 @@ def write(uri: str) -> None:
     storage.write_bytes(uri, b"new")
 
 
+def create(uri: str) -> None:
+    storage.create_bytes(uri, b"new")
+
+
 def folder(uri: str) -> str:
     return uri.rpartition("/")[0]
 
 
-ALL = [storage.exists, storage.read_bytes, storage.require_readable, storage.version, copy, tail, write]
+ALL = [storage.exists, storage.read_bytes, storage.version, copy, tail, write, create]
 ALL += [lambda uri: storage.list_files(folder(uri)), lambda uri: storage.require_writable(folder(uri))]
 
 
@@ -101,7 +105,7 @@ def test_refused_credentials_are_named_by_every_call_and_never_printed(reach, ch
 def test_what_is_not_there_is_told_apart(reach):
     for uri in ("s3://nowhere/x.bin", "s3://nowhere"):
         assert "no bucket 'nowhere'" in str(problem(storage.exists, uri))
-    for call in ALL[1:6]:
+    for call in (storage.read_bytes, storage.version, copy, tail):
         assert "no bucket 'nowhere'" in str(problem(call, "s3://nowhere/a/x.bin"))
         assert "not found" in str(problem(call, "s3://bucket/a/none.bin"))
     assert not storage.exists("s3://bucket/a/none.bin") and not storage.exists("s3://bucket/none")
@@ -116,13 +120,23 @@ def test_a_place_that_was_found_writable_is_still_empty(reach):
     assert not storage.exists("s3://bucket/new/output") or storage.list_files("s3://bucket/new/output") == []
 
 
+def test_an_object_is_created_once(reach):
+    create("s3://bucket/new/once.bin")
+    with pytest.raises(FileExistsError):
+        storage.create_bytes("s3://bucket/new/once.bin", b"another")
+    assert storage.read_bytes("s3://bucket/new/once.bin") == b"new"
+    storage.delete("s3://bucket/new/once.bin")
+
+
 def test_missing_rights_name_the_right(reach):
     reach(AWS_ACCESS_KEY_ID=READER_KEY)
-    storage.require_readable(FILE)
+    assert storage.read_bytes(FILE) == CONTENT
+    assert [file.uri for file in storage.list_files(folder(FILE))] == [FILE]
     assert "no permission to write there; ask for the right s3:PutObject" in str(
         problem(storage.require_writable, "s3://bucket/out")
     )
     assert "s3:PutObject" in str(problem(write))
+    assert "s3:PutObject" in str(problem(create, "s3://bucket/a/new.bin"))
     reach(AWS_ACCESS_KEY_ID=OUTSIDER_KEY)
     assert "no permission to read it; ask for the right s3:GetObject" in str(problem(storage.read_bytes))
     assert "s3:ListBucket" in str(problem(storage.list_files, "s3://bucket/a"))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 
 from pipeline.dataset import distillation_set
@@ -90,13 +91,11 @@ class Labelling:
 
 def descendants(pid: int) -> dict[int, str]:
     """Process id -> command line, of all that a process has started."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
     found: dict[int, str] = {}
-    family = {pid}
-    while new := [row for row in rows if int(row[1]) in family and int(row[0]) not in found]:
-        found |= {int(row[0]): row[-1] for row in new}
-        family |= found.keys()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[process.pid] = " ".join(process.cmdline())
     return found
 
 

@@ -49,7 +49,7 @@ def words(wait_s: float, monkeypatch, caplog) -> str:
             yield number
 
     monkeypatch.setattr("time.perf_counter", lambda: now + next(clock) * 1e-9)
-    with caplog.at_level(logging.INFO, "emovox"):
+    with caplog.at_level(logging.INFO, "pipeline"):
         for _ in Pace(100).watch(batches()):
             now += 1 - wait_s
     (record,) = caplog.records

@@ -85,7 +85,7 @@ def test_memory_for_speech_changes_no_student_and_too_little_is_told(labels, tmp
     monkeypatch.setattr(batches, "BLOCK_UTTERANCES", 6)
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "kept"), recipe=smoke())
     anew = dataclasses.replace(run, student_uri=str(tmp_path / "anew"), speech_memory_gib=0.0)
-    with caplog.at_level(logging.INFO, "emovox"):
+    with caplog.at_level(logging.INFO, "pipeline"):
         kept = distill(run, None)["checkpoint"]
         assert "--speech-memory-gib" not in caplog.text
         assert same(kept, distill(anew, None)["checkpoint"])
@@ -192,7 +192,7 @@ def test_two_workers_streamed_and_killed_go_on_with_two_or_none(ray_session, tmp
     labels = write_labels(tmp_path / "labels", rows, parts=12)
     recipe = dataclasses.replace(smoke(), epochs=3, part_per_epoch=0.03)
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "whole"), recipe=recipe, workers=2)
-    with caplog.at_level(logging.INFO, "emovox"):
+    with caplog.at_level(logging.INFO, "pipeline"):
         whole = distill(run, None)
     told = [record.getMessage() for record in caplog.records]
     assert any(f"loss {whole['loss']:.4g}" in line for line in told)  # what rank 0 logs is seen here

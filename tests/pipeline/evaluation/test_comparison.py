@@ -126,7 +126,7 @@ def test_another_teacher_is_said(tmp_path, caplog, meta, differs, line):
     (tmp_path / "identity.json").write_text('{"teacher": "compact@0", "manifest": "m"}')
     student = build_student(StudentConfig())
     student.meta = meta
-    with caplog.at_level(logging.WARNING, logger="emovox"):
+    with caplog.at_level(logging.WARNING, logger="pipeline"):
         found = origin("s", student, str(tmp_path), "compact@0")
     assert found["teacher_differs"] is differs and found["teacher"] == "compact@0"
     assert line in caplog.text and len(caplog.records) == (1 if line else 0)
