@@ -22,7 +22,7 @@ from modeling.students.prior import corrected
 from pipeline.dataset.distillation_set import read_labels
 from pipeline.dataset.utterances import USABLE, read_utterances, usable
 from pipeline.evaluation.scores import EIGHT, LABEL_COLUMNS, SCORE_SCHEMA, ScoredRows, matrix, rows_of_split
-from pipeline.media.speech import decode_flac
+from pipeline.media.flac import decode_flac
 from pipeline.students.load import student_meta
 
 ROWS_PER_BATCH = 16

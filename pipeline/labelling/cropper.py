@@ -24,9 +24,10 @@ from pipeline.assets.weights import Weights
 from pipeline.decoding.isolated_decoder import Deadline, DecodedUtterance, DecodeRequest, IsolatedDecoder
 from pipeline.labelling.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
 from pipeline.labelling.sparse_detection import LOOK_EVERY, find_faces
+from pipeline.media.flac import encode_flac
 from pipeline.media.frames import DECODERS, SampledFrames
 from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import encode_flac, require_speech
+from pipeline.media.speech import require_speech
 from pipeline.rejects import Rejected, RejectReason
 from pipeline.schema import DISTILLATION_SCHEMA
 
@@ -113,7 +114,7 @@ class FaceCropper:
 
     def _count(self, row: dict, decoded: DecodedUtterance | Rejected) -> None:
         reason = row.get("reject_reason")
-        is_decoded = reason in (None, RejectReason.NO_FACE, RejectReason.WORKER_DIED)
+        is_decoded = reason in (None, RejectReason.NO_FACE, RejectReason.FACE_AFTER_SPEECH, RejectReason.WORKER_DIED)
         pixels = sum(image.nbytes for image in decoded.frames.images) if isinstance(decoded, DecodedUtterance) else 0
         self.meter.count("decode", 1, int(not is_decoded), row.get("decode_s") or 0.0, pixels)
         if is_decoded:
@@ -253,12 +254,12 @@ def _died() -> Rejected:
 
 
 def _require_face_with_sound(track: FaceTrack, speech_T: np.ndarray | None) -> None:
-    """Raises Rejected where the sound ends before the face appears: no training window could hold both."""
+    """Raises Rejected FACE_AFTER_SPEECH where the sound ends before the face appears: no training window could hold both."""
     if speech_T is not None and len(speech_T):
         last = window_span(max(0, len(speech_T) - WINDOW_SAMPLES))[1]
         if track.frame_indices[0] > last:
             detail = f"the face appears at grid place {track.frame_indices[0]}, the sound ends at {last}"
-            raise Rejected(RejectReason.NO_FACE, detail)
+            raise Rejected(RejectReason.FACE_AFTER_SPEECH, detail)
 
 
 def _given_box(row: dict, time_s: float, image: np.ndarray) -> Faces:

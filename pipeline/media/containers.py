@@ -1,4 +1,5 @@
-"""Opening a media file: which stream to read, where time 0 lies, and why a file cannot be opened.
+"""Opening a media file: which stream to read, where time 0 lies, and why a file cannot be opened. The only module that calls
+`av.open` (held by a test).
 
 Media clock: time 0 is the earliest start time of the file's audio and video streams, so that the frames
 (`pipeline/media/frames.py`) and the speech (`pipeline/media/speech.py`) of one span cover the same interval. It is also the
@@ -10,6 +11,7 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
@@ -112,6 +114,21 @@ def clock_zero_s(container: InputContainer) -> Fraction:
 def duration_s(container: InputContainer) -> float | None:
     """What the header says; None where it does not say (a live WebM)."""
     return None if container.duration is None else container.duration / av.time_base
+
+
+def declared_duration_s(file: BinaryIO) -> float | None:
+    """What the header of an open file says, in seconds, of which only the bytes that ffmpeg asks for are read.
+
+    None where a whole copy on disk has to say more: for a file that cannot be opened this way, so that `open_container` finds
+    the reason, and for one whose header does not give its length.
+    """
+    try:
+        with av.open(file) as container:
+            if any(stream.type == "video" for stream in playable_streams(container)):
+                best_stream(container, "video")
+            return duration_s(container)
+    except (av.FFmpegError, Rejected):
+        return None
 
 
 def measured_duration_s(path: str | Path) -> float | None:

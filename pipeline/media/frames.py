@@ -1,4 +1,4 @@
-"""Frames of a span, sampled by presentation time. The only module that opens a video stream.
+"""Frames of a span, sampled by presentation time.
 
 Sampled by time and not by frame number, so a clip of any constant or variable rate gives the 25 fps, every-6th-frame
 pictures of the paper: grid time t_k = start_s + 0.24 k shows the last frame whose time stamp is at or before t_k.

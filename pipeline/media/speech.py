@@ -1,11 +1,10 @@
-"""Speech of a span: mono, 16 kHz, 16 bit. The only module that opens an audio stream.
+"""Speech of a span: mono, 16 kHz, 16 bit. The only module that decodes an audio stream (held by a test).
 
 The samples cover exactly the span on the media clock of `pipeline/media/containers.py`, the clock of the frames, and are those
 that `ffmpeg -ac 1 -ar 16000` writes. Where an AAC encoder replaced high bands by noise (PNS), the decoder draws that
 noise anew, so after a seek these bands differ from a whole decode; so they do in ffmpeg.
 """
 
-import io
 import math
 from collections.abc import Generator, Iterator
 from fractions import Fraction
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import soundfile
 
 from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ, VIDEO_FRAME_RATE
 from pipeline.media import containers
@@ -23,7 +21,9 @@ SILENCE_DB = -60.0  # mean level below which a clip holds no speech
 STUDIO_SILENCE_DB = -80.0
 """The same for recordings known to be speech: seven quiet ones of RAVDESS, all calm, sad or afraid, are at -60 to -64 dB."""
 DIGITAL_SILENCE_DB = -91.0  # what ffmpeg's volumedetect gives for nothing but zeros
-LEAST_SPEECH_S = 1.0  # shorter is not supported by the method (paper.md section 4.3)
+LEAST_SPEECH_S = 1.0
+"""Shorter clips are not supported by the method: compute_audio_feats.m of mcnCrossModalEmotions, the authors' code, knows none
+below 100 frames of 10 ms."""
 
 PRE_ROLL_S = Fraction(1, 2)  # decoded before the span and dropped: MP3, AAC and Opus frames lean on earlier ones
 GAP_S = (
@@ -82,6 +82,26 @@ def stream_speech(path: str | Path) -> Iterator[np.ndarray]:
         yield held[: len(held) - audio.padding(position)]
 
 
+def read_at_native_rate(path: str | Path, most_samples: int) -> np.ndarray:
+    """int16 (n,) of the left channel at the file's own rate, up to `most_samples` of them.
+
+    The authors' released code reads external corpora so (compute_audio_feats.m: `audioread` without resampling) and takes the
+    samples as if they were at 16 kHz: sound of 48 kHz becomes three times as long and low. For comparison only; `read_speech`
+    is the right way. Raises Rejected as `read_speech` does.
+    """
+    pieces, count = [], 0
+    with containers.open_container(path) as container:
+        to_int16 = av.AudioResampler(format="s16p")
+        for frame in _AudioStream(container).frames():
+            pieces += [piece.to_ndarray()[0] for piece in to_int16.resample(frame)]
+            count += frame.samples
+            if count >= most_samples:
+                break
+    if not pieces:
+        raise Rejected(RejectReason.DAMAGED_AUDIO, "the audio stream holds no samples")
+    return np.concatenate(pieces)[:most_samples]
+
+
 def _zeros(samples: int) -> Iterator[np.ndarray]:
     """As many zeros, a second at a time; none below 1."""
     for start in range(0, samples, SAMPLE_RATE_HZ):
@@ -138,7 +158,7 @@ class _AudioStream:
         resampler, next_sample = None, 0
         run_s, length_s = float(self.first_s), 0.0  # start of a run and its length: a clock since 1970 rounds their sum
         sought = self._seek(start_s)
-        for frame in self._frames():
+        for frame in self.frames():
             at_s = run_s + length_s if frame.pts is None else frame.time  # Fractions take longer than decoding
             if resampler is not None and abs(at_s - run_s - length_s) > GAP_S:
                 yield next_sample, _resampled(resampler, None)
@@ -178,7 +198,8 @@ class _AudioStream:
         since_start = round((at_s - self.first_s) * rate)
         return -since_start % (rate // math.gcd(rate, SAMPLE_RATE_HZ))
 
-    def _frames(self) -> Iterator[av.AudioFrame]:
+    def frames(self) -> Iterator[av.AudioFrame]:
+        """Frames as they decode; damaged packets are passed over. Raises Rejected DAMAGED_AUDIO for NaN or infinity."""
         for packet in containers.packets(self.container, self.stream):
             try:
                 frames = packet.decode()
@@ -238,17 +259,3 @@ def require_speech(samples: np.ndarray, silence_db: float = SILENCE_DB) -> None:
     level_db = mean_level_db(samples)
     if level_db < silence_db:
         raise Rejected(RejectReason.SILENT, f"mean level {level_db:.1f} dB; silence is below {silence_db:g} dB")
-
-
-def encode_flac(samples: np.ndarray) -> bytes:
-    """int16 (n,) as 16 kHz mono 16-bit FLAC, without loss."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def decode_flac(data: bytes, start: int = 0, frames: int = -1) -> np.ndarray:
-    """int16 (n,): `frames` samples from sample `start` on; -1 is all the rest."""
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
-        file.seek(start)
-        return file.read(frames, dtype="int16")

@@ -1,4 +1,6 @@
-"""One pass over a video stream with PyAV: from the key frame before a span to the span's end."""
+"""One pass over a video stream with PyAV: from the key frame before a span to the span's end. The only module that decodes
+video packets (held by a test); decord and folders of pictures are in `pipeline/media/frames.py`.
+"""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Speech of a span: against the ffmpeg program on real clips, and against the truth of synthetic ones."""
 
-import io
-
 import numpy as np
 import pytest
 import soundfile
@@ -9,7 +7,7 @@ import soundfile
 from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.media import speech
 from pipeline.media.frames import probe, sample_frames, sample_times
-from pipeline.media.speech import decode_flac, encode_flac, mean_level_db, read_speech, require_speech
+from pipeline.media.speech import mean_level_db, read_speech, require_speech
 from pipeline.rejects import Rejected, RejectReason
 from tests.support import clips
 
@@ -165,14 +163,6 @@ def test_speech_must_be_long_and_loud_enough():
             require_speech(samples)
         assert rejected.value.reason == reason
     assert mean_level_db(second * 0) == speech.DIGITAL_SILENCE_DB
-
-
-def test_flac_keeps_every_sample_and_is_read_in_part():
-    samples = np.random.default_rng(0).integers(-32768, 32767, 3 * SAMPLE_RATE_HZ, np.int16, endpoint=True)
-    data = encode_flac(samples)
-    assert np.array_equal(decode_flac(data), samples)
-    assert np.array_equal(decode_flac(data, 12_345, 16_000), samples[12_345:28_345])
-    assert soundfile.info(io.BytesIO(data)).subtype == "PCM_16"
 
 
 @pytest.mark.filterwarnings("error")
