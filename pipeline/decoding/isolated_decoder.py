@@ -21,7 +21,7 @@ from cluster.failures import UserError
 from cluster.huge_pages import HUGE_PAGES
 from pipeline.decoding import messages
 from pipeline.decoding.shared_arrays import SharedArrays
-from pipeline.media.frames import SampledFrames
+from pipeline.media.frames import FrameRequest, SampledFrames
 from pipeline.rejects import Rejected, RejectReason
 
 MEMORY_BYTES = 4 * 2**30
@@ -37,16 +37,11 @@ CHILD_COMMAND = "from pipeline.decoding.child import serve; serve()"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeRequest:
-    """One span [start_s, end_s) to decode; end_s None is the end of the file. `speech` False leaves the sound out."""
+class DecodeRequest(FrameRequest):
+    """The frames and the sound of one span. `speech` False leaves the sound out."""
 
     video_path: str
     audio_path: str
-    start_s: float
-    end_s: float | None
-    longest_side_px: int | None = 1280
-    decoder: str = "pyav"
-    pictures_per_s: float | None = None
     speech: bool = True
 
 

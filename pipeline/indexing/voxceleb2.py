@@ -92,6 +92,6 @@ def _sort_files(files: list[storage.StoredFile], prefix: str) -> tuple[dict[Key,
         if not match:
             others.append(file.uri)
             continue
-        part, speaker, video, track, suffix = match.groups()
-        (videos if suffix.lower() == "mp4" else sounds)[(part.lower(), speaker, video, track)] = file.uri
+        side, speaker, video, track, suffix = match.groups()
+        (videos if suffix.lower() == "mp4" else sounds)[(side.lower(), speaker, video, track)] = file.uri
     return videos, sounds, others

@@ -6,7 +6,8 @@ import soundfile
 
 from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.media import speech
-from pipeline.media.frames import probe, sample_frames, sample_times
+from pipeline.media.frame_grid import sample_times
+from pipeline.media.frames import FrameRequest, probe, sample_frames
 from pipeline.media.speech import mean_level_db, read_speech, require_speech
 from pipeline.rejects import Rejected, RejectReason
 from tests.support import clips
@@ -107,7 +108,10 @@ def test_a_gap_in_the_sound_stays_a_gap(tmp_path):
 @pytest.mark.parametrize("name", ["labelled/MEAD_M030_level_3_angry_016.mp4", "unlabelled/retalking_face_3.mp4"])
 def test_frames_and_speech_cover_the_same_interval(data_dir, name, span):
     path = data_dir / "video" / name
-    frames, samples = sample_frames(path, *span, longest_side_px=128), read_speech(path, *span)
+    frames, samples = (
+        sample_frames(path, FrameRequest(start_s=span[0], end_s=span[1], longest_side_px=128)),
+        read_speech(path, *span),
+    )
     assert 0.24 * len(frames.images) == pytest.approx(len(samples) / SAMPLE_RATE_HZ, abs=0.24)
     end_s = probe(path).duration_s if span[1] is None else span[1]
     assert len(frames.images) == len(sample_times(span[0], end_s))
