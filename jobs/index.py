@@ -16,7 +16,7 @@ from pipeline.indexing.layouts import build_manifest
 from pipeline.indexing.voxceleb1 import VoxCeleb1Options
 from pipeline.indexing.voxceleb2 import VoxCeleb2Options
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

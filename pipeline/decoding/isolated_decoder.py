@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,7 @@ class IsolatedDecoder:
 
     def start(self) -> None:
         """Starts the child before there is a request: it needs a second to get ready."""
-        self._child = self._child or _Child(self.memory_bytes)
+        self._started()
 
     def submit(self, request: DecodeRequest) -> None:
         """Starts decoding. The result of the request before must have been fetched."""
@@ -121,22 +122,23 @@ class IsolatedDecoder:
         if self._child is not None and (self._child.requests >= self.max_requests or not self._child.is_alive()):
             self._drop_child()
         self._request = request
-        self._send()
+        self._started().send(request, self.deadline)
 
     def result(self) -> DecodedUtterance:
         """The frames and speech of the request. Raises Rejected: what the decoder found, DECODER_CRASHED,
         DECODER_TIMEOUT or DECODER_OUT_OF_MEMORY. An error in the child's own code is raised with its traceback as a note."""
-        assert self._request is not None, "submit() a request before result()"
+        request, child = self._request, self._child
+        assert request is not None and child is not None, "submit() a request before result()"
         try:
             try:
-                reply = self._child.receive()
-                again = _is_out_of_memory(reply) and self._child.requests > 1
+                reply = child.receive()
             except _ChildDied:
-                again = True
-            if again:
+                reply = None
+            if reply is None or (_is_out_of_memory(reply) and child.requests > 1):
                 self._drop_child()
-                self._send()
-                reply = self._child.receive()
+                child = self._started()
+                child.send(request, self.deadline)
+                reply = child.receive()
         except BaseException as error:
             self._drop_child()
             if isinstance(error, _ChildDied):
@@ -150,10 +152,10 @@ class IsolatedDecoder:
             raise reply
         return reply
 
-    def _send(self) -> None:
+    def _started(self) -> "_Child":
         if self._child is None:
             self._child = _Child(self.memory_bytes)
-        self._child.send(self._request, self.deadline)
+        return self._child
 
     def _drop_child(self) -> None:
         if self._child is not None:
@@ -211,7 +213,7 @@ class _Child:
         self.deadline = deadline
         try:
             messages.send(self.socket, (request, deadline, self.arrays.released()))
-        except OSError:  # it has just died; receive() says of what
+        except OSError:  # it has just died; receive() says how
             pass
 
     def receive(self) -> DecodedUtterance | Exception:
@@ -232,7 +234,7 @@ class _Child:
             raise self._death() from None
         return DecodedUtterance(SampledFrames(images, indices, times_s), speech, decode_s)
 
-    def _message(self) -> object:
+    def _message(self) -> Any:
         """Waits until the deadline, which runs from when the caller began to wait: it may have been busy, or paused."""
         while True:
             began = time.monotonic()

@@ -72,7 +72,7 @@ class SharedBuffers:
             number = self._free.pop() if self._free else next(self._numbers)
             self._buffers[number] = self._buffers.get(number) or _Buffer()
             self._number = number
-        self._buffers[self._number].used = 0
+        self._filling()[1].used = 0
 
     def drop(self) -> None:
         """Gives up what was laid down and not sent."""
@@ -83,7 +83,7 @@ class SharedBuffers:
 
     def lay(self, array: np.ndarray) -> np.ndarray:
         """Copies an array behind those before it; returns it where it lies now."""
-        buffer = self._buffers[self._number]
+        _, buffer = self._filling()
         if self.most_bytes is not None and buffer.used + array.nbytes > self.most_bytes:
             raise MemoryError
         place = buffer.lay(array)
@@ -97,13 +97,19 @@ class SharedBuffers:
 
     def send(self, connection: socket.socket) -> None:
         """Sends the buffer; what was laid into it is not this end's any more."""
-        buffer = self._buffers[self._number]
-        number = UNKEPT if buffer.is_large() else self._number
-        socket.send_fds(connection, [HEAD.pack(number, buffer.used)], [buffer.file.fileno()])
+        number, buffer = self._filling()
+        told = UNKEPT if buffer.is_large() else number
+        socket.send_fds(connection, [HEAD.pack(told, buffer.used)], [buffer.file.fileno()])
         self._laid.clear()
-        if number == UNKEPT:
-            self._buffers.pop(self._number).close()
+        if told == UNKEPT:
+            del self._buffers[number]
+            buffer.close()
         self._number = None
+
+    def _filling(self) -> "tuple[int, _Buffer]":
+        """The buffer of the message that was begun, and its number."""
+        assert self._number is not None, "begin() a message first"
+        return self._number, self._buffers[self._number]
 
 
 class SharedArrays:
@@ -140,7 +146,7 @@ class _Buffer:
         self._grow(FIRST_BYTES)
 
     def close(self) -> None:
-        self.memory = None
+        del self.memory
         self.file.close()
 
     def is_large(self) -> bool:

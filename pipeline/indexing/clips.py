@@ -25,7 +25,7 @@ SHORTEST_REST_S = 1.0
 SPEAKERS_FOR_UNHEARD = 5
 PROBE_THREADS = 16
 
-logger = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def probe_durations(files: list[storage.StoredFile]) -> list[float | None]:
     failures = Counter(reason for _, reason in found if reason)
     if failures:
         reasons = ", ".join(f"{count} {reason}" for reason, count in failures.most_common())
-        logger.warning("%d of %d files cannot be opened and become rejects: %s", failures.total(), len(files), reasons)
+        log.warning("%d of %d files cannot be opened and become rejects: %s", failures.total(), len(files), reasons)
     return [duration_s for duration_s, _ in found]
 
 

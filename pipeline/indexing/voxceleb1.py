@@ -33,7 +33,7 @@ FACE_CONTEXT = 1.6
 """The published pictures show 1.6 times the face box (fetch_emovoxceleb_imdb.m of mcnCrossModalEmotions cuts 1 / 1.6
 from their centre; the folder's name carries the number)."""
 
-logger = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,4 +194,4 @@ def _unheard(speakers: Collection[str], test_ids: frozenset[str], further: int) 
 def _report(found: list, what: str) -> None:
     if found:
         first = found[0] if isinstance(found[0], str) else "/".join(found[0])
-        logger.warning("%d %s (for example %s)", len(found), what, first)
+        log.warning("%d %s (for example %s)", len(found), what, first)

@@ -187,9 +187,10 @@ class FaceCropper:
             return _Cropped(_rejected(row, problem), has_media=True)
 
     def _speech_columns(self, decoded: DecodedUtterance) -> dict:
-        if not self.options.without_speech:
-            require_speech(decoded.speech)
         speech = decoded.speech
+        if not self.options.without_speech:
+            assert speech is not None, "the sound is left out only where the options allow rows without"
+            require_speech(speech)
         return {
             "decode_s": decoded.decode_s,
             "speech_flac": encode_flac(speech) if speech is not None and len(speech) else None,

@@ -11,7 +11,7 @@ from cluster.session import is_embedded, living_nodes, wait_for_room
 CROPPER_BYTES = round(1.25 * GIB)
 """Memory of a cropping process with the teacher and its decoder: 0.9 and 0.2 GiB were seen with clips up to full HD."""
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ it grows with the cores; on GPUs, or on nodes of its own, it is a second pool of
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -164,12 +164,13 @@ class LabellingRun:
                 yield summary
         counts = self._watched_counts()
         self.record.counts["stages"] = counts
-        self.record.stages[WORK] = time.time() - (ray.get(self.tally.began.remote()) or time.time())
+        began = cast("float | None", ray.get(self.tally.began.remote()))
+        self.record.stages[WORK] = time.time() - (began or time.time())
         for line in stage_table(counts, time.monotonic() - started).splitlines():
             log.info("%s", line)
 
     def _watched_counts(self) -> Counts:
-        counts = ray.get(self.tally.counts.remote())
+        counts = cast(Counts, ray.get(self.tally.counts.remote()))
         self.request.watcher(counts)
         return counts
 
@@ -202,7 +203,7 @@ class LabellingRun:
         else:
             cropped = tasks.map_batches(PartCropper, fn_constructor_kwargs=to_crop, **_pool(cropping))
             summaries = cropped.map_batches(PartWriter, fn_constructor_kwargs=to_write, **_pool(teachers[0]))
-        for batch in summaries.iter_batches(batch_format="pyarrow", batch_size=None):
+        for batch in cast("Iterable[pa.Table]", summaries.iter_batches(batch_format="pyarrow", batch_size=None)):
             yield from (PartSummary(**row) for row in batch.to_pylist())
 
     def _tasks(self, todo: pa.Table, workers: int) -> ray.data.Dataset:

@@ -138,14 +138,14 @@ def _decode_with_pyav(
 ) -> Iterator[Picture]:
     """Seeks, and decodes no further than the span. Where a file's index points too far, seeks again from further back
     and then reads from the start."""
-    for back_us in (*SEEK_BACK_US, None):
-        is_last = back_us is None or grid.start_us <= back_us
+    seeks_us = [back_us for back_us in SEEK_BACK_US if back_us < grid.start_us]
+    for back_us in (*seeks_us, None):
         with containers.open_container(path) if opened is None else contextlib.nullcontext(opened) as container:
             opened = None  # a second try needs it unread
             video = VideoStream(container, grid)
-            if not is_last:
+            if back_us is not None:
                 containers.seek(container, video.stream, video.zero_s + Fraction(grid.start_us - back_us, 10**6))
-            sampled = video.sampled(first_may_be_late=is_last)
+            sampled = video.sampled(first_may_be_late=back_us is None)
             if sampled is not None:
                 yield from _converted(sampled, longest_side_px, video)
                 return
@@ -154,7 +154,7 @@ def _decode_with_pyav(
 def _converted(sampled: Iterator, longest_side_px: int | None, video: VideoStream) -> Iterator[Picture]:
     frame = image = None
     for position, (time_us, shown) in sampled:
-        if shown is not frame:  # a frame on display for long serves several grid times
+        if shown is not frame or image is None:  # a frame on display for long serves several grid times
             frame, image = shown, _upright_rgb(shown, longest_side_px)
         yield position, time_us / 10**6, image
     if frame is None:
@@ -188,7 +188,9 @@ def _decode_with_decord(path: str | Path, grid: FrameGrid, longest_side_px: int 
     info = probe(path)
     with containers.open_container(path) as container:
         stream = containers.best_stream(container, "video")
-        first_us = microseconds(stream.start_time * stream.time_base - containers.clock_zero_s(container))
+        zero_s = containers.clock_zero_s(container)
+        starts_s = containers.starts_s(stream)
+        first_us = microseconds((zero_s if starts_s is None else starts_s) - zero_s)
     width, height = scaled_size(info.width, info.height, longest_side_px)
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=width, height=height, num_threads=1)

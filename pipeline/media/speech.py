@@ -9,9 +9,13 @@ import math
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
+from av.audio.plane import AudioPlane
+from av.container import InputContainer
+from av.error import FFmpegError
 
 from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ, VIDEO_FRAME_RATE
 from pipeline.media import containers
@@ -46,7 +50,7 @@ def read_speech(path: str | Path, start_s: float, end_s: float | None) -> np.nda
     end = None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
     with containers.open_container(path) as container:
         audio = _AudioStream(container)
-        pieces = [_clipped(run, start, end) for run in audio.runs(start_s, end)]
+        pieces = [_clipped(segment, start, end) for segment in audio.segments(start_s, end)]
         if not audio.has_decoded and (audio.decode_error or audio.is_declared_at(start_s)):
             raise Rejected(RejectReason.DAMAGED_AUDIO, audio.decode_error or "the audio stream holds no samples")
         stop = max((first + len(samples) for first, samples in pieces if len(samples)), default=start)
@@ -68,14 +72,14 @@ def stream_speech(path: str | Path) -> Iterator[np.ndarray]:
     held, position = np.zeros(0, np.int16), 0
     with containers.open_container(path) as container:
         audio = _AudioStream(container)
-        run_end = None
-        for first, samples in audio.runs(0, None):
-            gap = first - position if first != run_end else 0
+        segment_end = None
+        for first, samples in audio.segments(0, None):
+            gap = first - position if first != segment_end else 0
             for silence in _zeros(gap):
                 position += len(silence)
                 held = yield from _all_but_a_second(held, silence)
             position += len(samples)
-            run_end = first + len(samples)
+            segment_end = first + len(samples)
             held = yield from _all_but_a_second(held, samples)
         if not audio.has_decoded and (audio.decode_error or audio.is_declared_at(0)):
             raise Rejected(RejectReason.DAMAGED_AUDIO, audio.decode_error or "the audio stream holds no samples")
@@ -117,8 +121,8 @@ def _all_but_a_second(held: np.ndarray, samples: np.ndarray) -> Generator[np.nda
     return held[-SAMPLE_RATE_HZ:]
 
 
-def _clipped(run: Segment, start: int, end: int | None) -> Segment:
-    first, samples = run
+def _clipped(segment: Segment, start: int, end: int | None) -> Segment:
+    first, samples = segment
     kept = samples[max(0, start - first) : None if end is None else max(0, end - first)]
     return max(first, start), kept
 
@@ -126,12 +130,12 @@ def _clipped(run: Segment, start: int, end: int | None) -> Segment:
 class _AudioStream:
     """The audio stream of an open container, resampled piece by piece."""
 
-    def __init__(self, container: av.container.InputContainer):
+    def __init__(self, container: InputContainer):
         self.container = container
         self.stream = containers.best_stream(container, "audio")
         self.zero_s = containers.clock_zero_s(container)
-        start = self.stream.start_time
-        self.first_s = self.zero_s if start is None else start * self.stream.time_base
+        starts_s = containers.starts_s(self.stream)
+        self.first_s = self.zero_s if starts_s is None else starts_s
         self.decode_error = ""
         self.has_decoded = False
         self.last_frame = 0, SAMPLE_RATE_HZ  # samples and rate
@@ -140,7 +144,7 @@ class _AudioStream:
         """How many 16 kHz samples before `stop` the encoder added to fill its last frame; only an mp4 tells."""
         if "mp4" not in self.container.format.name or self.stream.duration is None:
             return 0
-        end_s = self.first_s - self.zero_s + self.stream.duration * self.stream.time_base
+        end_s = self.first_s - self.zero_s + self.stream.duration * containers.time_base(self.stream)
         surplus = stop - round(end_s * SAMPLE_RATE_HZ)
         return surplus if 0 < surplus < Fraction(*self.last_frame) * SAMPLE_RATE_HZ else 0
 
@@ -151,27 +155,33 @@ class _AudioStream:
     def is_declared_at(self, time_s: float) -> bool:
         if self.stream.duration is None:
             return True
-        return self.first_s - self.zero_s + self.stream.duration * self.stream.time_base > time_s
+        return self.first_s - self.zero_s + self.stream.duration * containers.time_base(self.stream) > time_s
 
-    def runs(self, start_s: float, end: int | None) -> Iterator[Segment]:
+    def segments(self, start_s: float, end: int | None) -> Iterator[Segment]:
         """Resampled pieces in order, from a little before `start_s` to the 16 kHz sample `end` or somewhat later."""
         resampler, next_sample = None, 0
-        run_s, length_s = float(self.first_s), 0.0  # start of a run and its length: a clock since 1970 rounds their sum
+        begun_s, length_s = (
+            float(self.first_s),
+            0.0,
+        )  # start of a segment and its length: a clock since 1970 rounds their sum
         sought = self._seek(start_s)
         for frame in self.frames():
-            at_s = run_s + length_s if frame.pts is None else frame.time  # Fractions take longer than decoding
-            if resampler is not None and abs(at_s - run_s - length_s) > GAP_S:
+            stamped_s = frame.time  # Fractions take longer than decoding
+            at_s = begun_s + length_s if stamped_s is None else stamped_s
+            if resampler is not None and abs(at_s - begun_s - length_s) > GAP_S:
                 yield next_sample, _resampled(resampler, None)
                 resampler = None
             self.last_frame = frame.samples, frame.sample_rate
-            run_s, length_s = (at_s, 0.0) if resampler is None else (run_s, length_s)
+            if resampler is None:
+                begun_s, length_s = at_s, 0.0
             length_s += frame.samples / frame.sample_rate
             if resampler is None:
-                at_s = Fraction(at_s) if frame.pts is None else frame.pts * frame.time_base
-                skipped = self._to_common_phase(at_s, frame.sample_rate) if sought else 0
+                pts, base = frame.pts, frame.time_base
+                exact_s = Fraction(at_s) if pts is None or base is None else pts * base
+                skipped = self._to_common_phase(exact_s, frame.sample_rate) if sought else 0
                 if skipped >= frame.samples:
                     continue
-                begin_s, sought = at_s + Fraction(skipped, frame.sample_rate), False
+                begin_s, sought = exact_s + Fraction(skipped, frame.sample_rate), False
                 frame = _without_head(frame, skipped)
                 next_sample = round((begin_s - self.zero_s) * SAMPLE_RATE_HZ)
                 resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
@@ -203,7 +213,7 @@ class _AudioStream:
         for packet in containers.packets(self.container, self.stream):
             try:
                 frames = packet.decode()
-            except av.FFmpegError as error:
+            except FFmpegError as error:
                 self.decode_error = self.decode_error or error.strerror
                 continue
             if any(_is_broken(frame) for frame in frames):
@@ -222,7 +232,7 @@ def _is_broken(frame: av.AudioFrame) -> bool:
     if kind is None:
         return False
     samples = frame.samples * (1 if frame.format.is_planar else len(frame.layout.channels))
-    planes = (np.frombuffer(plane, kind, samples) for plane in frame.planes)
+    planes = (_samples(plane, kind, samples) for plane in frame.planes)
     with np.errstate(all="ignore"):
         return not all(math.isfinite(np.dot(plane, plane)) or np.isfinite(plane).all() for plane in planes)
 
@@ -231,15 +241,20 @@ def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> np.
     """int16 (n,); None flushes what the resampler still holds."""
     if frame is not None:
         frame.pts = None  # positions are counted here; the resampler must not shift by rounded time stamps
-    pieces = [np.frombuffer(piece.planes[0], np.int16, piece.samples) for piece in resampler.resample(frame)]
+    pieces = [_samples(piece.planes[0], np.int16, piece.samples) for piece in resampler.resample(frame)]
     return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
+
+
+def _samples(plane: AudioPlane, kind: type[np.generic], count: int) -> np.ndarray:
+    """The plane's memory as it lies. (A plane is a buffer, which PyAV's type hints do not say.)"""
+    return np.frombuffer(cast("memoryview", plane), kind, count)
 
 
 def _without_head(frame: av.AudioFrame, samples: int) -> av.AudioFrame:
     if not samples:
         return frame
     step = 1 if frame.format.is_planar else len(frame.layout.channels)
-    array = np.ascontiguousarray(frame.to_ndarray()[:, samples * step :])
+    array: Any = np.ascontiguousarray(frame.to_ndarray()[:, samples * step :])
     rest = av.AudioFrame.from_ndarray(array, format=frame.format.name, layout=frame.layout.name)
     rest.sample_rate = frame.sample_rate
     return rest
