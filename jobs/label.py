@@ -104,13 +104,13 @@ def label(options: Label, record: RunRecord) -> dict[str, Any]:
 
 
 def _manifest_changed(manifest: str, version: str) -> bool:
-    """Whether the manifest's file is another than the one that was read, which is said: the labels are those of the latter."""
+    """Whether the manifest's file is not the one that was read any more; if so, a warning says which one the labels are of."""
     try:
         if storage.version(manifest) == version:
             return False
         what = "was written again"
     except UserError as error:
-        what = f"cannot be looked up any more ({error})"
+        what = f"cannot be read any more ({error})"
     log.warning("%s %s while this run worked; the labels are those of the manifest that it read", manifest, what)
     return True
 

@@ -31,7 +31,7 @@ USUAL_FRAMES = 33
 
 
 def part_rows(manifest_rows: int, crop_bytes: int) -> int:
-    """The most utterances in a part of a manifest of so many; `crop_bytes`: of one face crop of the teacher."""
+    """The most utterances in a part of a manifest of `manifest_rows`; `crop_bytes`: of one face crop of the teacher."""
     fits = LARGE_PART_ROWS * USUAL_FRAMES * crop_bytes <= MAX_PART_BYTES
     return LARGE_PART_ROWS if manifest_rows >= LARGE_MANIFEST and fits else PART_ROWS
 

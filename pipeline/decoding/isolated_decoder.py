@@ -29,10 +29,10 @@ MEMORY_BYTES = 4 * 2**30
 """What the child may allocate: 1550 frames of 1280 x 720, 6 minutes of one utterance (VoxCeleb's longest is 145 s). The
 modules take 70 MB and decoding 3 s of 720p 120 MB with its frames, so the rest is the frames of the utterance."""
 
-LONGEST_LOOK_S = 1.0
+LONGEST_WAIT_S = 1.0
 PAUSE_S = 1.0
-"""A look at the decoder that took so much longer than it should was a pause of this process (a stopped container, a suspended
-laptop), in which the decoder stood still too: such time counts for no deadline."""
+"""A wait for the decoder that took this much longer than it should was a pause of this process (a stopped container, a
+suspended laptop). The decoder stood still too, so such time counts for no deadline."""
 
 CHILD_COMMAND = "from pipeline.decoding.child import serve; serve()"
 
@@ -238,14 +238,14 @@ class _Child:
         """Waits until the deadline, which runs from when the caller began to wait: it may have been busy, or paused."""
         while True:
             began = time.monotonic()
-            look_s = min(LONGEST_LOOK_S, max(0.0, self.until - began))
-            ready, _, _ = select.select([self.socket], [], [], look_s)
+            wait_s = min(LONGEST_WAIT_S, max(0.0, self.until - began))
+            ready, _, _ = select.select([self.socket], [], [], wait_s)
             if ready:
                 return messages.receive(self.socket)
-            looked_s = time.monotonic() - began
-            if looked_s > look_s + PAUSE_S:
-                self.until += looked_s
-            elif look_s < LONGEST_LOOK_S:
+            waited_s = time.monotonic() - began
+            if waited_s > wait_s + PAUSE_S:
+                self.until += waited_s
+            elif wait_s < LONGEST_WAIT_S:
                 raise Rejected(RejectReason.DECODER_TIMEOUT, "the decoder did not answer before its deadline")
 
     def _death(self) -> Exception:

@@ -2,8 +2,8 @@
 
 An utterance's frames are tens of megabytes, and finding, clearing and taking back pages costs the kernel more than it costs
 to copy into them: 75 MB took 63 ms of CPU time in fresh memory and 24 ms in memory that had been used before. So the
-sender keeps its buffers, and the receiver tells which of them nothing looks into any more. An array can be kept for as
-long as one likes: then its buffer is not used again. (A process that the receiver forks does not count as one that looks.)
+sender keeps its buffers, and the receiver tells it which of them no array refers to any more. An array may be kept for any
+length of time; its buffer is not used again before. (Arrays in a process that the receiver forks do not count.)
 """
 
 import errno
@@ -26,7 +26,7 @@ KEPT_BYTES = 128 * 2**20
 are 25 MB, in 720p 95.)"""
 
 KEPT_FREE = 2
-"""Buffers that wait to be used again. A receiver that looks at one result while the next is made gives one back at a time."""
+"""Buffers that wait to be used again. A receiver that works on one result while the next is made gives one back at a time."""
 
 HEAD = struct.Struct("!qq")  # number of the buffer, bytes in use
 UNKEPT = -1
@@ -119,7 +119,7 @@ class SharedArrays:
         self._released: list[int] = []
 
     def released(self) -> list[int]:
-        """Numbers of the buffers that nothing here has looked into since the last call."""
+        """Numbers of the buffers to which the last array here has gone since the last call."""
         return [self._released.pop() for _ in range(len(self._released))]
 
     def receive(self, connection: socket.socket, places: Sequence[Place]) -> list[np.ndarray]:

@@ -120,7 +120,7 @@ def _probe_duration(file: storage.StoredFile) -> tuple[float | None, str | None]
 
 
 def _remote_duration(file: storage.StoredFile) -> float | None:
-    """Seconds by the header, of which only the ranges that ffmpeg asks for are fetched; None where a whole copy is needed."""
+    """Seconds by the header; only the ranges that ffmpeg asks for are fetched. None where a whole copy is needed."""
     if not file.size:
         return None
     with storage.open_ranges(file.uri, file.size) as ranges:

@@ -26,7 +26,7 @@ class Layout:
     """Files (sorted by URI), the prefix they lie below, and `options`, to the columns of the manifest."""
     options: type[LayoutOptions]
     suffixes: tuple[str, ...]
-    """Lower case; other files are not looked at."""
+    """Lower case; other files are ignored."""
     expects: str
     """What should lie below the prefix, for a person who pointed at the wrong place."""
 

@@ -22,10 +22,10 @@ median and 0.15 at least (a quick turn of the head); between two people of one f
 """
 
 MAX_MISSED_FRAMES = 2
-"""A face may be missed for so many sampled frames (half a second) and still be the same track."""
+"""Sampled frames in a row (half a second) in which a face may be missed and still be the same track."""
 
 THINNED_SIDE_PX = 128
-"""Short side of the pictures of which colours are counted; 192 gives the same cuts over 53 clips in twice the time."""
+"""Short side of the pictures whose colours are counted; 192 gives the same cuts over 53 clips in twice the time."""
 
 CUT_DISTANCE = 0.25
 """Bhattacharyya distance of colour histograms above which a shot cut lies between two sampled frames.

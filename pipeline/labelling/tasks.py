@@ -3,7 +3,8 @@
 A task is what one cropping worker is handed at a time: a few parts (`pipeline/dataset/parts.py`), cut in the order of the
 manifest's files, so that a file is opened by one task.
 
-On the way a part is one row, its table packed as Arrow IPC: Ray Data cuts and merges blocks by their bytes, but never a row.
+On the way a part is one row, its table packed as Arrow IPC: Ray Data splits and merges blocks by their bytes, but never splits
+a row.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,13 +17,12 @@ from cluster import storage
 from pipeline.dataset.parts import PART_ROWS, part_row_indices
 
 TASKS_PER_WORKER = 8
-"""At least so many tasks for each cropping worker, so that none is idle for long while another holds a large one. A manifest
-of fewer than this times PART_ROWS utterances a worker has smaller parts for it."""
-
+"""Least number of tasks for each cropping worker, so that none is idle for long while another holds a large one. A manifest
+with fewer utterances a worker than this times PART_ROWS is cut into smaller parts."""
 
 MAX_TASK_ROWS = 256
-"""Utterances of a task, for a manifest that gives every worker many: Ray's own cost is by the task. What is lost with a
-worker is its task, which the next one does again from its beginning; parts of it that were written already stay meanwhile."""
+"""Utterances of a task, where the manifest gives every worker many: Ray's own cost is by the task. When a worker dies, the
+next one does its task again from the beginning; the parts that were written already stay meanwhile."""
 
 
 def cut_tasks(

@@ -138,7 +138,7 @@ def duration_s(container: InputContainer) -> float | None:
 
 
 def declared_duration_s(file: BinaryIO) -> float | None:
-    """What the header of an open file says, in seconds, of which only the bytes that ffmpeg asks for are read.
+    """What the header of an open file says, in seconds; only the bytes that ffmpeg asks for are read.
 
     None where a whole copy on disk has to say more: for a file that cannot be opened this way, so that `open_container` finds
     the reason, and for one whose header does not give its length.

@@ -42,7 +42,7 @@ def read_speech(path: str | Path, start_s: float, end_s: float | None) -> np.nda
     """int16 (n,) mono at 16 kHz of [start_s, end_s); end_s None is the end of the audio.
 
     n is round(end_s * 16000) - round(start_s * 16000), or less where the audio ends more than a video frame earlier.
-    Time before the audio's first sample, and parts that cannot be decoded, are zeros. Memory is that of the span.
+    Time before the audio's first sample, and stretches that cannot be decoded, are zeros. Memory is that of the span.
 
     Raises Rejected: NO_AUDIO_STREAM, DAMAGED_AUDIO, and what `containers.open_container` finds.
     """
@@ -65,7 +65,7 @@ def read_speech(path: str | Path, start_s: float, end_s: float | None) -> np.nda
 
 def stream_speech(path: str | Path) -> Iterator[np.ndarray]:
     """The whole file as `read_speech(path, 0, None)` gives it, in int16 pieces; decoded once from start to end, so that
-    an hour takes the memory of a second and no file's index is asked for a place.
+    an hour takes the memory of a second and no file's index is needed.
 
     Where time stamps jump back, the sound goes on without a gap. Raises Rejected as `read_speech` does.
     """
@@ -227,7 +227,7 @@ FLOATS = {"flt": np.float32, "dbl": np.float64}  # sample formats of ffmpeg, pac
 
 def _is_broken(frame: av.AudioFrame) -> bool:
     """Whether it holds NaN or infinity. (Reads the planes where they lie: `to_ndarray` takes longer than the decoder. A sum
-    of squares is the cheapest look at all of them; it may only overflow.)"""
+    of squares is the cheapest check of them all; it can overflow, and then every sample is checked.)"""
     kind = FLOATS.get(frame.format.name[:3])
     if kind is None:
         return False
