@@ -9,7 +9,7 @@ item on which workers died `MAX_DEATHS` times is named to the next one, which le
 
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 import ray
 from ray.util import metrics
@@ -65,9 +65,9 @@ class Tally:
         """When the first worker took up a task, in Unix seconds."""
         return self.began_at
 
-    def counts(self) -> dict[str, dict]:
-        """Stage -> rows, rejected, seconds, size_bytes."""
-        return {name: asdict(count) for name, count in self.stages.items()}
+    def counts(self) -> dict[str, StageCount]:
+        """By stage."""
+        return dict(self.stages)
 
 
 def start_tally() -> "ray.actor.ActorHandle":

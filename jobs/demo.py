@@ -19,7 +19,7 @@ from jobs.predict import Predict, predict
 from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
 from pipeline.dataset.distillation_set import read_labels
 from pipeline.indexing.clips import ClipsOptions
-from pipeline.media.speech import decode_flac
+from pipeline.media.flac import decode_flac
 from pipeline.reports.page import demo_report
 from pipeline.schema import DISTILLATION_SCHEMA
 from pipeline.students.load import read_student

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
@@ -11,11 +12,11 @@ from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.teachers.load import DEFAULT_TEACHER
 from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
-from pipeline.dataset.manifest import manifest_fingerprint, read_manifest
+from pipeline.dataset.manifest import read_manifest
 from pipeline.labelling.cropper import CropOptions
 from pipeline.labelling.placement import LabelPlan, Placing
 from pipeline.labelling.retry_rejects import checked_reasons
-from pipeline.labelling.run import LabelRun
+from pipeline.labelling.run import LabelRequest
 from pipeline.labelling.run import label as label_utterances
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ class Label(JobOptions):
     """Give the teacher every face and its mirror image and take the mean, where the teacher was made for that: a quarter of a
     point better on single FER+ faces, twice the teacher's work. An utterance has dozens of faces."""
     retry_rejects: list[str] = field(default_factory=list)
-    """Instead of what is missing, label the rejects of these reasons again (`all`: of every reason), as after files were
-    mended or a storage came back; the options are those of the run, but --crops.deadline may be another."""
+    """Instead of what is missing, label the rejects of these reasons again (`all`: of every reason), for example after files
+    were repaired or a storage came back; the options are those of the run, but --crops.deadline may be another."""
     crops: CropOptions = field(default_factory=CropOptions)
     crop_workers: int | None = None
     """Processes that decode, detect and crop; left out: one a core here, as far as memory goes (1.25 GiB each), on a cluster
@@ -70,20 +71,21 @@ class Label(JobOptions):
                 raise UserError(f"{name} is {getattr(self, name)}; give 0 or more")
 
 
-def label(options: Label, record: RunRecord) -> dict:
+def label(options: Label, record: RunRecord) -> dict[str, Any]:
     retry_reasons = checked_reasons(options.retry_rejects)
     with record.stage("prepare"):
         storage.require_writable(options.out)
         version = storage.version(options.manifest) if storage.exists(options.manifest) else ""
-        run = LabelRun(
+        request = LabelRequest(
             manifest=read_manifest(options.manifest),
             labels_uri=storage.absolute(options.out),
             teacher=teacher_weights(options.teacher, options.teacher_sha256),
             detector=detector_weights(options.detector),
-            crops=options.crops,
+            crop_options=options.crops,
             mirror=options.mirror,
+            retry_reasons=retry_reasons,
         )
-        record.inputs |= {"manifest": manifest_fingerprint(run.manifest), **run.identity()}
+        record.inputs |= request.identity
     plan = LabelPlan(
         crop_workers=options.crop_workers,
         teacher_workers=options.teacher_workers,
@@ -92,23 +94,25 @@ def label(options: Label, record: RunRecord) -> dict:
         placing=options.placing,
     )
     with record.stage("label"):
-        counts = label_utterances(run, plan, options.address, record, retry_reasons)
-    counts |= _manifest_now(options.manifest, version)
-    record.counts |= counts
-    record.write_into(run.labels_uri)
-    return counts | {"labels": run.labels_uri, "seconds": round(record.seconds(), 3)}
+        result = label_utterances(request, plan, address=options.address, record=record)
+    facts = result.facts()
+    if _manifest_changed(options.manifest, version):
+        facts["manifest_changed"] = True
+    record.counts |= facts
+    record.write_into(request.labels_uri)
+    return facts | {"labels": request.labels_uri, "seconds": round(record.seconds(), 3)}
 
 
-def _manifest_now(manifest: str, version: str) -> dict:
-    """What is said where the manifest's file is not the one that was read any more: the labels are those of the latter."""
+def _manifest_changed(manifest: str, version: str) -> bool:
+    """Whether the manifest's file is not the one that was read any more; if so, a warning says which one the labels are of."""
     try:
         if storage.version(manifest) == version:
-            return {}
+            return False
         what = "was written again"
     except UserError as error:
-        what = f"cannot be looked up any more ({error})"
+        what = f"cannot be read any more ({error})"
     log.warning("%s %s while this run worked; the labels are those of the manifest that it read", manifest, what)
-    return {"manifest_changed": True}
+    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

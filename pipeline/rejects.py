@@ -4,8 +4,13 @@ from enum import StrEnum
 
 
 class RejectReason(StrEnum):
-    """One value a cause; where several apply, the first of this order is given."""
+    """One value a cause; a row or clip gets the cause that is met first.
 
+    The values stand in about the order in which they can be met. A new value needs an explanation below and a row in
+    docs/distillation_set.md, or in docs/students.md if only a corpus has it.
+    """
+
+    # labelling: the file
     FILE_NOT_FOUND = "file_not_found"
     STORAGE_ERROR = "storage_error"
     EMPTY_FILE = "empty_file"
@@ -13,18 +18,24 @@ class RejectReason(StrEnum):
     NOT_A_VIDEO = "not_a_video"
     NO_VIDEO_STREAM = "no_video_stream"
     UNSUPPORTED_CODEC = "unsupported_codec"
+    # labelling: decoding
     DECODER_CRASHED = "decoder_crashed"
     DECODER_TIMEOUT = "decoder_timeout"
     DECODER_OUT_OF_MEMORY = "decoder_out_of_memory"
     NO_FRAMES = "no_frames"
     DAMAGED_VIDEO = "damaged_video"
+    # labelling: the sound
     NO_AUDIO_STREAM = "no_audio_stream"
     DAMAGED_AUDIO = "damaged_audio"
     TOO_SHORT = "too_short"
     SILENT = "silent"
+    # labelling: the face
     NO_FACE = "no_face"
+    FACE_AFTER_SPEECH = "face_after_speech"
     TEACHER_NOT_FINITE = "teacher_not_finite"
+    # labelling: whatever the worker was doing
     WORKER_DIED = "worker_died"
+    # clips of a corpus (`probe`, `fit-head`, `transfer-benchmark`)
     UNKNOWN_NAME = "unknown_name"
     NOT_SPEECH = "not_speech"
     NO_LABEL = "no_label"
@@ -53,6 +64,7 @@ EXPLANATIONS = {
     RejectReason.TOO_SHORT: "the utterance is shorter than one second, the least the method supports",
     RejectReason.SILENT: "the mean level of the sound is below -60 dB",
     RejectReason.NO_FACE: "no face was found in any sampled frame",
+    RejectReason.FACE_AFTER_SPEECH: "the sound ends before the face appears, so that no training window holds both",
     RejectReason.TEACHER_NOT_FINITE: "the teacher gave NaN or infinity for a face",
     RejectReason.WORKER_DIED: "the worker process died again and again while it worked on this utterance",
     RejectReason.UNKNOWN_NAME: "the path does not follow the corpus's way of naming, so its label is not known",

@@ -1,7 +1,7 @@
-"""The two tables of the project: the manifest (what there is) and the distillation set (what was learnt of it).
+"""The two tables of the project: the manifest (what there is) and the distillation set (what the teacher says of it).
 
 One row is one utterance in both. Times are seconds on the source file's own clock, spans are half-open
-[start_s, end_s). Boxes are x0, y0, x1, y1; in the distillation set as parts (0-1) of the upright frame.
+[start_s, end_s). Boxes are x0, y0, x1, y1; in the distillation set relative (0-1) to the upright frame.
 `docs/distillation_set.md` explains every column.
 """
 
@@ -22,17 +22,13 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("utterance_id", pa.string(), nullable=False),
         pa.field("speaker_id", pa.string(), nullable=False),
         pa.field("video_id", pa.string(), nullable=False),
-        pa.field(
-            "video_uri", pa.string(), nullable=False
-        ),  # a video file, or a folder of face pictures (ends with "/")
+        pa.field("video_uri", pa.string(), nullable=False),  # a file, or a folder of face pictures (ends with "/")
         pa.field("audio_uri", pa.string(), nullable=False),  # may equal video_uri
         pa.field("start_s", pa.float64(), nullable=False),
         pa.field("end_s", pa.float64()),  # null: to the end of the file
         pa.field("split", pa.string(), nullable=False),  # one of SPLITS
         pa.field("pictures_per_s", pa.float64()),  # rate of a folder of face pictures; null for a video file
-        pa.field(
-            "face_context", pa.float32()
-        ),  # null: whole scenes; c: each frame is one face with c times its box around it
+        pa.field("face_context", pa.float32()),  # null: whole scenes; c: each frame is one face, c times its box
         pa.field("face_boxes", pa.list_(FACE_BOX)),  # null: unknown
         pa.field("face_boxes_unit", pa.string()),  # "pixels" or "relative" (0-1 of width and height)
     ],
@@ -59,9 +55,7 @@ DISTILLATION_SCHEMA = pa.schema(
         pa.field("frame_logits", pa.list_(pa.list_(pa.float32()))),  # n_frames x 8, raw
         pa.field("frame_indices", pa.list_(pa.int32())),  # position k of each labelled frame on the 0.24 s grid
         pa.field("frame_times_s", pa.list_(pa.float64())),  # presentation time of each labelled frame
-        pa.field(
-            "frame_boxes", pa.list_(pa.list_(pa.float32()))
-        ),  # n_frames x 4, parts (0-1) of the upright frame's width and height
+        pa.field("frame_boxes", pa.list_(pa.list_(pa.float32()))),  # n_frames x 4, relative (0-1) to the upright frame
         pa.field("frame_scores", pa.list_(pa.float32())),  # detector confidence; 1 where boxes were given
         pa.field("frames_sampled", pa.int32()),  # grid positions in the span, with or without a face
         pa.field("face_tracks", pa.list_(FACE_TRACK)),  # every face followed through the utterance
@@ -72,9 +66,7 @@ DISTILLATION_SCHEMA = pa.schema(
         pa.field("speech_flac", pa.binary()),  # 16 kHz mono 16-bit FLAC of the span
         pa.field("speech_samples", pa.int32()),
         pa.field("teacher", pa.string()),  # name@sha256 of the weights
-        pa.field(
-            "teacher_masks", pa.list_(pa.string())
-        ),  # emotions that the teacher does not know; their logits are -100
+        pa.field("teacher_masks", pa.list_(pa.string())),  # emotions the teacher does not know; their logits are -100
         pa.field("detector", pa.string()),
         pa.field("decode_s", pa.float32()),  # seconds of work, for the run's summary; not a label
         pa.field("detect_s", pa.float32()),

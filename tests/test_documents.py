@@ -18,7 +18,9 @@ def purpose(folder: str, room: str) -> str:
 
 def table(with_imports: bool) -> str:
     """The rooms in the order of the table of imports, as Markdown."""
-    lines = ["| room | what | imports |", "| --- | --- | --- |"] if with_imports else ["| room | what |", "| --- | --- |"]
+    lines = (
+        ["| room | what | imports |", "| --- | --- | --- |"] if with_imports else ["| room | what |", "| --- | --- |"]
+    )
     for folder, rooms in ROOMS.items():
         for room, allowed in rooms.items():
             cells = [f"`{folder}/{room}`", purpose(folder, room).rstrip(".")]
@@ -38,6 +40,8 @@ def test_document_shows_the_rooms_as_they_are(document, with_imports):
 def test_paths_in_documents_exist(document):
     text = (ROOT / document).read_text()
     named = {word for word in text.split("`")[1::2] if "/" in word and " " not in word and "*" not in word}
-    ours = [name for name in named if name.split("/")[0] in ("cluster", "modeling", "pipeline", "jobs", "tests", "docs")]
+    ours = [
+        name for name in named if name.split("/")[0] in ("cluster", "modeling", "pipeline", "jobs", "tests", "docs")
+    ]
     missing = [name for name in ours if not (ROOT / name).exists()]
     assert ours and not missing

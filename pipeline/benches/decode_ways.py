@@ -96,9 +96,9 @@ def _on_grid(frames: int, frames_per_s: float) -> list[int]:
 
 def _job(decoder: str) -> Callable[[str], int]:
     def sampled(path: str) -> int:
-        from pipeline.media.frames import sample_frames
+        from pipeline.media.frames import FrameRequest, sample_frames
 
-        return len(sample_frames(path, 0.0, None, longest_side_px=None, decoder=decoder).images)
+        return len(sample_frames(path, FrameRequest(longest_side_px=None, decoder=decoder)).images)
 
     return sampled
 

@@ -14,6 +14,7 @@ from cluster.failures import UserError
 from cluster.logs import show_logs
 from cluster.run_record import RunRecord
 from cluster.session import session
+from cluster.tally import StageCount
 from cluster.working_tree import PROJECT_ROOT
 from modeling.teachers.load import DEFAULT_TEACHER
 from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
@@ -25,6 +26,7 @@ from pipeline.decoding.isolated_decoder import Deadline
 from pipeline.labelling import run as labelling
 from pipeline.labelling.cropper import CropOptions
 from pipeline.labelling.placement import LabelPlan
+from pipeline.labelling.stage_progress import Counts
 
 CPU_STAGES = ("decode", "faces")
 """Whose seconds of work are those of a core, in which a pause does not count; a teacher's on a GPU are the clock's."""
@@ -56,7 +58,7 @@ class JobTiming:
     rows: int
     seconds: float
     start_s: float
-    stages: dict[str, dict]
+    stages: dict[str, StageCount]
     work_s: float
     looks: list[Look]
     pauses: Sequence[tuple[float, float]] = ()
@@ -111,7 +113,9 @@ def job_and_floors(
             if job.process.returncode:
                 raise UserError(f"the job ended with exit code {job.process.returncode}; what it said is above")
             told = json.loads(answer.splitlines()[-1])
-    return JobTiming(**told | {"looks": [Look(**look) for look in told["looks"]], "pauses": job.pauses}), floors
+    stages = {name: StageCount(**count) for name, count in told["stages"].items()}
+    looks = [Look(**look) for look in told["looks"]]
+    return JobTiming(**told | {"stages": stages, "looks": looks, "pauses": job.pauses}), floors
 
 
 def _written(labels: str) -> int:
@@ -124,30 +128,31 @@ def _labelled(manifest: str, labels: str, gpu: bool) -> JobTiming:
     plan, looks = LabelPlan(gpus_per_teacher=float(gpu)), []
     record = RunRecord("bench-label", plan)
 
-    def work_s(stages: dict[str, dict]) -> float:
-        return sum(stages[stage]["seconds"] for stage in (CPU_STAGES if gpu else WORK_STAGES) if stage in stages)
+    def work_s(stages: Counts) -> float:
+        return sum(stages[stage].seconds for stage in (CPU_STAGES if gpu else WORK_STAGES) if stage in stages)
 
-    def look(stages: dict[str, dict]) -> None:
-        decoded, written = (stages.get(stage, {}).get("rows", 0) for stage in ("decode", "write"))
+    def look(stages: Counts) -> None:
+        decoded, written = (stages.get(stage, StageCount()).rows for stage in ("decode", "write"))
         looks.append(Look(time.time(), work_s(stages), decoded, written))
 
-    run = labelling.LabelRun(
+    request = labelling.LabelRequest(
         manifest=read_manifest(manifest),
         labels_uri=labels,
         teacher=teacher_weights(DEFAULT_TEACHER),
         detector=detector_weights(DEFAULT_DETECTOR),
-        crops=CropOptions(deadline=Deadline(to_open_s=3600.0)),  # of the child's own alarm, which goes on in a pause
+        crop_options=CropOptions(
+            deadline=Deadline(to_open_s=3600.0)
+        ),  # of the child's own alarm, which goes on in a pause
         watcher=look,
     )
     with record.stage("all"), session(None):
-        counts = labelling.label(run, plan, None, record)
-    if counts["labelled"] != len(run.manifest):
-        raise RuntimeError(
-            f"the job labelled {counts['labelled']} of {len(run.manifest)} clips that the floor could label"
-        )
+        labelled = labelling.label(request, plan, address=None, record=record).whole_set.labelled
+    rows = len(request.manifest)
+    if labelled != rows:
+        raise RuntimeError(f"the job labelled {labelled} of {rows} clips that the floor could label")
     worked_s = record.stages[labelling.WORK]
     stages = record.counts["stages"]
-    return JobTiming(len(run.manifest), worked_s, record.stages["all"] - worked_s, stages, work_s(stages), looks)
+    return JobTiming(rows, worked_s, record.stages["all"] - worked_s, stages, work_s(stages), looks)
 
 
 def _manifest(paths: Sequence[str]) -> pa.Table:

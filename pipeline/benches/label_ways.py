@@ -19,8 +19,9 @@ from modeling.teachers.load import Teacher, load_teacher
 from pipeline.assets.weights import Weights
 from pipeline.labelling.face_tracks import choose_track, link_faces, shot_cuts
 from pipeline.labelling.sparse_detection import find_faces
-from pipeline.media.frames import sample_frames
-from pipeline.media.speech import encode_flac, read_speech, require_speech
+from pipeline.media.flac import encode_flac
+from pipeline.media.frames import FrameRequest, sample_frames
+from pipeline.media.speech import read_speech, require_speech
 from pipeline.rejects import Rejected
 
 DETECTOR_SIDE_PX = 640
@@ -48,7 +49,7 @@ class Floor:
             spent[name] += time.perf_counter() - start
             return result
 
-        frames = timed("sampled_decode", sample_frames, path, 0.0, None)
+        frames = timed("sampled_decode", sample_frames, path, FrameRequest())
         require_speech(timed("speech", read_speech, path, 0.0, None))
         timed("plain_decode", plain_decode, path)
         timed("plain_sound", plain_sound, path)

@@ -30,7 +30,7 @@ from pipeline.dataset.manifest import as_manifest, read_manifest, write_manifest
 from pipeline.dataset.parts import USUAL_FRAMES, cut_parts, part_rows
 from pipeline.labelling.cropper import CROPPED_SCHEMA, CropOptions
 from pipeline.labelling.placement import LabelPlan
-from pipeline.labelling.run import FIRST_PART, LabelRun, label
+from pipeline.labelling.run import FIRST_PART, LabelRequest, label
 from pipeline.schema import DISTILLATION_SCHEMA, IDENTITY_FIELDS
 
 VOXCELEB2_ROWS = 1_200_000
@@ -166,9 +166,9 @@ def made_up_manifest(rows: int, utterances_a_video: int = UTTERANCES_A_VIDEO) ->
     return as_manifest(columns, "the made-up manifest")
 
 
-def cheap_run(manifest: str, labels: str) -> LabelRun:
+def cheap_run(manifest: str, labels: str) -> LabelRequest:
     """What `emovox label` would do with the compact teacher, with the cheap work."""
-    return LabelRun(
+    return LabelRequest(
         manifest=read_manifest(manifest),
         labels_uri=storage.absolute(labels),
         teacher=teacher_weights("compact"),
@@ -178,10 +178,10 @@ def cheap_run(manifest: str, labels: str) -> LabelRun:
     )
 
 
-def floor_seconds(run: LabelRun) -> float:
+def floor_seconds(run: LabelRequest) -> float:
     """Seconds to write all parts in one process without a plan, from the first `FLOOR_ROWS` utterances."""
     cropper, labeller = CheapCropper(), CheapLabeller(None, "cpu")
-    rows = part_rows(len(run.manifest), run.teacher_crops().size_bytes)
+    rows = part_rows(len(run.manifest), run.crop_rule.size_bytes)
     parts = list(cut_parts(run.manifest.slice(0, FLOOR_ROWS), rows))
     start = time.perf_counter()
     for part in parts:
@@ -206,7 +206,8 @@ def drive(
     """What `emovox label` does, with the cheap work. `started`: when the process was asked for, in Unix seconds."""
     record = RunRecord("bench-scale", CropOptions())
     record.started = started
-    label(cheap_run(manifest, labels), LabelPlan(crop_workers=workers, teacher_workers=teachers), address, record)
+    plan = LabelPlan(crop_workers=workers, teacher_workers=teachers)
+    label(cheap_run(manifest, labels), plan, address=address, record=record)
     return {
         "seconds": round(record.seconds(), 1),
         "first_work_s": round(record.stages[FIRST_PART], 1),

@@ -26,7 +26,7 @@ from modeling.distillation.trainer import TrainingModule, training_precision
 from modeling.students.build import build_student
 from pipeline.benches.train import UNTIMED_STEPS
 from pipeline.distillation.batches import LabelIndex
-from pipeline.media.speech import decode_flac
+from pipeline.media.flac import decode_flac
 
 
 class Windows(Dataset):

@@ -1,7 +1,7 @@
 """The distillation set on storage: parquet parts written whole, an identity, resume, and the final audit.
 
 OUT/identity.json       what decides the labels; a run with another identity is refused (`cluster/identity.py`)
-OUT/utterances/*.parquet one part a block of utterances, named by their ids, so that a repeated write replaces itself
+OUT/utterances/*.parquet the parts, each named by the ids in it, so that a repeated write replaces itself
 OUT/run.json            the record of the last run
 
 A part is one atomic write (rename on disk, one PUT on an object store), so a reader never sees half a part, and the
@@ -11,6 +11,7 @@ utterances that are done are exactly those in the parts.
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +26,16 @@ READ_THREADS = 16
 
 PARTS_TOGETHER = 1000
 """Parts whose columns are read before they are joined: a table a part takes 12 kB, however few rows it has."""
+
+
+@dataclass(frozen=True)
+class SetCounts:
+    """What a whole set holds. reasons: of its rejects, each with its number, by name."""
+
+    rows: int
+    labelled: int
+    rejected: int
+    reasons: dict[str, int]
 
 
 def parts_folder(labels_uri: str) -> str:
@@ -68,11 +79,11 @@ def read_part(uri: str, columns: list[str]) -> pa.Table:
     """Some columns of one part. Raises UserError if it is of another version."""
     fs, path = storage.resolve(uri)
     with storage.explained(uri, "read it"), fs.open_input_file(path) as source:
-        part = pq.ParquetFile(source)
-        version = (part.schema_arrow.metadata or {}).get(b"emovox.schema_version", b"none").decode()
+        file = pq.ParquetFile(source)
+        version = (file.schema_arrow.metadata or {}).get(b"emovox.schema_version", b"none").decode()
         if version != SCHEMA_VERSION:
             raise UserError(f"{uri}: schema version {version}, this program reads {SCHEMA_VERSION}; label again")
-        return part.read(columns=columns)
+        return file.read(columns=columns)
 
 
 def read_columns(labels_uri: str, columns: list[str]) -> pa.Table:
@@ -155,8 +166,8 @@ def _compared(manifest: pa.Table, labels_uri: str) -> tuple[list[pa.Array], list
     return known, list(found.values())
 
 
-def audit(manifest: pa.Table, labels_uri: str) -> dict:
-    """Counts over the whole set: rows, labelled, rejected, reasons. Every utterance must be there exactly once.
+def audit(manifest: pa.Table, labels_uri: str) -> SetCounts:
+    """Counts over the whole set, in which every utterance must be there exactly once.
 
     Raises RuntimeError otherwise: that would be a bug, and no label of such a set should be trusted.
     """
@@ -173,12 +184,7 @@ def audit(manifest: pa.Table, labels_uri: str) -> dict:
         )
     reasons = {item["values"]: item["counts"] for item in table["reject_reason"].drop_null().value_counts().to_pylist()}
     rejected = sum(reasons.values())
-    return {
-        "rows": len(table),
-        "labelled": len(table) - rejected,
-        "rejected": rejected,
-        "reasons": dict(sorted(reasons.items())),
-    }
+    return SetCounts(len(table), len(table) - rejected, rejected, dict(sorted(reasons.items())))
 
 
 def _sorted(ids: pa.Array) -> pa.Array:

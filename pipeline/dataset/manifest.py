@@ -32,8 +32,8 @@ def read_manifest(uri: str) -> pa.Table:
         table = table.drop_columns(name)  # so that no more than a column is there twice
     table = pa.table(columns, schema=MANIFEST_SCHEMA)
     if table["audio_uri"].equals(table["video_uri"]):  # as a rule: a quarter of a manifest's memory
-        place = MANIFEST_SCHEMA.get_field_index("audio_uri")
-        table = table.set_column(place, MANIFEST_SCHEMA.field(place), table["video_uri"])
+        index = MANIFEST_SCHEMA.get_field_index("audio_uri")
+        table = table.set_column(index, MANIFEST_SCHEMA.field(index), table["video_uri"])
     check_manifest(table, uri)
     pa.default_memory_pool().release_unused()  # what decoding and sorting took: as much again as a large manifest
     return table
@@ -60,7 +60,7 @@ def _check_kind(metadata: Mapping[bytes, bytes], uri: str) -> None:
 
 def as_manifest(columns: pa.Table | Mapping[str, Sequence], uri: str) -> pa.Table:
     """The columns cast to MANIFEST_SCHEMA, absent optional ones null. `uri` is for the message of a UserError."""
-    table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
+    table = _as_table(columns)
     missing = [name for name in REQUIRED_COLUMNS if name not in table.column_names]
     if missing:
         raise UserError(f"{uri}: the manifest has no column {', '.join(missing)}; add it, or run `emovox index`")
@@ -77,6 +77,10 @@ def as_manifest(columns: pa.Table | Mapping[str, Sequence], uri: str) -> pa.Tabl
                 f"{uri}: column {field.name} holds {found}, expected {field.type} ({error}); write it with that type"
             ) from error
     return pa.Table.from_arrays(arrays, schema=MANIFEST_SCHEMA)
+
+
+def _as_table(columns: pa.Table | Mapping[str, Sequence]) -> pa.Table:
+    return columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
 
 
 def check_manifest(table: pa.Table, uri: str) -> None:

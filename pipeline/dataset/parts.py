@@ -31,7 +31,7 @@ USUAL_FRAMES = 33
 
 
 def part_rows(manifest_rows: int, crop_bytes: int) -> int:
-    """The most utterances in a part of a manifest of so many; `crop_bytes`: of one face crop of the teacher."""
+    """The most utterances in a part of a manifest of `manifest_rows`; `crop_bytes`: of one face crop of the teacher."""
     fits = LARGE_PART_ROWS * USUAL_FRAMES * crop_bytes <= MAX_PART_BYTES
     return LARGE_PART_ROWS if manifest_rows >= LARGE_MANIFEST and fits else PART_ROWS
 
@@ -46,17 +46,18 @@ def cut_parts(manifest: pa.Table, rows: int = PART_ROWS, columns: list[str] | No
 
     columns: those that are wanted of a part; left out: all.
     """
-    places = part_places(manifest, rows)
+    row_indices = part_row_indices(manifest, rows)
     manifest = manifest.select(columns or manifest.column_names)
-    ordered = manifest.take(np.concatenate(places)) if places else manifest  # one by one it takes twenty times as long
+    # one take of all: one by one it takes twenty times as long
+    ordered = manifest.take(np.concatenate(row_indices)) if row_indices else manifest
     start = 0
-    for part in places:
+    for part in row_indices:
         yield ordered.slice(start, len(part))
         start += len(part)
 
 
-def part_places(manifest: pa.Table, rows: int) -> list[np.ndarray]:
-    """The places in the manifest of each part's utterances."""
+def part_row_indices(manifest: pa.Table, rows: int) -> list[np.ndarray]:
+    """For each part, at which rows of the manifest its utterances are."""
     order = pc.sort_indices(manifest, [(name, "ascending") for name in ("video_uri", "start_s", "utterance_id")])
     order = order.to_numpy()
     uris = manifest["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()[order]

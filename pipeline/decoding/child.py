@@ -98,22 +98,13 @@ def _decoded(
     """Frames and speech, each where `keep` puts it; on the way the caller is told how long the span is."""
     signal.alarm(math.ceil(deadline.to_open_s + ALARM_AFTER_S))
     with contextlib.ExitStack() as files:
-        opened = (
-            files.enter_context(containers.open_container(request.video_path)) if _is_length_in_file(request) else None
-        )
+        opened = None
+        if _is_length_in_file(request):
+            opened = files.enter_context(containers.open_container(request.video_path))
         span_s = _span_s(request, opened)
         messages.send(connection, span_s)
         signal.alarm(math.ceil(deadline.of(span_s) + ALARM_AFTER_S))
-        frames = sample_frames(
-            request.video_path,
-            request.start_s,
-            request.end_s,
-            request.longest_side_px,
-            request.decoder,
-            request.pictures_per_s,
-            opened,
-            keep,
-        )
+        frames = sample_frames(request.video_path, request, opened=opened, keep=keep)
     if not request.speech:
         return frames, None
     return frames, keep(read_speech(request.audio_path, request.start_s, request.end_s))

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,32 +22,27 @@ from cluster.huge_pages import HUGE_PAGES
 from cluster.working_tree import python_path
 from pipeline.decoding import messages
 from pipeline.decoding.shared_arrays import SharedArrays
-from pipeline.media.frames import SampledFrames
+from pipeline.media.frames import FrameRequest, SampledFrames
 from pipeline.rejects import Rejected, RejectReason
 
 MEMORY_BYTES = 4 * 2**30
 """What the child may allocate: 1550 frames of 1280 x 720, 6 minutes of one utterance (VoxCeleb's longest is 145 s). The
 modules take 70 MB and decoding 3 s of 720p 120 MB with its frames, so the rest is the frames of the utterance."""
 
-LONGEST_LOOK_S = 1.0
+LONGEST_WAIT_S = 1.0
 PAUSE_S = 1.0
-"""A look at the decoder that took so much longer than it should was a pause of this process (a stopped container, a suspended
-laptop), in which the decoder stood still too: such time counts for no deadline."""
+"""A wait for the decoder that took this much longer than it should was a pause of this process (a stopped container, a
+suspended laptop). The decoder stood still too, so such time counts for no deadline."""
 
 CHILD_COMMAND = "from pipeline.decoding.child import serve; serve()"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeRequest:
-    """One span [start_s, end_s) to decode; end_s None is the end of the file. `speech` False leaves the sound out."""
+class DecodeRequest(FrameRequest):
+    """The frames and the sound of one span. `speech` False leaves the sound out."""
 
     video_path: str
     audio_path: str
-    start_s: float
-    end_s: float | None
-    longest_side_px: int | None = 1280
-    decoder: str = "pyav"
-    pictures_per_s: float | None = None
     speech: bool = True
 
 
@@ -118,7 +114,7 @@ class IsolatedDecoder:
 
     def start(self) -> None:
         """Starts the child before there is a request: it needs a second to get ready."""
-        self._child = self._child or _Child(self.memory_bytes)
+        self._started()
 
     def submit(self, request: DecodeRequest) -> None:
         """Starts decoding. The result of the request before must have been fetched."""
@@ -126,22 +122,23 @@ class IsolatedDecoder:
         if self._child is not None and (self._child.requests >= self.max_requests or not self._child.is_alive()):
             self._drop_child()
         self._request = request
-        self._send()
+        self._started().send(request, self.deadline)
 
     def result(self) -> DecodedUtterance:
         """The frames and speech of the request. Raises Rejected: what the decoder found, DECODER_CRASHED,
         DECODER_TIMEOUT or DECODER_OUT_OF_MEMORY. An error in the child's own code is raised with its traceback as a note."""
-        assert self._request is not None, "submit() a request before result()"
+        request, child = self._request, self._child
+        assert request is not None and child is not None, "submit() a request before result()"
         try:
             try:
-                reply = self._child.receive()
-                again = _is_out_of_memory(reply) and self._child.requests > 1
+                reply = child.receive()
             except _ChildDied:
-                again = True
-            if again:
+                reply = None
+            if reply is None or (_is_out_of_memory(reply) and child.requests > 1):
                 self._drop_child()
-                self._send()
-                reply = self._child.receive()
+                child = self._started()
+                child.send(request, self.deadline)
+                reply = child.receive()
         except BaseException as error:
             self._drop_child()
             if isinstance(error, _ChildDied):
@@ -155,10 +152,10 @@ class IsolatedDecoder:
             raise reply
         return reply
 
-    def _send(self) -> None:
+    def _started(self) -> "_Child":
         if self._child is None:
             self._child = _Child(self.memory_bytes)
-        self._child.send(self._request, self.deadline)
+        return self._child
 
     def _drop_child(self) -> None:
         if self._child is not None:
@@ -215,7 +212,7 @@ class _Child:
         self.deadline = deadline
         try:
             messages.send(self.socket, (request, deadline, self.arrays.released()))
-        except OSError:  # it has just died; receive() says of what
+        except OSError:  # it has just died; receive() says how
             pass
 
     def receive(self) -> DecodedUtterance | Exception:
@@ -236,18 +233,18 @@ class _Child:
             raise self._death() from None
         return DecodedUtterance(SampledFrames(images, indices, times_s), speech, decode_s)
 
-    def _message(self) -> object:
+    def _message(self) -> Any:
         """Waits until the deadline, which runs from when the caller began to wait: it may have been busy, or paused."""
         while True:
             began = time.monotonic()
-            look_s = min(LONGEST_LOOK_S, max(0.0, self.until - began))
-            ready, _, _ = select.select([self.socket], [], [], look_s)
+            wait_s = min(LONGEST_WAIT_S, max(0.0, self.until - began))
+            ready, _, _ = select.select([self.socket], [], [], wait_s)
             if ready:
                 return messages.receive(self.socket)
-            looked_s = time.monotonic() - began
-            if looked_s > look_s + PAUSE_S:
-                self.until += looked_s
-            elif look_s < LONGEST_LOOK_S:
+            waited_s = time.monotonic() - began
+            if waited_s > wait_s + PAUSE_S:
+                self.until += waited_s
+            elif wait_s < LONGEST_WAIT_S:
                 raise Rejected(RejectReason.DECODER_TIMEOUT, "the decoder did not answer before its deadline")
 
     def _death(self) -> Exception:

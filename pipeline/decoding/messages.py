@@ -3,6 +3,7 @@
 import pickle
 import socket
 import struct
+from typing import Any
 
 LENGTH = struct.Struct("!I")
 
@@ -12,7 +13,7 @@ def send(connection: socket.socket, message: object) -> None:
     connection.sendall(LENGTH.pack(len(data)) + data)
 
 
-def receive(connection: socket.socket) -> object:
+def receive(connection: socket.socket) -> Any:
     """Raises EOFError where the other end has closed."""
     length = bytearray(LENGTH.size)
     _fill(connection, memoryview(length))

@@ -2,8 +2,8 @@
 
 An utterance's frames are tens of megabytes, and finding, clearing and taking back pages costs the kernel more than it costs
 to copy into them: 75 MB took 63 ms of CPU time in fresh memory and 24 ms in memory that had been used before. So the
-sender keeps its buffers, and the receiver tells which of them nothing looks into any more. An array can be kept for as
-long as one likes: then its buffer is not used again. (A process that the receiver forks does not count as one that looks.)
+sender keeps its buffers, and the receiver tells it which of them no array refers to any more. An array may be kept for any
+length of time; its buffer is not used again before. (Arrays in a process that the receiver forks do not count.)
 """
 
 import errno
@@ -26,7 +26,7 @@ KEPT_BYTES = 128 * 2**20
 are 25 MB, in 720p 95.)"""
 
 KEPT_FREE = 2
-"""Buffers that wait to be used again. A receiver that looks at one result while the next is made gives one back at a time."""
+"""Buffers that wait to be used again. A receiver that works on one result while the next is made gives one back at a time."""
 
 HEAD = struct.Struct("!qq")  # number of the buffer, bytes in use
 UNKEPT = -1
@@ -72,7 +72,7 @@ class SharedBuffers:
             number = self._free.pop() if self._free else next(self._numbers)
             self._buffers[number] = self._buffers.get(number) or _Buffer()
             self._number = number
-        self._buffers[self._number].used = 0
+        self._filling()[1].used = 0
 
     def drop(self) -> None:
         """Gives up what was laid down and not sent."""
@@ -83,7 +83,7 @@ class SharedBuffers:
 
     def lay(self, array: np.ndarray) -> np.ndarray:
         """Copies an array behind those before it; returns it where it lies now."""
-        buffer = self._buffers[self._number]
+        _, buffer = self._filling()
         if self.most_bytes is not None and buffer.used + array.nbytes > self.most_bytes:
             raise MemoryError
         place = buffer.lay(array)
@@ -97,13 +97,19 @@ class SharedBuffers:
 
     def send(self, connection: socket.socket) -> None:
         """Sends the buffer; what was laid into it is not this end's any more."""
-        buffer = self._buffers[self._number]
-        number = UNKEPT if buffer.is_large() else self._number
-        socket.send_fds(connection, [HEAD.pack(number, buffer.used)], [buffer.file.fileno()])
+        number, buffer = self._filling()
+        told = UNKEPT if buffer.is_large() else number
+        socket.send_fds(connection, [HEAD.pack(told, buffer.used)], [buffer.file.fileno()])
         self._laid.clear()
-        if number == UNKEPT:
-            self._buffers.pop(self._number).close()
+        if told == UNKEPT:
+            del self._buffers[number]
+            buffer.close()
         self._number = None
+
+    def _filling(self) -> "tuple[int, _Buffer]":
+        """The buffer of the message that was begun, and its number."""
+        assert self._number is not None, "begin() a message first"
+        return self._number, self._buffers[self._number]
 
 
 class SharedArrays:
@@ -113,7 +119,7 @@ class SharedArrays:
         self._released: list[int] = []
 
     def released(self) -> list[int]:
-        """Numbers of the buffers that nothing here has looked into since the last call."""
+        """Numbers of the buffers to which the last array here has gone since the last call."""
         return [self._released.pop() for _ in range(len(self._released))]
 
     def receive(self, connection: socket.socket, places: Sequence[Place]) -> list[np.ndarray]:
@@ -140,7 +146,7 @@ class _Buffer:
         self._grow(FIRST_BYTES)
 
     def close(self) -> None:
-        self.memory = None
+        del self.memory
         self.file.close()
 
     def is_large(self) -> bool:

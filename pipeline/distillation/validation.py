@@ -15,7 +15,7 @@ from modeling.evaluation.auc import emotion_auc, mean_auc
 from modeling.students.build import Student
 from modeling.students.prior import calibrated_strength
 from pipeline.distillation.batches import LabelIndex
-from pipeline.media.speech import decode_flac
+from pipeline.media.flac import decode_flac
 
 LARGEST = 500
 """Utterances that are scored: of a larger split those whose ids have the least SHA-256, the same in every run."""

@@ -15,7 +15,7 @@ import torch
 from cluster.budget import GIB
 from modeling.distillation.targets import draw_window, pool_logits, window_of, window_span
 from modeling.speech.spectrogram import WINDOW_SAMPLES
-from pipeline.media.speech import decode_flac
+from pipeline.media.flac import decode_flac
 
 WINDOW_COLUMNS = ["utterance_id", "speech_samples", "speech_flac", "frame_indices", "frame_logits"]
 

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 import torch
-from ray.data import ActorPoolStrategy
 
+from cluster.actor_pools import actor_pool
 from cluster.budget import Stage
 from cluster.failures import UserError
 from cluster.progress import progress
@@ -22,7 +22,7 @@ from modeling.students.prior import corrected
 from pipeline.dataset.distillation_set import read_labels
 from pipeline.dataset.utterances import USABLE, read_utterances, usable
 from pipeline.evaluation.scores import EIGHT, LABEL_COLUMNS, SCORE_SCHEMA, ScoredRows, matrix, rows_of_split
-from pipeline.media.speech import decode_flac
+from pipeline.media.flac import decode_flac
 from pipeline.students.load import student_meta
 
 ROWS_PER_BATCH = 16
@@ -63,10 +63,7 @@ def score_students(students: dict[str, Student], labels_uri: str, address: str |
         scored = read_utterances(labels_uri, [*LABEL_COLUMNS, "speech_flac"], usable()).map_batches(
             StudentScorer,
             fn_constructor_args=(ray.put(students),),
-            batch_format="pyarrow",
-            batch_size=ROWS_PER_BATCH,
-            compute=ActorPoolStrategy(size=stage.workers),
-            num_cpus=stage.cpus,
+            **actor_pool(stage, batch_size=ROWS_PER_BATCH),
         )
         batches = []
         for batch in scored.iter_batches(batch_format="pyarrow", batch_size=None):

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import av
 from tqdm import tqdm
 
 from cluster import storage
@@ -26,7 +25,7 @@ SHORTEST_REST_S = 1.0
 SPEAKERS_FOR_UNHEARD = 5
 PROBE_THREADS = 16
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,7 @@ def probe_durations(files: list[storage.StoredFile]) -> list[float | None]:
     failures = Counter(reason for _, reason in found if reason)
     if failures:
         reasons = ", ".join(f"{count} {reason}" for reason, count in failures.most_common())
-        logger.warning("%d of %d files cannot be opened and become rejects: %s", failures.total(), len(files), reasons)
+        log.warning("%d of %d files cannot be opened and become rejects: %s", failures.total(), len(files), reasons)
     return [duration_s for duration_s, _ in found]
 
 
@@ -121,20 +120,11 @@ def _probe_duration(file: storage.StoredFile) -> tuple[float | None, str | None]
 
 
 def _remote_duration(file: storage.StoredFile) -> float | None:
-    """Seconds by the header, of which only the parts that ffmpeg asks for are fetched.
-
-    None where a whole copy has to say more: a file that cannot be opened this way, so that the reason is that of any
-    file, and one whose header does not give its length.
-    """
+    """Seconds by the header; only the ranges that ffmpeg asks for are fetched. None where a whole copy is needed."""
     if not file.size:
         return None
-    try:
-        with storage.open_ranges(file.uri, file.size) as ranges, av.open(ranges) as container:
-            if any(stream.type == "video" for stream in containers.playable_streams(container)):
-                containers.best_stream(container, "video")
-            return containers.duration_s(container)
-    except (av.FFmpegError, Rejected):
-        return None
+    with storage.open_ranges(file.uri, file.size) as ranges:
+        return containers.declared_duration_s(ranges)
 
 
 def _splits(speaker_ids: list[str], utterance_ids: Iterable[str], options: ClipsOptions) -> list[str]:

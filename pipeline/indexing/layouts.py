@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,11 +22,11 @@ LayoutOptions = ClipsOptions | VoxCeleb1Options | VoxCeleb2Options
 class Layout:
     """How one kind of data set is read."""
 
-    read: Callable[[list[storage.StoredFile], str, LayoutOptions], dict]
-    """Files (sorted by URI), the prefix they lie below, and the options, to the columns of the manifest."""
+    read: Callable[[list[storage.StoredFile], str, Any], dict[str, Any]]
+    """Files (sorted by URI), the prefix they lie below, and `options`, to the columns of the manifest."""
     options: type[LayoutOptions]
     suffixes: tuple[str, ...]
-    """Lower case; other files are not looked at."""
+    """Lower case; other files are ignored."""
     expects: str
     """What should lie below the prefix, for a person who pointed at the wrong place."""
 

@@ -33,7 +33,7 @@ FACE_CONTEXT = 1.6
 """The published pictures show 1.6 times the face box (fetch_emovoxceleb_imdb.m of mcnCrossModalEmotions cuts 1 / 1.6
 from their centre; the folder's name carries the number)."""
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def _only(files: list[storage.StoredFile], name: str, prefix: str) -> str:
 
 def _sort_files(files: list[storage.StoredFile], prefix: str, identities: Identities) -> _Found:
     found = _Found()
-    places = {"wav": found.wavs, "txt": found.txts, **dict.fromkeys(VIDEO_SUFFIXES, found.clips)}
+    found_by_suffix = {"wav": found.wavs, "txt": found.txts, **dict.fromkeys(VIDEO_SUFFIXES, found.clips)}
     last_folder = ""
     for file in files:
         path, _, suffix = file.uri.removeprefix(prefix).rpartition(".")
@@ -142,7 +142,7 @@ def _sort_files(files: list[storage.StoredFile], prefix: str, identities: Identi
                 last_folder = folder
                 _place_face_folder(found, folder, file.uri, identities)
         elif key := track_key(path):
-            places[suffix][identities.with_id(key)] = file.uri
+            found_by_suffix[suffix][identities.with_id(key)] = file.uri
         elif suffix in VIDEO_SUFFIXES:
             found.whole_videos[stem] = file.uri
         elif stem not in ("vox1_meta", "iden_split"):
@@ -194,4 +194,4 @@ def _unheard(speakers: Collection[str], test_ids: frozenset[str], further: int) 
 def _report(found: list, what: str) -> None:
     if found:
         first = found[0] if isinstance(found[0], str) else "/".join(found[0])
-        logger.warning("%d %s (for example %s)", len(found), what, first)
+        log.warning("%d %s (for example %s)", len(found), what, first)

@@ -21,7 +21,7 @@ TrackKey = tuple[str, str, str]
 READ_THREADS = 32
 
 SPLIT_NUMBERS = {"1": "train", "2": "val", "3": "heard"}
-"""Third part of iden_split.txt: other videos of the speakers in train, so "heard"."""
+"""Numbers of iden_split.txt. 3: other videos of the speakers in train, so "heard"."""
 
 _OLD_STEM = re.compile(r"(.{11})_(\d{7})")  # a video id of YouTube has 11 characters
 
@@ -58,10 +58,10 @@ def read_identities(uri: str) -> Identities:
     columns = ("VoxCeleb1 ID", "VGGFace1 ID", "Set")
     if not set(columns) <= set(header):
         raise UserError(f"{uri}: first line {header!r}; expected tab-separated {', '.join(columns)}; download it again")
-    identity, name, part = (header.index(column) for column in columns)
+    identity, name, test_set = (header.index(column) for column in columns)
     try:
         ids = {row[name]: row[identity] for row in rows[1:]}
-        return Identities(ids, frozenset(row[identity] for row in rows[1:] if row[part].lower() == "test"))
+        return Identities(ids, frozenset(row[identity] for row in rows[1:] if row[test_set].lower() == "test"))
     except IndexError as error:
         raise UserError(f"{uri}: a line has fewer than {len(header)} columns; download it again") from error
 
@@ -72,11 +72,11 @@ def read_split_list(uri: str, identities: Identities) -> dict[TrackKey, str]:
     for number, line in enumerate(storage.read_bytes(uri).decode().splitlines(), start=1):
         if not line.strip():
             continue
-        part, _, path = line.strip().partition(" ")
+        split_number, _, path = line.strip().partition(" ")
         key = track_key(path.strip().removesuffix(".wav"))
-        if part not in SPLIT_NUMBERS or key is None:
+        if split_number not in SPLIT_NUMBERS or key is None:
             raise UserError(f"{uri}: line {number} is {line!r}, not `1 id10001/<video>/00001.wav`; download it again")
-        splits[identities.with_id(key)] = SPLIT_NUMBERS[part]
+        splits[identities.with_id(key)] = SPLIT_NUMBERS[split_number]
     return splits
 
 

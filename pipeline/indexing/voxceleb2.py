@@ -13,7 +13,7 @@ EXPECTS = "dev/mp4/id00012/<video>/00001.mp4 with dev/aac/id00012/<video>/00001.
 
 _PATH = re.compile(r"(?:^|/)(dev|test)/(?:.*/)?(id\d{5})/([^/]+)/(\d{5})\.(mp4|m4a)$", re.IGNORECASE)
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def read_voxceleb2(files: list[storage.StoredFile], prefix: str, options: VoxCel
         (videos.keys() - sounds.keys(), "mp4 without an m4a: their own sound is used"),
     ):
         if found:
-            logger.warning("%d %s (for example %s)", len(found), what, min(found))
+            log.warning("%d %s (for example %s)", len(found), what, min(found))
     keys = list(videos)
     speakers, source_videos = [key[1] for key in keys], [f"{key[1]}/{key[2]}" for key in keys]
     splits = splits_within_speakers(speakers, source_videos, held_out=options.held_out, validation=options.validation)
@@ -92,6 +92,6 @@ def _sort_files(files: list[storage.StoredFile], prefix: str) -> tuple[dict[Key,
         if not match:
             others.append(file.uri)
             continue
-        part, speaker, video, track, suffix = match.groups()
-        (videos if suffix.lower() == "mp4" else sounds)[(part.lower(), speaker, video, track)] = file.uri
+        side, speaker, video, track, suffix = match.groups()
+        (videos if suffix.lower() == "mp4" else sounds)[(side.lower(), speaker, video, track)] = file.uri
     return videos, sounds, others

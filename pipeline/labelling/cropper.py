@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import ray
+from ray.actor import ActorHandle
 
 from cluster.devices import work_clock
 from cluster.failures import UserError
@@ -23,10 +24,11 @@ from modeling.teachers.base import CropRule
 from pipeline.assets.weights import Weights
 from pipeline.decoding.isolated_decoder import Deadline, DecodedUtterance, DecodeRequest, IsolatedDecoder
 from pipeline.labelling.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
-from pipeline.labelling.sparse_detection import LOOK_EVERY, find_faces
+from pipeline.labelling.sparse_detection import DETECTION_STRIDE, find_faces
+from pipeline.media.flac import encode_flac
 from pipeline.media.frames import DECODERS, SampledFrames
 from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import encode_flac, require_speech
+from pipeline.media.speech import require_speech
 from pipeline.rejects import Rejected, RejectReason
 from pipeline.schema import DISTILLATION_SCHEMA
 
@@ -36,7 +38,7 @@ CROPPED_SCHEMA = DISTILLATION_SCHEMA.append(pa.field("crops", pa.binary()))
 SOUND_REASONS = (RejectReason.NO_AUDIO_STREAM, RejectReason.DAMAGED_AUDIO)
 THUMBNAIL_SIDE_PX = 72
 THUMBNAIL_SCALE = 1.3
-"""Side of a thumbnail as part of the longer side of the face's box."""
+"""Side of a thumbnail, relative to the longer side of the face's box."""
 
 ROWS_HANDED_OUT = 8
 """Rows that leave together: few enough that the sound of an hour's utterances never waits here."""
@@ -54,8 +56,8 @@ class CropOptions:
     """Label utterances that have no usable sound too (faces only); by default they are rejects."""
     deadline: Deadline = field(default_factory=Deadline)
     """How long the decoder may take before the utterance becomes a `decoder_timeout`."""
-    look_every: int = LOOK_EVERY
-    """The face detector looks at every so manieth sampled frame, and between where faces move; 1: at each."""
+    look_every: int = DETECTION_STRIDE
+    """The face detector runs on every N-th sampled frame, and on those between where faces move; 1: on each."""
     thumbnails: int = 8
     """Small pictures of the labelled face kept in each row, for people to look at (0: none)."""
 
@@ -69,23 +71,33 @@ class CropOptions:
             )
 
 
+@dataclass(frozen=True)
+class _Cropped:
+    """The columns of a row on its way to the teacher, or of a reject. `has_media`: frames and sound were usable, so that a
+    reject is one of the faces."""
+
+    columns: dict
+    has_media: bool
+
+
 class FaceCropper:
     """Ray Data callable: manifest rows -> tables of `CROPPED_SCHEMA`, handed out as they get ready; a bad item becomes a
     reject row."""
 
     def __init__(
         self,
+        *,
         options: CropOptions,
-        crops: CropRule,
+        crop_rule: CropRule,
         detector: ray.ObjectRef,
         device: str = "cpu",
-        tally: "ray.actor.ActorHandle | None" = None,
+        tally: ActorHandle | None = None,
     ):
         from modeling.faces.retinaface import load_detector  # brings torchvision, 125 MB that a driver does without
 
         weights: Weights = ray.get(detector)
         self.options = options
-        self.crops = crops
+        self.crop_rule = crop_rule
         self.detector = load_detector(weights.name, weights.data, device=device)
         self.decoder = IsolatedDecoder(options.deadline)
         self.decoder.start()
@@ -100,8 +112,9 @@ class FaceCropper:
         with SourceFiles([(row["video_uri"], row["audio_uri"]) for row in rows]) as sources:
             for row, decoded in self._decoded_ahead(rows, sources):
                 self.meter.take_up(row["utterance_id"])
-                ready.append(self._finish(row, _died() if row["utterance_id"] in deadly else decoded))
-                self._count(ready[-1], decoded)
+                cropped = _died(row) if row["utterance_id"] in deadly else self._cropped(row, decoded)
+                self._count(cropped, decoded)
+                ready.append(cropped.columns)
                 if len(ready) == ROWS_HANDED_OUT:
                     self.meter.put_down()
                     yield pa.Table.from_pylist(ready, schema=CROPPED_SCHEMA)
@@ -111,31 +124,29 @@ class FaceCropper:
         if ready or not rows:
             yield pa.Table.from_pylist(ready, schema=CROPPED_SCHEMA)
 
-    def _count(self, row: dict, decoded: DecodedUtterance | Rejected) -> None:
-        reason = row.get("reject_reason")
-        is_decoded = reason in (None, RejectReason.NO_FACE, RejectReason.WORKER_DIED)
+    def _count(self, cropped: _Cropped, decoded: DecodedUtterance | Rejected) -> None:
+        columns = cropped.columns
         pixels = sum(image.nbytes for image in decoded.frames.images) if isinstance(decoded, DecodedUtterance) else 0
-        self.meter.count("decode", 1, int(not is_decoded), row.get("decode_s") or 0.0, pixels)
-        if is_decoded:
-            self.meter.count("faces", 1, int(bool(reason)), row.get("detect_s") or 0.0, len(row.get("crops", b"")))
+        self.meter.count("decode", 1, int(not cropped.has_media), columns.get("decode_s") or 0.0, pixels)
+        if cropped.has_media:
+            is_rejected = int("reject_reason" in columns)
+            self.meter.count("faces", 1, is_rejected, columns.get("detect_s") or 0.0, len(columns.get("crops", b"")))
 
     def _decoded_ahead(
         self, rows: list[dict], sources: SourceFiles
     ) -> Iterator[tuple[dict, DecodedUtterance | Rejected]]:
         """Each row with its decoded media; the next row's decoding has begun when this one is handed out."""
-        waiting = None
+        waiting: tuple[dict, DecodeRequest | Rejected] | None = None
         for row in [*rows, None]:
-            ready = None if waiting is None else (waiting, self._collect())
-            waiting = row
-            if row is not None:
-                self._submit(row, sources)
+            ready = None if waiting is None else (waiting[0], self._decoded(waiting[1]))
+            waiting = None if row is None else (row, self._submitted(row, sources))
             if ready is not None:
                 yield ready
 
-    def _submit(self, row: dict, sources: SourceFiles) -> None:
-        self.problem = None
+    def _submitted(self, row: dict, sources: SourceFiles) -> DecodeRequest | Rejected:
+        """The request that the decoder now works on, or why there is none."""
         try:
-            self.request = DecodeRequest(
+            request = DecodeRequest(
                 video_path=sources.path(row["video_uri"]),
                 audio_path=sources.path(row["audio_uri"]),
                 start_s=row["start_s"],
@@ -145,35 +156,41 @@ class FaceCropper:
                 decoder=self.options.decoder,
                 pictures_per_s=row["pictures_per_s"],
             )
-            self.decoder.submit(self.request)
         except Rejected as problem:
-            self.problem = problem
+            return problem
+        self.decoder.submit(request)
+        return request
 
-    def _collect(self) -> DecodedUtterance | Rejected:
-        if self.problem is not None:
-            return self.problem
+    def _decoded(self, submitted: DecodeRequest | Rejected) -> DecodedUtterance | Rejected:
+        """What became of the request; once more without the sound, where that alone is the problem and it is not needed."""
+        if isinstance(submitted, Rejected):
+            return submitted
         try:
             return self.decoder.result()
         except Rejected as problem:
-            if not self.options.without_speech or problem.reason not in SOUND_REASONS or not self.request.speech:
+            if not self.options.without_speech or problem.reason not in SOUND_REASONS or not submitted.speech:
                 return problem
-            self.request = dataclasses.replace(self.request, speech=False)
-            self.decoder.submit(self.request)
-            return self._collect()
+        faces_only = dataclasses.replace(submitted, speech=False)
+        self.decoder.submit(faces_only)
+        return self._decoded(faces_only)
 
-    def _finish(self, row: dict, decoded: DecodedUtterance | Rejected) -> dict:
-        out = {name: row[name] for name in DISTILLATION_SCHEMA.names if name in row}
+    def _cropped(self, row: dict, decoded: DecodedUtterance | Rejected) -> _Cropped:
         try:
             if isinstance(decoded, Rejected):
                 raise decoded
-            return out | self._speech_columns(decoded) | self._face_columns(row, decoded)
+            speech_columns = self._speech_columns(decoded)
         except Rejected as problem:
-            return out | {"reject_reason": problem.reason.value, "reject_detail": problem.detail}
+            return _Cropped(_rejected(row, problem), has_media=False)
+        try:
+            return _Cropped(_identity(row) | speech_columns | self._face_columns(row, decoded), has_media=True)
+        except Rejected as problem:
+            return _Cropped(_rejected(row, problem), has_media=True)
 
     def _speech_columns(self, decoded: DecodedUtterance) -> dict:
-        if not self.options.without_speech:
-            require_speech(decoded.speech)
         speech = decoded.speech
+        if not self.options.without_speech:
+            assert speech is not None, "the sound is left out only where the options allow rows without"
+            require_speech(speech)
         return {
             "decode_s": decoded.decode_s,
             "speech_flac": encode_flac(speech) if speech is not None and len(speech) else None,
@@ -194,20 +211,20 @@ class FaceCropper:
         images = [frames.images[i] for i in at]
         crops = np.concatenate(
             [
-                square_crops(image, box[None], self._crop_scale(row), self.crops.side_px, self.crops.grey)
+                square_crops(image, box[None], self._crop_scale(row), self.crop_rule.side_px, self.crop_rule.grey)
                 for image, box in zip(images, track.boxes_N4, strict=True)
             ]
         )
         height, width = frames.images[0].shape[:2]
-        to_parts_4 = 1 / np.array([width, height, width, height], np.float32)
+        to_relative_4 = 1 / np.array([width, height, width, height], np.float32)
         return {
             "crops": crops.tobytes(),
             "frame_indices": track.frame_indices,
             "frame_times_s": frames.times_s[at],
-            "frame_boxes": (track.boxes_N4 * to_parts_4).tolist(),
+            "frame_boxes": (track.boxes_N4 * to_relative_4).tolist(),
             "frame_scores": track.scores,
             "frames_sampled": len(frames.images),
-            "face_tracks": [_track_row(each, to_parts_4) for each in tracks],
+            "face_tracks": [_track_row(each, to_relative_4) for each in tracks],
             "labelled_track": chosen,
             "face_is_ambiguous": ambiguous,
             **self._thumbnail_columns(images, track, frames.times_s[at]),
@@ -222,7 +239,7 @@ class FaceCropper:
             return [Faces.given(box) for box in boxes]
         if row["face_boxes"]:
             return [_given_box(row, time_s, image) for time_s, image in zip(frames.times_s, frames.images, strict=True)]
-        return find_faces(frames.images, cuts, self.detector, self.options.look_every)
+        return find_faces(frames.images, cuts, self.detector, detection_stride=self.options.look_every)
 
     def _face_source(self, row: dict) -> str:
         if row["face_context"] is not None:
@@ -231,7 +248,7 @@ class FaceCropper:
 
     def _crop_scale(self, row: dict) -> float:
         """A face track is cut as the published teachers were fed, to the box in its middle; any other box gets the rule."""
-        return 1.0 if row["face_context"] is not None else self.crops.scale
+        return 1.0 if row["face_context"] is not None else self.crop_rule.scale
 
     def _thumbnail_columns(self, images: list[np.ndarray], track: FaceTrack, times_s: np.ndarray) -> dict:
         chosen = np.unique(
@@ -248,17 +265,26 @@ def _task_name(rows: list[dict]) -> str:
     return rows[0]["utterance_id"] if rows else ""
 
 
-def _died() -> Rejected:
-    return Rejected(RejectReason.WORKER_DIED, f"{MAX_DEATHS} worker processes died while they worked on it")
+def _identity(row: dict) -> dict:
+    return {name: row[name] for name in DISTILLATION_SCHEMA.names if name in row}
+
+
+def _rejected(row: dict, problem: Rejected) -> dict:
+    return _identity(row) | {"reject_reason": problem.reason.value, "reject_detail": problem.detail}
+
+
+def _died(row: dict) -> _Cropped:
+    detail = f"{MAX_DEATHS} worker processes died while they worked on it"
+    return _Cropped(_rejected(row, Rejected(RejectReason.WORKER_DIED, detail)), has_media=True)
 
 
 def _require_face_with_sound(track: FaceTrack, speech_T: np.ndarray | None) -> None:
-    """Raises Rejected where the sound ends before the face appears: no training window could hold both."""
+    """Raises Rejected FACE_AFTER_SPEECH where the sound ends before the face appears: no training window could hold both."""
     if speech_T is not None and len(speech_T):
         last = window_span(max(0, len(speech_T) - WINDOW_SAMPLES))[1]
         if track.frame_indices[0] > last:
-            detail = f"the face appears at grid place {track.frame_indices[0]}, the sound ends at {last}"
-            raise Rejected(RejectReason.NO_FACE, detail)
+            detail = f"the face appears at grid position {track.frame_indices[0]}, the sound ends at {last}"
+            raise Rejected(RejectReason.FACE_AFTER_SPEECH, detail)
 
 
 def _given_box(row: dict, time_s: float, image: np.ndarray) -> Faces:
@@ -270,10 +296,10 @@ def _given_box(row: dict, time_s: float, image: np.ndarray) -> Faces:
     return Faces.given(box)
 
 
-def _track_row(track: FaceTrack, to_parts_4: np.ndarray) -> dict:
+def _track_row(track: FaceTrack, to_relative_4: np.ndarray) -> dict:
     return {
         "frame_indices": track.frame_indices,
-        "boxes": (track.boxes_N4 * to_parts_4).tolist(),
+        "boxes": (track.boxes_N4 * to_relative_4).tolist(),
         "scores": track.scores,
     }
 

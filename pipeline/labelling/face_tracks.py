@@ -22,10 +22,10 @@ median and 0.15 at least (a quick turn of the head); between two people of one f
 """
 
 MAX_MISSED_FRAMES = 2
-"""A face may be missed for so many sampled frames (half a second) and still be the same track."""
+"""Sampled frames in a row (half a second) in which a face may be missed and still be the same track."""
 
 THINNED_SIDE_PX = 128
-"""Short side of the pictures of which colours are counted; 192 gives the same cuts over 53 clips in twice the time."""
+"""Short side of the pictures whose colours are counted; 192 gives the same cuts over 53 clips in twice the time."""
 
 CUT_DISTANCE = 0.25
 """Bhattacharyya distance of colour histograms above which a shot cut lies between two sampled frames.
@@ -36,7 +36,7 @@ mean absolute difference of small pictures does not separate (31 for a moving he
 """
 
 RIVAL_SHARE = 0.5
-"""A choice is ambiguous when the runner-up has at least this part of the winner's prominence."""
+"""A choice is ambiguous when the runner-up has at least this share of the winner's prominence."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def _colour_histogram(image: np.ndarray) -> np.ndarray:
     same cuts in all three ways over 53 clips (docs/log.md).
     """
     height, width = image.shape[:2]
-    part = min(1.0, THINNED_SIDE_PX / min(height, width))
-    size = max(1, round(width * part)), max(1, round(height * part))
+    scale = min(1.0, THINNED_SIDE_PX / min(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     thinned = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
     small = cv2.resize(thinned, (64, 64), interpolation=cv2.INTER_AREA)
     return cv2.calcHist([small], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3)
@@ -77,7 +77,7 @@ def _colour_histogram(image: np.ndarray) -> np.ndarray:
 def link_faces(faces: Sequence[Faces], frame_indices: np.ndarray, cuts: np.ndarray) -> list[FaceTrack]:
     """Every face of every frame in exactly one track, tracks in the order in which they begin.
 
-    faces: of each sampled frame; frame_indices int (K,): its place on the sampling grid, rising; cuts bool (K,): from
+    faces: of each sampled frame; frame_indices int (K,): its position on the sampling grid, rising; cuts bool (K,): from
     `shot_cuts`. Faces of a frame go to the tracks that end nearby so that the sum of overlaps is greatest (SORT's
     assignment, without its motion model). A track never crosses a cut and holds one box of a frame at most.
     """

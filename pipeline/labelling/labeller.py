@@ -34,10 +34,10 @@ class TeacherLabeller:
         shape = (sum(counts), rule.side_px, rule.side_px) + (() if rule.grey else (3,))
         logits_NE = self.teacher(crops.reshape(shape))
         seconds_a_face = (self.clock() - start) / max(1, len(logits_NE))
-        parts = np.split(logits_NE, np.cumsum(counts)[:-1])
+        by_row = np.split(logits_NE, np.cumsum(counts)[:-1])
         labelled = [
             row if row["reject_reason"] else row | {"teacher_s": seconds_a_face * len(logits)} | self._label(logits)
-            for row, logits in zip(rows, parts, strict=True)
+            for row, logits in zip(rows, by_row, strict=True)
         ]
         return pa.Table.from_pylist(labelled, schema=DISTILLATION_SCHEMA)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,17 +14,45 @@ from cluster.lease import Proof
 from cluster.tally import Meter
 from cluster.worker_exit import arm_exit_alarm
 from pipeline.dataset import distillation_set
-from pipeline.labelling.labeller import TeacherLabeller
 from pipeline.labelling.tasks import packed, regrouped, unpacked
 
-WORK_SECONDS = ("decode_s", "detect_s", "teacher_s")
-"""Columns of seconds of work, summed into the run's record."""
+Cropper = Callable[[pa.Table], Iterator[pa.Table]]
+"""Manifest rows -> tables of `CROPPED_SCHEMA`, as `FaceCropper` makes them."""
+
+Labeller = Callable[[pa.Table], pa.Table]
+"""Rows of `CROPPED_SCHEMA` -> rows of `DISTILLATION_SCHEMA`, as `TeacherLabeller` makes them."""
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """Rows of one part, or of several, and the seconds of work in them by the columns of those names."""
+
+    rows: int = 0
+    decode_s: float = 0.0
+    detect_s: float = 0.0
+    teacher_s: float = 0.0
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> "PartSummary":
+        return cls(len(rows), *(_sum(rows, name) for name in ("decode_s", "detect_s", "teacher_s")))
+
+    def __add__(self, other: "PartSummary") -> "PartSummary":
+        return PartSummary(
+            self.rows + other.rows,
+            self.decode_s + other.decode_s,
+            self.detect_s + other.detect_s,
+            self.teacher_s + other.teacher_s,
+        )
+
+
+def _sum(rows: pa.Table, column: str) -> float:
+    return float(pc.sum(rows[column]).as_py() or 0.0)
 
 
 class PartCropper:
     """Ray Data callable: a packed task -> its parts, packed one by one, each as soon as its last utterance is cropped."""
 
-    def __init__(self, cropper: type, **arguments: Any):
+    def __init__(self, cropper: Callable[..., Cropper], **arguments: Any):
         arm_exit_alarm()
         self.cropper = cropper(**arguments)
 
@@ -45,9 +74,10 @@ class PartWriter:
 
     def __init__(
         self,
+        *,
         proof: Proof,
         generation: int,
-        labeller: Callable[..., TeacherLabeller],
+        labeller: Callable[..., Labeller],
         teacher: ray.ObjectRef,
         device: str,
         tally: ActorHandle,
@@ -59,24 +89,23 @@ class PartWriter:
         self.meter = Meter(tally)
 
     def __call__(self, part: pa.Table) -> pa.Table:
-        return self.summary(unpacked(part)[0])
+        return self.written(unpacked(part)[0])
 
-    def summary(self, cropped: pa.Table) -> pa.Table:
-        """Labels and writes a part; returns one row of its number of rows and its seconds of work. Raises UserError where
-        another run has the output by now."""
+    def written(self, cropped: pa.Table) -> pa.Table:
+        """Labels and writes a part; returns its `PartSummary` as a table of one row. Raises UserError where another run has the
+        output by now."""
         rows = self.labeller(cropped)
         start = time.perf_counter()
         self.proof.check()
         size_bytes = distillation_set.write_part(self.proof.output_uri, rows, self.generation)
         rejected = len(rows) - rows["reject_reason"].null_count
         was_rejected = len(rows) - cropped["reject_reason"].null_count
-        teacher_s = float(pc.sum(rows["teacher_s"]).as_py() or 0.0)
+        summary = PartSummary.of(rows)
         logits_bytes = rows["frame_logits"].nbytes
-        self.meter.count("teacher", len(rows) - was_rejected, rejected - was_rejected, teacher_s, logits_bytes)
+        self.meter.count("teacher", len(rows) - was_rejected, rejected - was_rejected, summary.teacher_s, logits_bytes)
         self.meter.count("write", len(rows), 0, time.perf_counter() - start, size_bytes)
         self.meter.send()
-        seconds = {name: [float(pc.sum(rows[name]).as_py() or 0.0)] for name in WORK_SECONDS}
-        return pa.table({"rows": [len(rows)], **seconds})
+        return pa.Table.from_pylist([asdict(summary)])
 
 
 class PartLabeller:
@@ -88,4 +117,4 @@ class PartLabeller:
 
     def __call__(self, task: pa.Table) -> Iterator[pa.Table]:
         for part in self.cropper.parts(task):
-            yield self.writer.summary(part)
+            yield self.writer.written(part)

@@ -29,7 +29,7 @@ class Placing:
     teacher_memory_gib: float = 0.0
     """The same for each teacher process."""
     max_crop_workers: int | None = None
-    """The cropping processes grow up to so many as nodes join the cluster; left out: their number is fixed."""
+    """The cropping processes grow up to this number as nodes join the cluster; left out: their number is fixed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +78,9 @@ class LabelPlan:
         )
         return [cropping, teacher]
 
-    def _local_croppers(self, cores: int, memory: float | None) -> int:
-        """One for each core, if the bytes of `memory` that are free do: else the kernel or Ray would kill some again and
-        again."""
+    def local_croppers(self, cores: int, memory: float | None) -> int:
+        """One for each core, or as many as the `memory` bytes that are free hold: more would be killed by the kernel or Ray
+        again and again. None: not known."""
         croppers = cores if memory is None else max(1, min(cores, int(memory // CROPPER_BYTES)))
         if croppers < cores and self.crop_workers is None:
             log.warning(
@@ -98,7 +98,7 @@ class LabelPlan:
         at_most: where nodes have left, fewer workers than asked for are better than none.
         """
         if is_embedded():
-            stages = self.stages(self._local_croppers(local_cores(), living_nodes()[0].get("memory")))
+            stages = self.stages(self.local_croppers(local_cores(), living_nodes()[0].get("memory")))
         else:
             plan = replace(self, crop_workers=None, teacher_workers=self.teacher_workers and 1) if at_most else self
             wait_for_room(plan.stages(1))

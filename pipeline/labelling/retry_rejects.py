@@ -3,10 +3,9 @@
 The new rows go into parts of the next generation (`distillation_set.write_part`) while the old ones stay; only when all
 are there are the old ones taken out, by `distillation_set.drop_doubles`, which keeps the row of the latest generation.
 OUT/retry.json holds what was asked for until then, so that the same command, given again after a kill, does not ask the
-utterances once more that were asked already.
+utterances again that it has tried already.
 """
 
-import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -21,7 +20,13 @@ from pipeline.rejects import RejectReason
 FILE = "retry.json"
 ALL = "all"
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class RetryCounts:
+    """How many rejects were tried again, and how many of these are labelled now."""
+
+    retried: int
+    now_labelled: int
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,11 @@ class Retry:
         waiting = _rejects(labels_uri, self.reasons, before=self.generation)
         return manifest.filter(pc.is_in(manifest["utterance_id"], value_set=waiting))
 
-    def finish(self, labels_uri: str) -> dict:
+    def finish(self, labels_uri: str) -> RetryCounts:
         """Counts of the whole order; from here on the same command is a new one."""
         tried = _rows_of(labels_uri, self.generation)
         storage.delete(storage.join(labels_uri, FILE))
-        return {"retried": self.rows, "now_labelled": tried["reject_reason"].null_count}
+        return RetryCounts(retried=self.rows, now_labelled=tried["reject_reason"].null_count)
 
 
 def checked_reasons(names: Iterable[str]) -> tuple[str, ...]:

@@ -8,14 +8,14 @@ it grows with the cores; on GPUs, or on nodes of its own, it is a second pool of
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
-from ray.actor import ActorHandle
-from ray.data import ActorPoolStrategy
 
+from cluster.actor_pools import actor_pool
 from cluster.budget import Stage
 from cluster.huge_pages import HUGE_PAGES
 from cluster.identity import claim
@@ -28,24 +28,25 @@ from modeling.teachers.base import CropRule
 from modeling.teachers.load import load_teacher
 from pipeline.assets.weights import Weights
 from pipeline.dataset import distillation_set
+from pipeline.dataset.distillation_set import SetCounts
 from pipeline.dataset.manifest import manifest_fingerprint
 from pipeline.dataset.parts import part_rows
+from pipeline.labelling import retry_rejects
 from pipeline.labelling.cropper import CropOptions, FaceCropper
 from pipeline.labelling.labeller import TeacherLabeller
 from pipeline.labelling.node_watch import NodesLost, watch
-from pipeline.labelling.operators import WORK_SECONDS, PartCropper, PartLabeller, PartWriter
+from pipeline.labelling.operators import Cropper, Labeller, PartCropper, PartLabeller, PartSummary, PartWriter
 from pipeline.labelling.placement import LabelPlan
-from pipeline.labelling.retry_rejects import Retry
-from pipeline.labelling.retry_rejects import begin as begin_retry
-from pipeline.labelling.stage_progress import stage_table, watched
+from pipeline.labelling.retry_rejects import Retry, RetryCounts
+from pipeline.labelling.stage_progress import Counts, stage_table, watched
 from pipeline.labelling.tasks import cut_tasks, packed
 from pipeline.schema import SCHEMA_VERSION
 
-FIRST_PART = "until the first part"
+FIRST_PART = "first_part"
 """Stage of the run's record: from the start of the job until the first new part was on storage."""
 
-WORK = "from the first task to the last part"
-"""Stage of the run's record: what labelling takes when everything has started."""
+WORK = "work"
+"""Stage of the run's record: from the first task to the last part, what labelling takes when everything has started."""
 
 LIMITS = ("deadline",)
 """Options of the identity that change no label, only which utterances get one; a retry may change them."""
@@ -54,167 +55,195 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelRun:
-    """One labelling run: what goes in, where it goes out and with which networks."""
+class LabelRequest:
+    """What is to be labelled: what goes in, where it goes out and with which networks."""
 
     manifest: pa.Table
     labels_uri: str
     teacher: Weights
     detector: Weights
-    crops: CropOptions = field(default_factory=CropOptions)
+    crop_options: CropOptions = field(default_factory=CropOptions)
     mirror: bool = False
-    cropper: type = FaceCropper
-    labeller: type = TeacherLabeller
-    retry: Retry | None = None
-    """Only the rejects of this order are labelled, again."""
-    watcher: Callable[[dict[str, dict]], None] = lambda counts: None
-    """Is given what each stage has done (`Tally.counts`) about once a second."""
+    retry_reasons: tuple[str, ...] = ()
+    """Instead of what is missing, the rejects of these reasons are labelled, again."""
+    cropper: Callable[..., Cropper] = FaceCropper
+    labeller: Callable[..., Labeller] = TeacherLabeller
+    watcher: Callable[[Counts], None] = lambda counts: None
+    """Is given what each stage has done about once a second."""
 
-    def identity(self) -> dict:
+    @functools.cached_property
+    def crop_rule(self) -> CropRule:
+        """The crops that the teacher wants, for which its network has to be loaded."""
+        return load_teacher(self.teacher.name, self.teacher.data, self.teacher.description).crops
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
         """What decides the labels; see `cluster.identity.claim`."""
         return {
             "schema_version": SCHEMA_VERSION,
             "manifest": manifest_fingerprint(self.manifest),
             "teacher": self.teacher.fingerprint,
             "detector": self.detector.fingerprint,
-            "teacher_crops": asdict(self.teacher_crops()),
+            "teacher_crops": asdict(self.crop_rule),
             "teacher_description": self.teacher.description.decode() or None,
             "aggregation": "max",
             "mirror": self.mirror,
-            **asdict(self.crops),
+            **asdict(self.crop_options),
         }
 
-    def pending(self) -> pa.Table:
-        """The manifest's rows that are still to be labelled."""
-        return (self.retry or distillation_set).pending(self.manifest, self.labels_uri)
 
-    def teacher_crops(self) -> CropRule:
-        return load_teacher(self.teacher.name, self.teacher.data, self.teacher.description).crops
+@dataclass(frozen=True)
+class LabelResult:
+    """What the whole set holds after a run, and what became of the rejects that were tried again, if some were."""
+
+    whole_set: SetCounts
+    retry: RetryCounts | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """As users read it: rows, labelled, rejected, reasons; after a retry also retried and now_labelled."""
+        return asdict(self.whole_set) | (asdict(self.retry) if self.retry else {})
 
 
-def label(
-    run: LabelRun, plan: LabelPlan, address: str | None, record: RunRecord, retry_reasons: tuple[str, ...] = ()
-) -> dict:
-    """Labels what is not labelled yet and audits the whole set. Returns rows, labelled, rejected, reasons.
+def label(request: LabelRequest, plan: LabelPlan, *, address: str | None, record: RunRecord) -> LabelResult:
+    """Labels what is not labelled yet, or the rejects that are asked for, and audits the whole set.
 
-    retry_reasons: labels the rejects of these reasons again and nothing else; also returns retried and now_labelled. The
-    limits of the decoder may then be others than before. Raises UserError where another run writes there.
+    On a retry the limits of the decoder may be others than before. Raises UserError where another run writes there.
     """
-    with lease(run.labels_uri) as held:
-        claim(run.labels_uri, run.identity(), may_change=LIMITS if retry_reasons else ())
-        distillation_set.drop_doubles(run.manifest, run.labels_uri)
-        if retry_reasons:
-            run = replace(run, retry=begin_retry(run.manifest, run.labels_uri, retry_reasons))
-        todo = run.pending()
-        log.info("%d of %d utterances are to be labelled", len(todo), len(run.manifest))
+    manifest, labels_uri = request.manifest, request.labels_uri
+    with lease(labels_uri) as held:
+        claim(labels_uri, request.identity, may_change=LIMITS if request.retry_reasons else ())
+        distillation_set.drop_doubles(manifest, labels_uri)
+        retry = None
+        if request.retry_reasons:
+            retry = retry_rejects.begin(manifest, labels_uri, request.retry_reasons)
+        todo = _pending(request, retry)
+        log.info("%d of %d utterances are to be labelled", len(todo), len(manifest))
         if len(todo):
             with session(address):
-                for _ in _run_tasks(run, plan, todo, record, held.proof):
+                run = LabellingRun(request, plan, record=record, proof=held.proof, retry=retry)
+                for _ in run.summaries(todo):
                     held.check()
         held.confirm()
-        distillation_set.drop_doubles(run.manifest, run.labels_uri)
-        counts = distillation_set.audit(run.manifest, run.labels_uri)
-        return counts | (run.retry.finish(run.labels_uri) if run.retry else {})
+        distillation_set.drop_doubles(manifest, labels_uri)
+        whole_set = distillation_set.audit(manifest, labels_uri)
+        return LabelResult(whole_set, retry.finish(labels_uri) if retry else None)
 
 
-def _run_tasks(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord, proof: Proof) -> Iterator[dict]:
-    """Labels `todo`, with progress; yields the summary of each part. The record gets each stage's rows, seconds of work and
-    bytes."""
-    tally = start_tally()
-    record.counts["embedded"] = is_embedded()
-
-    def counts() -> dict[str, dict]:
-        counted = ray.get(tally.counts.remote())
-        run.watcher(counted)
-        return counted
-
-    started = time.monotonic()
-    with progress(len(todo), "label", "utterances") as bar, watched(bar, len(todo), counts):
-        for summary in _part_summaries(run, plan, todo, record, tally, proof):
-            bar.update(summary["rows"])
-            record.counts["worker_rows"] = record.counts.get("worker_rows", 0) + summary["rows"]
-            for name in WORK_SECONDS:
-                record.counts[f"worker_{name}"] = record.counts.get(f"worker_{name}", 0.0) + summary[name]
-            yield summary
-    record.counts["stages"] = counts()
-    record.stages[WORK] = time.time() - (ray.get(tally.began.remote()) or time.time())
-    for line in stage_table(record.counts["stages"], time.monotonic() - started).splitlines():
-        log.info("%s", line)
+def _pending(request: LabelRequest, retry: Retry | None) -> pa.Table:
+    """The manifest's rows that are still to be labelled."""
+    if retry is not None:
+        return retry.pending(request.manifest, request.labels_uri)
+    return distillation_set.pending(request.manifest, request.labels_uri)
 
 
-def _part_summaries(
-    run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord, tally: ActorHandle, proof: Proof
-) -> Iterator[dict]:
-    """The summaries of all parts; where nodes leave for good, with the stages that the others have room for."""
-    stages = plan.placed()
-    while len(todo):
-        try:
-            for summary in _execute(run, stages, todo, tally, proof):
-                record.stages.setdefault(FIRST_PART, record.seconds())
+class LabellingRun:
+    """One execution on the Ray that is running: its plan, its tally and its record. `retry`: the order whose rejects it
+    labels; None: what is missing."""
+
+    def __init__(
+        self, request: LabelRequest, plan: LabelPlan, *, record: RunRecord, proof: Proof, retry: Retry | None = None
+    ):
+        self.request = request
+        self.plan = plan
+        self.record = record
+        self.proof = proof
+        self.retry = retry
+        self.tally = start_tally()
+
+    def summaries(self, todo: pa.Table) -> Iterator[PartSummary]:
+        """Labels `todo`, with progress; yields the summary of each part when it is on storage. The record gets each stage's
+        rows, seconds of work and bytes."""
+        self.record.counts["embedded"] = is_embedded()
+        started = time.monotonic()
+        worked = PartSummary()
+        with progress(len(todo), "label", "utterances") as bar, watched(bar, len(todo), self._watched_counts):
+            for summary in self._placed(todo):
+                bar.update(summary.rows)
+                worked += summary
+                self.record.counts |= {f"worker_{name}": value for name, value in asdict(worked).items()}
                 yield summary
-            return
-        except NodesLost as lost:
-            log.warning("going on with the nodes that are left: %s", lost)
-            stages = plan.placed(at_most=True)
-            todo = run.pending()
+        counts = self._watched_counts()
+        self.record.counts["stages"] = counts
+        began = cast("float | None", ray.get(self.tally.began.remote()))
+        self.record.stages[WORK] = time.time() - (began or time.time())
+        for line in stage_table(counts, time.monotonic() - started).splitlines():
+            log.info("%s", line)
 
+    def _watched_counts(self) -> Counts:
+        counts = cast(Counts, ray.get(self.tally.counts.remote()))
+        self.request.watcher(counts)
+        return counts
 
-def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHandle, proof: Proof) -> Iterator[dict]:
-    """The plan itself; yields the summary of each part when it is on storage."""
-    cropping, *teachers = stages  # none of its own where the teacher works in the cropping processes
-    cut_from = todo if run.retry else run.manifest  # rejects lie apart: by the manifest, each would be its own part
-    crops = run.teacher_crops()
-    cut = cut_tasks(cut_from, todo, cropping.workers, part_rows(len(run.manifest), crops.size_bytes))
-    tasks = ray.data.from_blocks([packed(utterances, sizes, "zstd") for utterances, sizes in cut])
-    # a worker without a task would only start
-    cropping = replace(cropping, workers=min(cropping.workers, tasks.num_blocks()))
-    tasks.context.target_max_block_size = 1  # a part goes on when it is ready; by default 128 MiB are gathered first
-    watch(tasks, [cropping, *teachers])
-    to_crop = {
-        "cropper": run.cropper,
-        "options": run.crops,
-        "crops": crops,
-        "detector": ray.put(run.detector),
-        "device": _device(cropping),
-        "tally": tally,
-    }
-    to_write = {
-        "proof": proof,
-        "generation": run.retry.generation if run.retry else 0,
-        "labeller": functools.partial(run.labeller, mirror=run.mirror),
-        "teacher": ray.put(run.teacher),
-        "device": _device(teachers[0] if teachers else cropping),
-        "tally": tally,
-    }
-    if not teachers:
-        both = {"to_crop": to_crop, "to_write": to_write}
-        summaries = tasks.map_batches(PartLabeller, fn_constructor_kwargs=both, **_pool(cropping))
-    else:
-        cropped = tasks.map_batches(PartCropper, fn_constructor_kwargs=to_crop, **_pool(cropping))
-        summaries = cropped.map_batches(PartWriter, fn_constructor_kwargs=to_write, **_pool(teachers[0]))
-    for batch in summaries.iter_batches(batch_format="pyarrow", batch_size=None):
-        yield from batch.to_pylist()
+    def _placed(self, todo: pa.Table) -> Iterator[PartSummary]:
+        """The summaries of all parts; where nodes leave for good, with the stages that the others have room for."""
+        stages = self.plan.placed()
+        while len(todo):
+            try:
+                for summary in self._executed(stages, todo):
+                    self.record.stages.setdefault(FIRST_PART, self.record.seconds())
+                    yield summary
+                return
+            except NodesLost as lost:
+                log.warning("going on with the nodes that are left: %s", lost)
+                stages = self.plan.placed(at_most=True)
+                todo = _pending(self.request, self.retry)
+
+    def _executed(self, stages: list[Stage], todo: pa.Table) -> Iterator[PartSummary]:
+        """The plan itself."""
+        cropping, *teachers = stages  # none of its own where the teacher works in the cropping processes
+        tasks = self._tasks(todo, cropping.workers)
+        # a worker without a task would only start
+        cropping = replace(cropping, workers=min(cropping.workers, tasks.num_blocks()))
+        watch(tasks, [cropping, *teachers])
+        to_crop = self._cropper_arguments(_device(cropping))
+        to_write = self._writer_arguments(_device(teachers[0] if teachers else cropping))
+        if not teachers:
+            both = {"to_crop": to_crop, "to_write": to_write}
+            summaries = tasks.map_batches(PartLabeller, fn_constructor_kwargs=both, **_pool(cropping))
+        else:
+            cropped = tasks.map_batches(PartCropper, fn_constructor_kwargs=to_crop, **_pool(cropping))
+            summaries = cropped.map_batches(PartWriter, fn_constructor_kwargs=to_write, **_pool(teachers[0]))
+        for batch in cast("Iterable[pa.Table]", summaries.iter_batches(batch_format="pyarrow", batch_size=None)):
+            yield from (PartSummary(**row) for row in batch.to_pylist())
+
+    def _tasks(self, todo: pa.Table, workers: int) -> ray.data.Dataset:
+        """One packed row a task."""
+        manifest = self.request.manifest
+        cut_from = todo if self.retry else manifest  # rejects lie apart: by the manifest, each would be its own part
+        rows = part_rows(len(manifest), self.request.crop_rule.size_bytes)
+        cut = cut_tasks(cut_from, todo, workers=workers, rows=rows)
+        tasks = ray.data.from_blocks([packed(utterances, sizes, "zstd") for utterances, sizes in cut])
+        tasks.context.target_max_block_size = (
+            1  # a part goes on when it is ready; by default 128 MiB are gathered first
+        )
+        return tasks
+
+    def _cropper_arguments(self, device: str) -> dict[str, Any]:
+        return {
+            "cropper": self.request.cropper,
+            "options": self.request.crop_options,
+            "crop_rule": self.request.crop_rule,
+            "detector": ray.put(self.request.detector),
+            "device": device,
+            "tally": self.tally,
+        }
+
+    def _writer_arguments(self, device: str) -> dict[str, Any]:
+        return {
+            "proof": self.proof,
+            "generation": self.retry.generation if self.retry else 0,
+            "labeller": functools.partial(self.request.labeller, mirror=self.request.mirror),
+            "teacher": ray.put(self.request.teacher),
+            "device": device,
+            "tally": self.tally,
+        }
 
 
 def _device(stage: Stage) -> str:
     return "cuda" if stage.gpus else "cpu"
 
 
-def _pool(stage: Stage) -> dict:
+def _pool(stage: Stage) -> dict[str, Any]:
     """Ray Data arguments of an actor stage: one packed row a call, two tasks waiting at each actor."""
-    most = stage.most_workers or stage.workers
-    resources = {
-        "num_cpus": stage.cpus,
-        "num_gpus": stage.gpus or None,
-        "memory": stage.memory or None,
-        "resources": dict(stage.resources) or None,
-    }
-    return {
-        "batch_format": "pyarrow",
-        "batch_size": 1,
-        "runtime_env": {"env_vars": HUGE_PAGES},
-        "compute": ActorPoolStrategy(
-            min_size=stage.workers, max_size=most, initial_size=stage.workers, max_tasks_in_flight_per_actor=2
-        ),
-        **{name: amount for name, amount in resources.items() if amount is not None},
-    }
+    environment = {"runtime_env": {"env_vars": HUGE_PAGES}}
+    return actor_pool(stage, batch_size=1, tasks_in_flight=2) | environment

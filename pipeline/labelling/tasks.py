@@ -3,7 +3,8 @@
 A task is what one cropping worker is handed at a time: a few parts (`pipeline/dataset/parts.py`), cut in the order of the
 manifest's files, so that a file is opened by one task.
 
-On the way a part is one row, its table packed as Arrow IPC: Ray Data cuts and merges blocks by their bytes, but never a row.
+On the way a part is one row, its table packed as Arrow IPC: Ray Data splits and merges blocks by their bytes, but never splits
+a row.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,20 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cluster import storage
-from pipeline.dataset.parts import PART_ROWS, part_places
+from pipeline.dataset.parts import PART_ROWS, part_row_indices
 
 TASKS_PER_WORKER = 8
-"""At least so many tasks for each cropping worker, so that none is idle for long while another holds a large one. A manifest
-of fewer than this times PART_ROWS utterances a worker has smaller parts for it."""
-
+"""Least number of tasks for each cropping worker, so that none is idle for long while another holds a large one. A manifest
+with fewer utterances a worker than this times PART_ROWS is cut into smaller parts."""
 
 MAX_TASK_ROWS = 256
-"""Utterances of a task, for a manifest that gives every worker many: Ray's own cost is by the task. What is lost with a
-worker is its task, which the next one does again from its beginning; parts of it that were written already stay meanwhile."""
+"""Utterances of a task, where the manifest gives every worker many: Ray's own cost is by the task. When a worker dies, the
+next one does its task again from the beginning; the parts that were written already stay meanwhile."""
 
 
 def cut_tasks(
-    manifest: pa.Table, todo: pa.Table, workers: int, rows: int = PART_ROWS
+    manifest: pa.Table, todo: pa.Table, *, workers: int, rows: int = PART_ROWS
 ) -> Iterator[tuple[pa.Table, list[int]]]:
     """The rows of `todo`, a subset of `manifest`, in tasks; each with the sizes of its parts, of at most `rows`.
 
@@ -36,20 +36,21 @@ def cut_tasks(
     enough = workers * TASKS_PER_WORKER
     rows = int(np.clip(-(-len(manifest) // enough), 1, rows))
     is_todo = pc.is_in(manifest["utterance_id"], value_set=todo["utterance_id"].combine_chunks()).to_numpy()
-    left = [places[is_todo[places]] for places in part_places(manifest, rows)]
-    left = [places for places in left if len(places)]
+    left = [indices[is_todo[indices]] for indices in part_row_indices(manifest, rows)]
+    left = [indices for indices in left if len(indices)]
     size = int(np.clip(len(left) // enough, 1, max(1, MAX_TASK_ROWS // rows)))
     task: list[np.ndarray] = []
-    for places in left:
-        if len(task) >= size and not _share_remote_file(manifest, int(task[-1][-1]), int(places[0])):
+    for indices in left:
+        if len(task) >= size and not _are_of_one_remote_file(manifest, int(task[-1][-1]), int(indices[0])):
             yield manifest.take(np.concatenate(task)), [len(part) for part in task]
             task = []
-        task.append(places)
+        task.append(indices)
     if task:
         yield manifest.take(np.concatenate(task)), [len(part) for part in task]
 
 
-def _share_remote_file(manifest: pa.Table, before: int, after: int) -> bool:
+def _are_of_one_remote_file(manifest: pa.Table, before: int, after: int) -> bool:
+    """Of two rows, by their indices."""
     uri = manifest["video_uri"][after].as_py()
     return manifest["video_uri"][before].as_py() == uri and not storage.is_local(uri)
 
@@ -57,7 +58,7 @@ def _share_remote_file(manifest: pa.Table, before: int, after: int) -> bool:
 def packed(rows: pa.Table, sizes: list[int], compression: str = "lz4") -> pa.Table:
     """Parts as one row: `rows`, all their rows as Arrow IPC, and `sizes`, how many are in each.
 
-    compression: "lz4" costs next to nothing for pictures; "zstd" halves what waits, text, in the driver's memory.
+    compression: "lz4" costs almost nothing, for pictures; "zstd" halves the text that waits in the driver's memory.
     """
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:

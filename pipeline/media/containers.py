@@ -1,4 +1,5 @@
-"""Opening a media file: which stream to read, where time 0 lies, and why a file cannot be opened.
+"""Opening a media file: which stream to read, where time 0 lies, and why a file cannot be opened. The only module that calls
+`av.open` (held by a test).
 
 Media clock: time 0 is the earliest start time of the file's audio and video streams, so that the frames
 (`pipeline/media/frames.py`) and the speech (`pipeline/media/speech.py`) of one span cover the same interval. It is also the
@@ -10,10 +11,14 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO, Literal, overload
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Stream
+from av.error import FFmpegError
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
 
 from pipeline.rejects import Rejected, RejectReason
 
@@ -30,13 +35,13 @@ def open_container(path: str | Path) -> Iterator[InputContainer]:
     path = Path(os.path.abspath(path))  # absolute: ffmpeg would take the part before a colon for a protocol
     try:
         container = av.open(str(path))
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise _why_not_opened(path, error) from error
     with container:
         yield container
 
 
-def _why_not_opened(path: Path, error: Exception) -> Rejected:
+def _why_not_opened(path: Path, error: FFmpegError) -> Rejected:
     if not path.exists():
         return Rejected(RejectReason.FILE_NOT_FOUND, f"{path.name} does not exist")
     try:
@@ -78,12 +83,19 @@ def is_cut_short(path: str | Path) -> bool:
 
 def playable_streams(container: InputContainer) -> list[Stream]:
     """Audio and video streams; the cover picture of a music file is neither."""
-    attached_picture = av.stream.Disposition.attached_pic
-    streams = [*container.streams.video, *container.streams.audio]
-    return [stream for stream in streams if not stream.disposition & attached_picture]
+    streams: list[Stream] = [*container.streams.video, *container.streams.audio]
+    return [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
 
 
-def best_stream(container: InputContainer, kind: str) -> Stream:
+@overload
+def best_stream(container: InputContainer, kind: Literal["video"]) -> VideoStream: ...
+
+
+@overload
+def best_stream(container: InputContainer, kind: Literal["audio"]) -> AudioStream: ...
+
+
+def best_stream(container: InputContainer, kind: Literal["video", "audio"]) -> Stream:
     """The stream of kind "video" or "audio" that ffmpeg's `av_find_best_stream` chooses; the audio that belongs to the
     video where there are several. Raises Rejected: NO_VIDEO_STREAM, NO_AUDIO_STREAM, UNSUPPORTED_CODEC, DAMAGED_AUDIO.
     """
@@ -105,8 +117,19 @@ def best_stream(container: InputContainer, kind: str) -> Stream:
 
 def clock_zero_s(container: InputContainer) -> Fraction:
     """Time 0 of the media clock in the container's own time, in seconds."""
-    starts = [s.start_time * s.time_base for s in playable_streams(container) if s.start_time is not None]
-    return min(starts, default=Fraction(0))
+    starts = [starts_s(stream) for stream in playable_streams(container)]
+    return min((start for start in starts if start is not None), default=Fraction(0))
+
+
+def starts_s(stream: Stream) -> Fraction | None:
+    """When a stream begins, in the container's own time; None where the file does not say."""
+    return None if stream.start_time is None else stream.start_time * time_base(stream)
+
+
+def time_base(stream: Stream) -> Fraction:
+    """Seconds of one tick of the stream's time stamps; every stream that ffmpeg has opened has one."""
+    assert stream.time_base is not None
+    return stream.time_base
 
 
 def duration_s(container: InputContainer) -> float | None:
@@ -114,12 +137,30 @@ def duration_s(container: InputContainer) -> float | None:
     return None if container.duration is None else container.duration / av.time_base
 
 
+def declared_duration_s(file: BinaryIO) -> float | None:
+    """What the header of an open file says, in seconds; only the bytes that ffmpeg asks for are read.
+
+    None where a whole copy on disk has to say more: for a file that cannot be opened this way, so that `open_container` finds
+    the reason, and for one whose header does not give its length.
+    """
+    try:
+        with av.open(file, "r") as container:
+            if any(stream.type == "video" for stream in playable_streams(container)):
+                best_stream(container, "video")
+            return duration_s(container)
+    except (FFmpegError, Rejected):
+        return None
+
+
 def measured_duration_s(path: str | Path) -> float | None:
     """Where the last packet ends, read without decoding; for a file whose header does not say. None without packets."""
     with open_container(path) as container:
         zero_s = clock_zero_s(container)
-        stamped = (packet for packet in container.demux() if packet.pts is not None)
-        ends_s = [(packet.pts + (packet.duration or 0)) * packet.time_base for packet in stamped]
+        ends_s = [
+            (packet.pts + (packet.duration or 0)) * packet.time_base
+            for packet in container.demux()
+            if packet.pts is not None
+        ]
     return float(max(ends_s) - zero_s) if ends_s else None
 
 
@@ -127,11 +168,11 @@ def packets(container: InputContainer, stream: Stream) -> Iterator[av.Packet]:
     """The stream's packets, the empty flushing one last; a file whose reading fails half way just ends there."""
     try:
         yield from container.demux(stream)
-    except av.FFmpegError:
+    except FFmpegError:
         yield av.Packet()
 
 
 def seek(container: InputContainer, stream: Stream, to_s: Fraction) -> None:
     """To the last key frame at or before `to_s` (container time). A file that has no way to seek stays where it is."""
-    with contextlib.suppress(av.FFmpegError):
-        container.seek(int(to_s / stream.time_base), stream=stream, backward=True)
+    with contextlib.suppress(FFmpegError):
+        container.seek(int(to_s / time_base(stream)), stream=stream, backward=True)

@@ -49,8 +49,7 @@ class FrameGrid:
 
 def sample_times(start_s: float, end_s: float) -> np.ndarray:
     """Grid times t_k = start_s + 0.24 k below end_s, float64 seconds (K,). A span of 1 s has 5."""
-    grid = FrameGrid.of_span(start_s, end_s)
-    count = max(0, math.ceil(Fraction(grid.end_us - grid.start_us, PERIOD_US)))
+    count = max(0, math.ceil(Fraction(microseconds(end_s) - microseconds(start_s), PERIOD_US)))
     return start_s + FRAME_PERIOD_S * np.arange(count)
 
 
@@ -63,13 +62,13 @@ class PacketTimeline:
 
     def at(self, time_us: int) -> int | None:
         """Time stamp of the packet on display at `time_us`; None before the first."""
-        place = bisect.bisect_right(self.times_us, time_us + ROUNDING_US)
-        return self.times_us[place - 1] if place else None
+        after = bisect.bisect_right(self.times_us, time_us + ROUNDING_US)
+        return self.times_us[after - 1] if after else None
 
     def until(self, time_us: int) -> int:
         """When the packet with this time stamp gives way to the next one; a day later if it is the last."""
-        place = bisect.bisect_right(self.times_us, time_us)
-        return self.times_us[place] if place < len(self.times_us) else time_us + 86_400_000_000
+        after = bisect.bisect_right(self.times_us, time_us)
+        return self.times_us[after] if after < len(self.times_us) else time_us + 86_400_000_000
 
     def read_ahead(self, packets: Iterable[tuple[int | None, Packet]]) -> Iterator[tuple[int | None, Packet]]:
         """The same (time_us, packet) pairs; when one is given out, the time stamp that follows its own is known."""

@@ -1,4 +1,4 @@
-"""Frames of a span, sampled by presentation time. The only module that opens a video stream.
+"""Frames of a span, sampled by presentation time.
 
 Sampled by time and not by frame number, so a clip of any constant or variable rate gives the 25 fps, every-6th-frame
 pictures of the paper: grid time t_k = start_s + 0.24 k shows the last frame whose time stamp is at or before t_k.
@@ -21,22 +21,9 @@ from av.container import InputContainer
 from cluster.failures import UserError
 from modeling.sampling import VIDEO_FRAME_RATE
 from pipeline.media import containers
-from pipeline.media.frame_grid import (
-    PERIOD_US,
-    FrameGrid,
-    microseconds,
-    sample_times,
-)
+from pipeline.media.frame_grid import PERIOD_US, FrameGrid, microseconds
 from pipeline.media.video_stream import VideoStream
 from pipeline.rejects import Rejected, RejectReason
-
-__all__ = [
-    "MediaInfo",
-    "SampledFrames",
-    "probe",
-    "sample_frames",
-    "sample_times",
-]
 
 SEEK_BACK_US = (0, 10_000_000)  # how far before the span a first and a second seek aim
 
@@ -46,14 +33,26 @@ Picture = tuple[int, float, np.ndarray]
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds. Sizes are those of the upright picture in pixels; 0 and "" where there is no video stream."""
+    """What a file holds. Sizes are those of the upright picture in pixels; 0 where there is no video stream."""
 
     duration_s: float | None
-    has_video: bool
-    has_audio: bool
     width: int
     height: int
-    codec: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameRequest:
+    """Which frames of a video are wanted: those on display at the grid times of [start_s, end_s)."""
+
+    start_s: float = 0.0
+    end_s: float | None = None
+    """None: the end of the file."""
+    longest_side_px: int | None = 1280
+    """A larger frame is scaled down to this many pixels on its longest side; None: never."""
+    decoder: str = "pyav"
+    """pyav, decord, or "module:function" of another: (path, FrameGrid, longest_side_px) to `Picture`s."""
+    pictures_per_s: float | None = None
+    """Rate of a folder of pictures, as *.jpg; None: 25."""
 
 
 @dataclass(frozen=True)
@@ -78,31 +77,26 @@ def probe(path: str | Path) -> MediaInfo:
         kinds = {stream.type for stream in containers.playable_streams(container)}
         duration_s = containers.duration_s(container) or containers.measured_duration_s(path)
         if "video" not in kinds:
-            return MediaInfo(duration_s, False, "audio" in kinds, 0, 0, "")
+            return MediaInfo(duration_s, 0, 0)
         video = VideoStream(container, FrameGrid(0, None))
         context = video.stream.codec_context
         width, height = context.width, context.height
         first = next(video.frames(), None)
         if first is not None and _quarter_turns(first[1]) % 2:
             width, height = height, width
-        return MediaInfo(duration_s, True, "audio" in kinds, width, height, context.name)
+        return MediaInfo(duration_s, width, height)
 
 
 def sample_frames(
     path: str | Path,
-    start_s: float,
-    end_s: float | None,
-    longest_side_px: int | None = 1280,
-    decoder: str = "pyav",
-    pictures_per_s: float | None = None,
+    request: FrameRequest,
+    *,
     opened: InputContainer | None = None,
     keep: Callable[[np.ndarray], np.ndarray] = np.ascontiguousarray,
 ) -> SampledFrames:
-    """The frame on display at every grid time of [start_s, end_s); end_s None is the end of the file.
+    """The frame on display at every grid time of the request. A folder of *.jpg is a video too.
 
-    A larger frame is scaled down to `longest_side_px` (None: never). A folder of *.jpg is a video of `pictures_per_s`
-    (None: 25). Grid times after the last frame, or within a part that cannot be decoded, are left out. `decoder` is
-    "pyav", "decord" or the "module:function" of another: (path, FrameGrid, longest_side_px) to Pictures.
+    Grid times after the last frame, or within a stretch that cannot be decoded, are left out.
 
     opened: the file as `containers.open_container` gives it and not read from yet, where a caller has it open; pyav need not
     open it again, which with H.264 decodes a frame. keep: where each picture goes as soon as it is made; it returns the
@@ -112,20 +106,22 @@ def sample_frames(
     NO_VIDEO_STREAM, UNSUPPORTED_CODEC, NO_FRAMES, DAMAGED_VIDEO.
     """
     if Path(path).is_dir():
-        decode = functools.partial(_decode_picture_folder, pictures_per_s=pictures_per_s or VIDEO_FRAME_RATE)
-    elif decoder == "pyav":
+        decode = functools.partial(_decode_picture_folder, pictures_per_s=request.pictures_per_s or VIDEO_FRAME_RATE)
+    elif request.decoder == "pyav":
         decode = functools.partial(_decode_with_pyav, opened=opened)
     else:
-        decode = _decoder(decoder)
+        decode = _decoder(request.decoder)
     indices, times_s, images = [], [], []
     made = None
-    for index, time_s, image in decode(path, FrameGrid.of_span(start_s, end_s), longest_side_px):
+    for index, time_s, image in decode(
+        path, FrameGrid.of_span(request.start_s, request.end_s), request.longest_side_px
+    ):
         images.append(images[-1] if image is made else keep(image))
         indices.append(index)
         times_s.append(time_s)
         made = image
     if not images:
-        raise Rejected(RejectReason.NO_FRAMES, f"no frame is shown in the span that begins at {start_s:.3f} s")
+        raise Rejected(RejectReason.NO_FRAMES, f"no frame is shown in the span that begins at {request.start_s:.3f} s")
     return SampledFrames(images, np.array(indices, np.int32), np.array(times_s, np.float64))
 
 
@@ -142,14 +138,14 @@ def _decode_with_pyav(
 ) -> Iterator[Picture]:
     """Seeks, and decodes no further than the span. Where a file's index points too far, seeks again from further back
     and then reads from the start."""
-    for back_us in (*SEEK_BACK_US, None):
-        is_last = back_us is None or grid.start_us <= back_us
+    seeks_us = [back_us for back_us in SEEK_BACK_US if back_us < grid.start_us]
+    for back_us in (*seeks_us, None):
         with containers.open_container(path) if opened is None else contextlib.nullcontext(opened) as container:
             opened = None  # a second try needs it unread
             video = VideoStream(container, grid)
-            if not is_last:
+            if back_us is not None:
                 containers.seek(container, video.stream, video.zero_s + Fraction(grid.start_us - back_us, 10**6))
-            sampled = video.sampled(first_may_be_late=is_last)
+            sampled = video.sampled(first_may_be_late=back_us is None)
             if sampled is not None:
                 yield from _converted(sampled, longest_side_px, video)
                 return
@@ -158,7 +154,7 @@ def _decode_with_pyav(
 def _converted(sampled: Iterator, longest_side_px: int | None, video: VideoStream) -> Iterator[Picture]:
     frame = image = None
     for position, (time_us, shown) in sampled:
-        if shown is not frame:  # a frame on display for long serves several grid times
+        if shown is not frame or image is None:  # a frame on display for long serves several grid times
             frame, image = shown, _upright_rgb(shown, longest_side_px)
         yield position, time_us / 10**6, image
     if frame is None:
@@ -192,7 +188,9 @@ def _decode_with_decord(path: str | Path, grid: FrameGrid, longest_side_px: int 
     info = probe(path)
     with containers.open_container(path) as container:
         stream = containers.best_stream(container, "video")
-        first_us = microseconds(stream.start_time * stream.time_base - containers.clock_zero_s(container))
+        zero_s = containers.clock_zero_s(container)
+        starts_s = containers.starts_s(stream)
+        first_us = microseconds((zero_s if starts_s is None else starts_s) - zero_s)
     width, height = scaled_size(info.width, info.height, longest_side_px)
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=width, height=height, num_threads=1)

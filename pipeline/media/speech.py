@@ -1,19 +1,21 @@
-"""Speech of a span: mono, 16 kHz, 16 bit. The only module that opens an audio stream.
+"""Speech of a span: mono, 16 kHz, 16 bit. The only module that decodes an audio stream (held by a test).
 
 The samples cover exactly the span on the media clock of `pipeline/media/containers.py`, the clock of the frames, and are those
 that `ffmpeg -ac 1 -ar 16000` writes. Where an AAC encoder replaced high bands by noise (PNS), the decoder draws that
 noise anew, so after a seek these bands differ from a whole decode; so they do in ffmpeg.
 """
 
-import io
 import math
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
-import soundfile
+from av.audio.plane import AudioPlane
+from av.container import InputContainer
+from av.error import FFmpegError
 
 from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ, VIDEO_FRAME_RATE
 from pipeline.media import containers
@@ -23,7 +25,9 @@ SILENCE_DB = -60.0  # mean level below which a clip holds no speech
 STUDIO_SILENCE_DB = -80.0
 """The same for recordings known to be speech: seven quiet ones of RAVDESS, all calm, sad or afraid, are at -60 to -64 dB."""
 DIGITAL_SILENCE_DB = -91.0  # what ffmpeg's volumedetect gives for nothing but zeros
-LEAST_SPEECH_S = 1.0  # shorter is not supported by the method (paper.md section 4.3)
+LEAST_SPEECH_S = 1.0
+"""Shorter clips are not supported by the method: compute_audio_feats.m of mcnCrossModalEmotions, the authors' code, knows none
+below 100 frames of 10 ms."""
 
 PRE_ROLL_S = Fraction(1, 2)  # decoded before the span and dropped: MP3, AAC and Opus frames lean on earlier ones
 GAP_S = (
@@ -38,7 +42,7 @@ def read_speech(path: str | Path, start_s: float, end_s: float | None) -> np.nda
     """int16 (n,) mono at 16 kHz of [start_s, end_s); end_s None is the end of the audio.
 
     n is round(end_s * 16000) - round(start_s * 16000), or less where the audio ends more than a video frame earlier.
-    Time before the audio's first sample, and parts that cannot be decoded, are zeros. Memory is that of the span.
+    Time before the audio's first sample, and stretches that cannot be decoded, are zeros. Memory is that of the span.
 
     Raises Rejected: NO_AUDIO_STREAM, DAMAGED_AUDIO, and what `containers.open_container` finds.
     """
@@ -46,7 +50,7 @@ def read_speech(path: str | Path, start_s: float, end_s: float | None) -> np.nda
     end = None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
     with containers.open_container(path) as container:
         audio = _AudioStream(container)
-        pieces = [_clipped(run, start, end) for run in audio.runs(start_s, end)]
+        pieces = [_clipped(segment, start, end) for segment in audio.segments(start_s, end)]
         if not audio.has_decoded and (audio.decode_error or audio.is_declared_at(start_s)):
             raise Rejected(RejectReason.DAMAGED_AUDIO, audio.decode_error or "the audio stream holds no samples")
         stop = max((first + len(samples) for first, samples in pieces if len(samples)), default=start)
@@ -61,25 +65,45 @@ def read_speech(path: str | Path, start_s: float, end_s: float | None) -> np.nda
 
 def stream_speech(path: str | Path) -> Iterator[np.ndarray]:
     """The whole file as `read_speech(path, 0, None)` gives it, in int16 pieces; decoded once from start to end, so that
-    an hour takes the memory of a second and no file's index is asked for a place.
+    an hour takes the memory of a second and no file's index is needed.
 
     Where time stamps jump back, the sound goes on without a gap. Raises Rejected as `read_speech` does.
     """
     held, position = np.zeros(0, np.int16), 0
     with containers.open_container(path) as container:
         audio = _AudioStream(container)
-        run_end = None
-        for first, samples in audio.runs(0, None):
-            gap = first - position if first != run_end else 0
+        segment_end = None
+        for first, samples in audio.segments(0, None):
+            gap = first - position if first != segment_end else 0
             for silence in _zeros(gap):
                 position += len(silence)
                 held = yield from _all_but_a_second(held, silence)
             position += len(samples)
-            run_end = first + len(samples)
+            segment_end = first + len(samples)
             held = yield from _all_but_a_second(held, samples)
         if not audio.has_decoded and (audio.decode_error or audio.is_declared_at(0)):
             raise Rejected(RejectReason.DAMAGED_AUDIO, audio.decode_error or "the audio stream holds no samples")
         yield held[: len(held) - audio.padding(position)]
+
+
+def read_at_native_rate(path: str | Path, most_samples: int) -> np.ndarray:
+    """int16 (n,) of the left channel at the file's own rate, up to `most_samples` of them.
+
+    The authors' released code reads external corpora so (compute_audio_feats.m: `audioread` without resampling) and takes the
+    samples as if they were at 16 kHz: sound of 48 kHz becomes three times as long and low. For comparison only; `read_speech`
+    is the right way. Raises Rejected as `read_speech` does.
+    """
+    pieces, count = [], 0
+    with containers.open_container(path) as container:
+        to_int16 = av.AudioResampler(format="s16p")
+        for frame in _AudioStream(container).frames():
+            pieces += [piece.to_ndarray()[0] for piece in to_int16.resample(frame)]
+            count += frame.samples
+            if count >= most_samples:
+                break
+    if not pieces:
+        raise Rejected(RejectReason.DAMAGED_AUDIO, "the audio stream holds no samples")
+    return np.concatenate(pieces)[:most_samples]
 
 
 def _zeros(samples: int) -> Iterator[np.ndarray]:
@@ -97,8 +121,8 @@ def _all_but_a_second(held: np.ndarray, samples: np.ndarray) -> Generator[np.nda
     return held[-SAMPLE_RATE_HZ:]
 
 
-def _clipped(run: Segment, start: int, end: int | None) -> Segment:
-    first, samples = run
+def _clipped(segment: Segment, start: int, end: int | None) -> Segment:
+    first, samples = segment
     kept = samples[max(0, start - first) : None if end is None else max(0, end - first)]
     return max(first, start), kept
 
@@ -106,12 +130,12 @@ def _clipped(run: Segment, start: int, end: int | None) -> Segment:
 class _AudioStream:
     """The audio stream of an open container, resampled piece by piece."""
 
-    def __init__(self, container: av.container.InputContainer):
+    def __init__(self, container: InputContainer):
         self.container = container
         self.stream = containers.best_stream(container, "audio")
         self.zero_s = containers.clock_zero_s(container)
-        start = self.stream.start_time
-        self.first_s = self.zero_s if start is None else start * self.stream.time_base
+        starts_s = containers.starts_s(self.stream)
+        self.first_s = self.zero_s if starts_s is None else starts_s
         self.decode_error = ""
         self.has_decoded = False
         self.last_frame = 0, SAMPLE_RATE_HZ  # samples and rate
@@ -120,7 +144,7 @@ class _AudioStream:
         """How many 16 kHz samples before `stop` the encoder added to fill its last frame; only an mp4 tells."""
         if "mp4" not in self.container.format.name or self.stream.duration is None:
             return 0
-        end_s = self.first_s - self.zero_s + self.stream.duration * self.stream.time_base
+        end_s = self.first_s - self.zero_s + self.stream.duration * containers.time_base(self.stream)
         surplus = stop - round(end_s * SAMPLE_RATE_HZ)
         return surplus if 0 < surplus < Fraction(*self.last_frame) * SAMPLE_RATE_HZ else 0
 
@@ -131,27 +155,33 @@ class _AudioStream:
     def is_declared_at(self, time_s: float) -> bool:
         if self.stream.duration is None:
             return True
-        return self.first_s - self.zero_s + self.stream.duration * self.stream.time_base > time_s
+        return self.first_s - self.zero_s + self.stream.duration * containers.time_base(self.stream) > time_s
 
-    def runs(self, start_s: float, end: int | None) -> Iterator[Segment]:
+    def segments(self, start_s: float, end: int | None) -> Iterator[Segment]:
         """Resampled pieces in order, from a little before `start_s` to the 16 kHz sample `end` or somewhat later."""
         resampler, next_sample = None, 0
-        run_s, length_s = float(self.first_s), 0.0  # start of a run and its length: a clock since 1970 rounds their sum
+        begun_s, length_s = (
+            float(self.first_s),
+            0.0,
+        )  # start of a segment and its length: a clock since 1970 rounds their sum
         sought = self._seek(start_s)
-        for frame in self._frames():
-            at_s = run_s + length_s if frame.pts is None else frame.time  # Fractions take longer than decoding
-            if resampler is not None and abs(at_s - run_s - length_s) > GAP_S:
+        for frame in self.frames():
+            stamped_s = frame.time  # Fractions take longer than decoding
+            at_s = begun_s + length_s if stamped_s is None else stamped_s
+            if resampler is not None and abs(at_s - begun_s - length_s) > GAP_S:
                 yield next_sample, _resampled(resampler, None)
                 resampler = None
             self.last_frame = frame.samples, frame.sample_rate
-            run_s, length_s = (at_s, 0.0) if resampler is None else (run_s, length_s)
+            if resampler is None:
+                begun_s, length_s = at_s, 0.0
             length_s += frame.samples / frame.sample_rate
             if resampler is None:
-                at_s = Fraction(at_s) if frame.pts is None else frame.pts * frame.time_base
-                skipped = self._to_common_phase(at_s, frame.sample_rate) if sought else 0
+                pts, base = frame.pts, frame.time_base
+                exact_s = Fraction(at_s) if pts is None or base is None else pts * base
+                skipped = self._to_common_phase(exact_s, frame.sample_rate) if sought else 0
                 if skipped >= frame.samples:
                     continue
-                begin_s, sought = at_s + Fraction(skipped, frame.sample_rate), False
+                begin_s, sought = exact_s + Fraction(skipped, frame.sample_rate), False
                 frame = _without_head(frame, skipped)
                 next_sample = round((begin_s - self.zero_s) * SAMPLE_RATE_HZ)
                 resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
@@ -178,11 +208,12 @@ class _AudioStream:
         since_start = round((at_s - self.first_s) * rate)
         return -since_start % (rate // math.gcd(rate, SAMPLE_RATE_HZ))
 
-    def _frames(self) -> Iterator[av.AudioFrame]:
+    def frames(self) -> Iterator[av.AudioFrame]:
+        """Frames as they decode; damaged packets are passed over. Raises Rejected DAMAGED_AUDIO for NaN or infinity."""
         for packet in containers.packets(self.container, self.stream):
             try:
                 frames = packet.decode()
-            except av.FFmpegError as error:
+            except FFmpegError as error:
                 self.decode_error = self.decode_error or error.strerror
                 continue
             if any(_is_broken(frame) for frame in frames):
@@ -196,12 +227,12 @@ FLOATS = {"flt": np.float32, "dbl": np.float64}  # sample formats of ffmpeg, pac
 
 def _is_broken(frame: av.AudioFrame) -> bool:
     """Whether it holds NaN or infinity. (Reads the planes where they lie: `to_ndarray` takes longer than the decoder. A sum
-    of squares is the cheapest look at all of them; it may only overflow.)"""
+    of squares is the cheapest check of them all; it can overflow, and then every sample is checked.)"""
     kind = FLOATS.get(frame.format.name[:3])
     if kind is None:
         return False
     samples = frame.samples * (1 if frame.format.is_planar else len(frame.layout.channels))
-    planes = (np.frombuffer(plane, kind, samples) for plane in frame.planes)
+    planes = (_samples(plane, kind, samples) for plane in frame.planes)
     with np.errstate(all="ignore"):
         return not all(math.isfinite(np.dot(plane, plane)) or np.isfinite(plane).all() for plane in planes)
 
@@ -210,15 +241,20 @@ def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> np.
     """int16 (n,); None flushes what the resampler still holds."""
     if frame is not None:
         frame.pts = None  # positions are counted here; the resampler must not shift by rounded time stamps
-    pieces = [np.frombuffer(piece.planes[0], np.int16, piece.samples) for piece in resampler.resample(frame)]
+    pieces = [_samples(piece.planes[0], np.int16, piece.samples) for piece in resampler.resample(frame)]
     return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
+
+
+def _samples(plane: AudioPlane, kind: type[np.generic], count: int) -> np.ndarray:
+    """The plane's memory as it lies. (A plane is a buffer, which PyAV's type hints do not say.)"""
+    return np.frombuffer(cast("memoryview", plane), kind, count)
 
 
 def _without_head(frame: av.AudioFrame, samples: int) -> av.AudioFrame:
     if not samples:
         return frame
     step = 1 if frame.format.is_planar else len(frame.layout.channels)
-    array = np.ascontiguousarray(frame.to_ndarray()[:, samples * step :])
+    array: Any = np.ascontiguousarray(frame.to_ndarray()[:, samples * step :])
     rest = av.AudioFrame.from_ndarray(array, format=frame.format.name, layout=frame.layout.name)
     rest.sample_rate = frame.sample_rate
     return rest
@@ -238,17 +274,3 @@ def require_speech(samples: np.ndarray, silence_db: float = SILENCE_DB) -> None:
     level_db = mean_level_db(samples)
     if level_db < silence_db:
         raise Rejected(RejectReason.SILENT, f"mean level {level_db:.1f} dB; silence is below {silence_db:g} dB")
-
-
-def encode_flac(samples: np.ndarray) -> bytes:
-    """int16 (n,) as 16 kHz mono 16-bit FLAC, without loss."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def decode_flac(data: bytes, start: int = 0, frames: int = -1) -> np.ndarray:
-    """int16 (n,): `frames` samples from sample `start` on; -1 is all the rest."""
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
-        file.seek(start)
-        return file.read(frames, dtype="int16")

@@ -1,9 +1,12 @@
-"""One pass over a video stream with PyAV: from the key frame before a span to the span's end."""
+"""One pass over a video stream with PyAV: from the key frame before a span to the span's end. The only module that decodes
+video packets (held by a test); decord and folders of pictures are in `pipeline/media/frames.py`.
+"""
 
 from collections.abc import Iterator
 
 import av
 from av.container import InputContainer
+from av.error import FFmpegError
 
 from pipeline.media import containers
 from pipeline.media.frame_grid import PERIOD_US, ROUNDING_US, FrameGrid, PacketTimeline, microseconds
@@ -26,6 +29,7 @@ class VideoStream:
     def __init__(self, container: InputContainer, grid: FrameGrid):
         self.container = container
         self.stream = containers.best_stream(container, "video")
+        self.time_base = containers.time_base(self.stream)
         self.grid = grid
         self.timeline = PacketTimeline()
         self.is_planned = (
@@ -64,7 +68,7 @@ class VideoStream:
 
     def _duration_us(self, frame: av.VideoFrame) -> int:
         if frame.duration:
-            return microseconds(frame.duration * self.stream.time_base)
+            return microseconds(frame.duration * self.time_base)
         return microseconds(1 / self.stream.average_rate) if self.stream.average_rate else PERIOD_US // 6
 
     def frames(self) -> Iterator[TimedFrame]:
@@ -75,7 +79,7 @@ class VideoStream:
             context.skip_frame = "DEFAULT" if self._is_wanted(time_us) else "NONREF"
             try:
                 decoded = packet.decode()
-            except av.FFmpegError as error:
+            except FFmpegError as error:
                 self.decode_error = self.decode_error or error.strerror
                 continue
             for frame in decoded:
@@ -85,7 +89,7 @@ class VideoStream:
     def _packet_time_us(self, packet: av.Packet) -> int | None:
         if packet.pts is None or packet.is_discard:  # discarded by the file's edit list: decoded, never shown
             return None
-        return microseconds(packet.pts * self.stream.time_base - self.zero_s)
+        return microseconds(packet.pts * self.time_base - self.zero_s)
 
     def _is_wanted(self, time_us: int | None) -> bool:
         if time_us is None or not self.is_planned:
@@ -103,7 +107,8 @@ class VideoStream:
             self._disorder += (pts <= self._last_pts) - (dts <= self._last_dts)
             self._last_pts, self._last_dts = pts, dts
         stamp = dts if pts is None or (dts is not None and self._disorder > 0) else pts
-        return microseconds(stamp * self.stream.time_base - self.zero_s)
+        assert stamp is not None
+        return microseconds(stamp * self.time_base - self.zero_s)
 
     def why_nothing(self) -> Rejected:
         """The reason when no frame of the span could be given."""

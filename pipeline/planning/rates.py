@@ -22,6 +22,9 @@ REFERENCE = Path(__file__).with_name("reference_rates.json")
 
 USUAL_START_S = 25.0
 
+WORK_BEFORE = "from the first task to the last part"
+"""What `WORK` was called in each run.json up to version 0.1.0."""
+
 LABEL_OPTIONS = ("crop_workers", "teacher_workers", "gpus_per_teacher", "gpus_per_cropper")
 """Of a labelling run, which with its `placing` say how its work was spread."""
 
@@ -129,7 +132,8 @@ def _with_overhead(rates: Rates, record: Mapping[str, Any], rows: int, cores: in
     croppers, *teacher = (stage.workers for stage in LabelPlan(**asked, placing=placing).stages(cores))
     teachers = sum(teacher)
     ideal_s = rows * max(seconds_an_utterance(rates, cores, 0, croppers, teachers).values())
-    worked_s = record["stages_s"].get(WORK, max(0.0, record["seconds"] - USUAL_START_S))
+    stages_s = record["stages_s"]
+    worked_s = stages_s.get(WORK, stages_s.get(WORK_BEFORE, max(0.0, record["seconds"] - USUAL_START_S)))
     return dataclasses.replace(rates, start_s=record["seconds"] - worked_s, overhead=max(1.0, worked_s / ideal_s))
 
 

@@ -19,9 +19,8 @@ from modeling.speech.spectrogram import FFT_SAMPLES, FRAME_SAMPLES, HOP_SAMPLES,
 from modeling.students.build import Student
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import without_doubles
-from pipeline.media.native_rate_speech import read_native
 from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import STUDIO_SILENCE_DB, mean_level_db, read_speech
+from pipeline.media.speech import STUDIO_SILENCE_DB, mean_level_db, read_at_native_rate, read_speech
 from pipeline.rejects import Rejected, RejectReason
 
 LEAST_S = 0.06
@@ -136,7 +135,7 @@ def _sound(uri: str, as_published: bool) -> tuple[np.ndarray, np.ndarray, str]:
             raise Rejected(RejectReason.TOO_LONG, f"more than {MOST_S:g} s; cut it into utterances")
         if (level_db := mean_level_db(speech_T)) < STUDIO_SILENCE_DB:
             raise Rejected(RejectReason.SILENT, f"mean level {level_db:.1f} dB; the least is {STUDIO_SILENCE_DB:g} dB")
-        heard_T = read_native(path, round(MOST_S * SAMPLE_RATE_HZ)) if as_published else speech_T
+        heard_T = read_at_native_rate(path, round(MOST_S * SAMPLE_RATE_HZ)) if as_published else speech_T
         return speech_T, heard_T, storage.sha256(speech_T.tobytes())
 
 

@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from modeling.emotions import EMOTIONS
 from modeling.sampling import FRAME_PERIOD_S, SAMPLE_RATE_HZ
-from pipeline.media.speech import decode_flac
+from pipeline.media.flac import decode_flac
 from pipeline.reports import figures
 
 TICK_STEPS_S = (0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)

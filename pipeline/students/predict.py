@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import ray
 import torch
-from ray.data import ActorPoolStrategy
 
 from cluster import storage
+from cluster.actor_pools import actor_pool
 from cluster.budget import Stage
 from cluster.failures import UserError
 from cluster.progress import progress
@@ -213,10 +213,7 @@ def predict(student: Student, files: list[str], question: Question, address: str
             .map_batches(
                 FilePredictor,
                 fn_constructor_args=(ray.put(student), question),
-                batch_format="pyarrow",
-                batch_size=None,
-                compute=ActorPoolStrategy(size=stage.workers),
-                num_cpus=stage.cpus,
+                **actor_pool(stage, batch_size=None),
             )
             .iter_batches(batch_format="pyarrow", batch_size=None)
         )

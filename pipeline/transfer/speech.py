@@ -11,8 +11,9 @@ from cluster.failures import UserError
 from cluster.progress import progress
 from modeling.emotions import EMOTIONS
 from modeling.sampling import SAMPLE_RATE_HZ
+from pipeline.media.flac import encode_flac
 from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import STUDIO_SILENCE_DB, encode_flac, read_speech, require_speech
+from pipeline.media.speech import STUDIO_SILENCE_DB, read_speech, require_speech
 from pipeline.rejects import Rejected, RejectReason
 
 COLUMNS = ("file", "speaker", "emotion", "ferplus_class")

@@ -26,7 +26,7 @@ from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.assets.weights import Weights
 from pipeline.dataset.distillation_set import read_columns
 from pipeline.distillation.run import DistillRun, distill
-from pipeline.media.speech import decode_flac
+from pipeline.media.flac import decode_flac
 from pipeline.schema import SCHEMA_VERSION
 from pipeline.students.load import read_student
 from pipeline.transfer.labels import MOST_FACES, VARIANTS, FaceBank, face_labels, true_labels, write_set

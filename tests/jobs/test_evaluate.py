@@ -16,7 +16,7 @@ from modeling.students.build import StudentConfig, build_student
 from modeling.students.checkpoint import load_student, save_student
 from modeling.students.prior import corrected
 from pipeline.dataset.distillation_set import write_part
-from pipeline.media.speech import decode_flac
+from pipeline.media.flac import decode_flac
 from tests.support.label_rows import label_table, labelled_row
 
 PRIOR = [0.6, 0.2, 0.05, 0.05, 0.04, 0.02, 0.02, 0.02]

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from modeling.emotions import EMOTIONS
 from modeling.sampling import SAMPLE_RATE_HZ
-from pipeline.media.speech import encode_flac
+from pipeline.media.flac import encode_flac
 from pipeline.schema import DISTILLATION_SCHEMA
 
 

@@ -11,7 +11,7 @@ from pipeline.assets.weights import Weights, teacher_weights
 from pipeline.benches.scale import CheapCropper, CheapLabeller, made_up_manifest
 from pipeline.labelling.cropper import ROWS_HANDED_OUT, CropOptions
 from pipeline.labelling.placement import LabelPlan
-from pipeline.labelling.run import LabelRun, label
+from pipeline.labelling.run import LabelRequest, label
 
 CROPS_BYTES, SPEECH_BYTES = 33 * 48 * 48, 100_000
 """What an utterance of 8 s has on its way."""
@@ -31,7 +31,7 @@ def _filled(rows: pa.Table, name: str, size: int) -> pa.Table:
 
 def main(videos: int, labels: str) -> None:
     manifest = made_up_manifest(videos, utterances_a_video=1)
-    run = LabelRun(
+    run = LabelRequest(
         manifest=manifest,
         labels_uri=labels,
         teacher=teacher_weights("compact"),
@@ -39,8 +39,8 @@ def main(videos: int, labels: str) -> None:
         cropper=SizedCropper,
         labeller=CheapLabeller,
     )
-    counts = label(run, LabelPlan(teacher_workers=1), None, RunRecord("label", CropOptions()))
-    assert counts["labelled"] == videos
+    record = RunRecord("label", CropOptions())
+    assert label(run, LabelPlan(teacher_workers=1), address=None, record=record).whole_set.labelled == videos
 
 
 if __name__ == "__main__":

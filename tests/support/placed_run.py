@@ -16,7 +16,7 @@ from pipeline.assets.weights import detector_weights, teacher_weights
 from pipeline.labelling.cropper import CropOptions, FaceCropper
 from pipeline.labelling.labeller import TeacherLabeller
 from pipeline.labelling.placement import LabelPlan, Placing
-from pipeline.labelling.run import LabelRun, label
+from pipeline.labelling.run import LabelRequest, label
 from tests.pipeline.labelling.test_run import manifest_of
 
 UTTERANCES_A_CLIP = 8
@@ -28,7 +28,7 @@ def noted(stage: str, notes: str, worker: type, *arguments, **named):
 
 
 def main(address: str, labels: str, notes: str, *clips: str) -> None:
-    run = LabelRun(
+    run = LabelRequest(
         manifest=manifest_of({Path(clip).stem: clip for clip in clips}, UTTERANCES_A_CLIP),
         labels_uri=labels,
         teacher=teacher_weights("compact"),
@@ -37,8 +37,9 @@ def main(address: str, labels: str, notes: str, *clips: str) -> None:
         labeller=functools.partial(noted, "teacher", notes, TeacherLabeller),
     )
     placing = Placing(crop_resource="decode", teacher_resource="gpu_node")
-    counts = label(run, LabelPlan(crop_workers=2, placing=placing), address, RunRecord("label", CropOptions()))
-    print(json.dumps(counts))
+    plan = LabelPlan(crop_workers=2, placing=placing)
+    result = label(run, plan, address=address, record=RunRecord("label", CropOptions()))
+    print(json.dumps(result.facts()))
 
 
 if __name__ == "__main__":

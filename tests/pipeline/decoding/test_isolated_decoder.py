@@ -13,7 +13,7 @@ import pytest
 
 from cluster.working_tree import PROJECT_ROOT
 from pipeline.decoding.isolated_decoder import Deadline, DecodeRequest, IsolatedDecoder
-from pipeline.media.frames import sample_frames
+from pipeline.media.frames import FrameRequest, sample_frames
 from pipeline.media.speech import read_speech
 from pipeline.rejects import Rejected, RejectReason
 
@@ -47,7 +47,7 @@ def assert_is_whole(utterance) -> None:
 def test_the_child_gives_what_the_decoders_give(clip):
     with IsolatedDecoder() as decoder:
         got = decode(decoder, request_for(clip))
-    frames, speech = sample_frames(clip, 1.0, 2.5), read_speech(clip, 1.0, 2.5)
+    frames, speech = sample_frames(clip, FrameRequest(start_s=1.0, end_s=2.5)), read_speech(clip, 1.0, 2.5)
     assert all(np.array_equal(a, b) for a, b in zip(got.frames.images, frames.images, strict=True))
     assert got.frames.indices.tolist() == frames.indices.tolist()
     assert got.frames.times_s.tolist() == frames.times_s.tolist()

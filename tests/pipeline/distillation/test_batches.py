@@ -20,7 +20,7 @@ DRAW = WindowSampling(windows=4, pooling="max", seed=7)
 
 def row_with_one_happy_frame(utterance_id: str = "s1/a", seconds: float = 20.0, happy_frame: int = 40) -> dict:
     """Neutral throughout but for one frame; the sound is a ramp, so a window tells where it was cut."""
-    from pipeline.media.speech import encode_flac
+    from pipeline.media.flac import encode_flac
 
     row = labelled_row(utterance_id, seconds=seconds)
     logits = np.array(row["frame_logits"])

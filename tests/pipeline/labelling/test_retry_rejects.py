@@ -1,5 +1,6 @@
 """`label --retry-rejects`: no row is ever missing, none is doubled at the end, and none is tried twice in one order."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,11 +9,10 @@ import pytest
 from cluster import storage
 from cluster.failures import UserError
 from cluster.identity import claim
-from cluster.run_record import RunRecord
 from pipeline.dataset import distillation_set
 from pipeline.decoding.isolated_decoder import Deadline
 from pipeline.labelling import retry_rejects
-from pipeline.labelling.run import LabelPlan, label
+from pipeline.labelling.retry_rejects import RetryCounts
 from pipeline.schema import IDENTITY_FIELDS
 from tests.pipeline.labelling.test_run import labelled_by, manifest_of, run_of
 from tests.support.label_rows import label_table, labelled_row, reject_row
@@ -64,9 +64,9 @@ def test_an_order_that_was_killed_goes_on_where_it_was_and_the_new_row_wins(labe
     assert second.pending(manifest, folder)["utterance_id"].to_pylist() == ["s/e"]
     written(folder, {"s/e": None}, second.generation)
     distillation_set.drop_doubles(manifest, folder)
-    assert second.finish(folder) == {"retried": 3, "now_labelled": 2}
+    assert second.finish(folder) == RetryCounts(retried=3, now_labelled=2)
     assert rows_of(folder) == {name: [None] for name in REASONS} | {"s/c": ["no_face"], "s/d": ["storage_error"]}
-    assert distillation_set.audit(manifest, folder)["rows"] == 5
+    assert distillation_set.audit(manifest, folder).rows == 5
     third = retry_rejects.begin(manifest, folder, ("storage_error",))
     assert third.pending(manifest, folder)["utterance_id"].to_pylist() == ["s/d"]
 
@@ -154,19 +154,18 @@ def test_a_retry_may_change_the_limits_and_nothing_else(tmp_path):
 
 
 @pytest.mark.slow
-def test_mended_files_and_a_longer_deadline(ray_session, data_dir, tmp_path):
+def test_repaired_files_and_a_longer_deadline(ray_session, data_dir, tmp_path):
     """A file comes back, another stays lost; the rows of other utterances are the very ones they were."""
     clip = data_dir / "video/labelled/MEAD_W036_level_3_happy_007.mp4"
-    files = {name: str(tmp_path / f"{name}.mp4") for name in ("good", "lost", "mended")}
+    files = {name: str(tmp_path / f"{name}.mp4") for name in ("good", "lost", "repaired")}
     shutil.copy(clip, files["good"])
     run = run_of(manifest_of(files), tmp_path / "labels")
     assert labelled_by(run)["reasons"] == {"file_not_found": 2}
     columns = ["utterance_id", "frame_logits", "decode_s"]
     before = distillation_set.read_labels(run.labels_uri, columns).sort_by("utterance_id").to_pylist()
-    shutil.copy(clip, files["mended"])
+    shutil.copy(clip, files["repaired"])
     longer = run_of(run.manifest, tmp_path / "labels", deadline=Deadline(to_open_s=90.0))
-    record = RunRecord("label", longer.crops)
-    counts = label(longer, LabelPlan(crop_workers=1), None, record, ("file_not_found",))
+    counts = labelled_by(dataclasses.replace(longer, retry_reasons=("file_not_found",)))
     assert counts == {
         "rows": 3, "labelled": 2, "rejected": 1, "reasons": {"file_not_found": 1}, "retried": 2, "now_labelled": 1,
     }  # fmt: skip

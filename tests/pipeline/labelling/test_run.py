@@ -15,9 +15,10 @@ from cluster.run_record import RunRecord
 from modeling.emotions import EMOTIONS
 from pipeline.assets.weights import detector_weights, teacher_weights
 from pipeline.dataset import distillation_set
+from pipeline.dataset.distillation_set import SetCounts
 from pipeline.dataset.manifest import as_manifest
 from pipeline.labelling.cropper import CropOptions
-from pipeline.labelling.run import LabelPlan, LabelRun, label
+from pipeline.labelling.run import LabelPlan, LabelRequest, label
 from pipeline.schema import DISTILLATION_SCHEMA
 from tests.support.label_rows import label_table, labelled_row, reject_row
 
@@ -34,18 +35,19 @@ def manifest_of(files: dict[str, str], utterances: int = 1) -> pa.Table:
     return as_manifest({**columns, "start_s": starts, "end_s": ends, "split": ["train"] * len(rows)}, "test")
 
 
-def run_of(manifest: pa.Table, out, **crops) -> LabelRun:
-    return LabelRun(
+def run_of(manifest: pa.Table, out, **crops) -> LabelRequest:
+    return LabelRequest(
         manifest=manifest,
         labels_uri=str(out),
         teacher=teacher_weights("compact"),
         detector=detector_weights("mobilenet0.25"),
-        crops=CropOptions(**crops),
+        crop_options=CropOptions(**crops),
     )
 
 
-def labelled_by(run: LabelRun, **plan) -> dict:
-    return label(run, LabelPlan(crop_workers=1, **plan), None, RunRecord("label", run.crops))
+def labelled_by(run: LabelRequest, **plan) -> dict:
+    record = RunRecord("label", run.crop_options)
+    return label(run, LabelPlan(crop_workers=1, **plan), address=None, record=record).facts()
 
 
 @pytest.mark.slow
@@ -152,7 +154,7 @@ def test_a_teacher_from_elsewhere_labels_and_says_what_it_does_not_know(ray_sess
         labelled_by(dataclasses.replace(run, teacher=teacher_weights(str(tmp_path / "seven.pt"))))
 
 
-def read_rows(run: LabelRun) -> list[dict]:
+def read_rows(run: LabelRequest) -> list[dict]:
     return distillation_set.read_labels(run.labels_uri, DISTILLATION_SCHEMA.names).to_pylist()
 
 
@@ -191,18 +193,15 @@ def test_rows_that_a_late_write_doubled_are_taken_out(written):
     manifest = manifest_of({row["utterance_id"]: row["video_uri"] for row in rows})
     manifest = manifest.set_column(0, manifest.schema.field(0), [[row["utterance_id"] for row in rows]])
     distillation_set.drop_doubles(manifest, str(folder))
-    assert distillation_set.audit(manifest, str(folder))["rows"] == 4
+    assert distillation_set.audit(manifest, str(folder)).rows == 4
 
 
 def test_the_audit_counts_all_and_notices_a_lost_or_doubled_utterance(written):
     folder, rows = written
     manifest = pa.table({"utterance_id": [row["utterance_id"] for row in rows]})
-    assert distillation_set.audit(manifest, str(folder)) == {
-        "rows": 4,
-        "labelled": 3,
-        "rejected": 1,
-        "reasons": {"no_face": 1},
-    }
+    assert distillation_set.audit(manifest, str(folder)) == SetCounts(
+        rows=4, labelled=3, rejected=1, reasons={"no_face": 1}
+    )
     with pytest.raises(RuntimeError, match="1 utterances lost .*s9/z"):
         distillation_set.audit(pa.table({"utterance_id": [*manifest["utterance_id"].to_pylist(), "s9/z"]}), str(folder))
     distillation_set.write_part(str(folder), label_table(rows[:1]))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from modeling.sampling import FRAME_PERIOD_S, FRAME_STRIDE, VIDEO_FRAME_RATE
 from pipeline.media import containers
-from pipeline.media.frame_grid import FrameGrid
-from pipeline.media.frames import probe, sample_frames, sample_times
+from pipeline.media.frame_grid import FrameGrid, sample_times
+from pipeline.media.frames import FrameRequest, SampledFrames, probe, sample_frames
 from pipeline.rejects import Rejected, RejectReason
 from tests.support import clips
 
@@ -47,6 +47,12 @@ DERIVED_AND_ODD = {  # number of pictures on the grid, or the reason
     "odd/torchcodec_testsrc2_vp9.webm": 5,
 }
 times = st.integers(0, 10_000_000).map(lambda ms: ms / 1000)
+
+
+def sampled_from(
+    path, start_s: float, end_s: float | None, *, opened=None, keep=np.ascontiguousarray, **request
+) -> SampledFrames:
+    return sample_frames(path, FrameRequest(start_s=start_s, end_s=end_s, **request), opened=opened, keep=keep)
 
 
 def on_display(times_s, at_s: float) -> int:
@@ -106,7 +112,7 @@ def test_pictures_and_times_are_those_of_ffmpeg(data_dir, name, stream):
     times_s, reference = clips.ffmpeg_frames(path, stream)
     end_s = times_s[-1] + 1e-3
     for start_s in (0.0, 0.3 * end_s):
-        sampled = sample_frames(path, start_s, end_s, longest_side_px=None)
+        sampled = sampled_from(path, start_s, end_s, longest_side_px=None)
         assert sampled.indices.tolist() == list(range(len(sample_times(start_s, end_s))))
         for image, k, time_s in zip(sampled.images, sampled.indices, sampled.times_s, strict=True):
             index = on_display(times_s, start_s + 0.24 * k)
@@ -117,7 +123,7 @@ def test_pictures_and_times_are_those_of_ffmpeg(data_dir, name, stream):
 
 def test_a_middle_span_of_a_large_clip_is_that_of_ffmpeg_scaled_down(data_dir):
     path = data_dir / "video" / "labelled" / "MEAD_M030_level_3_angry_016.mp4"
-    sampled = sample_frames(path, 1.0, 1.5, longest_side_px=960)
+    sampled = sampled_from(path, 1.0, 1.5, longest_side_px=960)
     times_s, reference = clips.ffmpeg_frames(path)
     assert list(sampled.times_s) == pytest.approx([1.0, 1.24, 1.48])
     for image, time_s in zip(sampled.images, sampled.times_s, strict=True):
@@ -130,7 +136,7 @@ def test_every_odd_and_derived_file_gives_its_expected_result(data_dir):
     found = {}
     for name in DERIVED_AND_ODD:
         try:
-            found[name] = len(sample_frames(data_dir / "video" / name, 0.0, None).images)
+            found[name] = len(sampled_from(data_dir / "video" / name, 0.0, None).images)
         except Rejected as rejected:
             found[name] = rejected.reason
     assert found == DERIVED_AND_ODD
@@ -138,9 +144,9 @@ def test_every_odd_and_derived_file_gives_its_expected_result(data_dir):
 
 def test_a_damaged_file_gives_the_frames_that_decode(data_dir):
     path = data_dir / "video" / "labelled" / "EAMM_MEAD_sad.mp4"  # its header says 6.28 s, its bytes end at 4.44 s
-    assert len(sample_frames(path, 0.0, None).images) == len(sample_times(0.0, 4.44))
+    assert len(sampled_from(path, 0.0, None).images) == len(sample_times(0.0, 4.44))
     with pytest.raises(Rejected) as rejected:
-        sample_frames(path, 5.0, 6.0)
+        sampled_from(path, 5.0, 6.0)
     assert rejected.value.reason == RejectReason.TRUNCATED
 
 
@@ -148,7 +154,7 @@ def test_rotated_clips_stand_upright(data_dir):
     folder = data_dir / "video" / "odd"
     for degrees in (0, 90, 180, 270):
         path = folder / f"decord_video_{degrees}.mov"
-        image = sample_frames(path, 0.0, None).images[0]
+        image = sampled_from(path, 0.0, None).images[0]
         assert np.array_equal(image, clips.ffmpeg_frames(path)[1][0])
         assert (probe(path).height, probe(path).width) == image.shape[:2]
 
@@ -158,8 +164,8 @@ def test_rotated_clips_stand_upright(data_dir):
 def test_rotation_metadata_is_applied(tmp_path, degrees, decoder):
     plain = clips.write_stamped_clip(tmp_path / "plain.mp4", np.arange(10) / 25)
     clips.ffmpeg("-display_rotation", degrees, "-i", plain, "-c", "copy", tmp_path / "turned.mp4")
-    upright = sample_frames(plain, 0.0, None).images[1]
-    turned = sample_frames(tmp_path / "turned.mp4", 0.0, None, decoder=decoder).images[1]
+    upright = sampled_from(plain, 0.0, None).images[1]
+    turned = sampled_from(tmp_path / "turned.mp4", 0.0, None, decoder=decoder).images[1]
     assert np.abs(np.rot90(upright, degrees // 90).astype(int) - turned).mean() < 2
 
 
@@ -175,7 +181,7 @@ def test_a_variable_rate_clip_shows_the_frame_on_display(tmp_path, suffix, span)
     times_s = uneven_times(100)
     codec = "libvpx-vp9" if suffix == "webm" else "libx264"
     path = clips.write_stamped_clip(tmp_path / f"clip.{suffix}", times_s, codec)
-    assert [clips.stamp(i) for i in sample_frames(path, *span).images] == expected_stamps(times_s, *span)
+    assert [clips.stamp(i) for i in sampled_from(path, *span).images] == expected_stamps(times_s, *span)
 
 
 OLDER = [("avi", "mpeg4"), ("mpg", "mpeg2video"), ("flv", "libx264"), ("mov", "mpeg4")]
@@ -188,12 +194,12 @@ def test_older_containers_show_the_frame_on_display(tmp_path, suffix, codec):
     path = tmp_path / f"other.{suffix}"
     clips.ffmpeg("-i", stamped, "-c:v", codec, "-q:v", "2", "-bf", "0", path)
     for span in ((0.0, 6.0), (3.1, 4.5)):
-        assert [clips.stamp(i) for i in sample_frames(path, *span).images] == expected_stamps(times_s, *span)
+        assert [clips.stamp(i) for i in sampled_from(path, *span).images] == expected_stamps(times_s, *span)
 
 
 def test_time_zero_is_where_the_earlier_stream_begins(tmp_path):
     path = clips.write_stamped_clip(tmp_path / "late.mp4", 0.5 + np.arange(50) / 25, tone_s=(0.0, 2.5))
-    sampled = sample_frames(path, 0.0, None)
+    sampled = sampled_from(path, 0.0, None)
     assert sampled.indices[0] == 2  # nothing is on display at 0 and 0.24 s; at 0.48 the first frame is 20 ms away
     assert sampled.times_s[0] == pytest.approx(0.5, abs=1e-3)
     assert clips.stamp(sampled.images[1]) == on_display(0.5 + np.arange(50) / 25, 0.72)
@@ -205,7 +211,7 @@ def test_damage_costs_only_the_frames_in_it(tmp_path):
     third = len(data) // 3
     data[third : 2 * third] = np.random.default_rng(1).bytes(third)
     path.write_bytes(data)
-    sampled = sample_frames(path, 0.0, None)
+    sampled = sampled_from(path, 0.0, None)
     assert {0, 1, 2, 40, 41} <= set(sampled.indices.tolist())
     assert len(sampled.indices) < 42
     stamps = {k: clips.stamp(i) for k, i in zip(sampled.indices.tolist(), sampled.images, strict=True)}
@@ -214,7 +220,7 @@ def test_damage_costs_only_the_frames_in_it(tmp_path):
 
 def reason_of(path, start_s=0.0, end_s=None, **options) -> RejectReason:
     with pytest.raises(Rejected) as rejected:
-        sample_frames(path, start_s, end_s, **options)
+        sampled_from(path, start_s, end_s, **options)
     return rejected.value.reason
 
 
@@ -241,7 +247,7 @@ def test_decord_gives_the_same_frames(data_dir, name):
     path = data_dir / "video" / name
     end_s = min(4.0, probe(path).duration_s)
     for start_s in (0.0, 0.4 * end_s):
-        ours, theirs = (sample_frames(path, start_s, end_s, decoder=decoder) for decoder in ("pyav", "decord"))
+        ours, theirs = (sampled_from(path, start_s, end_s, decoder=decoder) for decoder in ("pyav", "decord"))
         assert ours.indices.tolist() == theirs.indices.tolist()
         assert ours.times_s == pytest.approx(theirs.times_s, abs=1e-3)
         for a, b in zip(ours.images, theirs.images, strict=True):
@@ -252,7 +258,7 @@ def test_decord_gives_the_same_frames_of_an_uneven_clip(tmp_path):
     times_s = uneven_times(60)
     path = clips.write_stamped_clip(tmp_path / "clip.mp4", times_s)
     for span in ((0.0, 6.0), (3.13, 5.0)):
-        images = sample_frames(path, *span, decoder="decord").images
+        images = sampled_from(path, *span, decoder="decord").images
         assert [clips.stamp(image) for image in images] == expected_stamps(times_s, *span)
 
 
@@ -261,12 +267,12 @@ def test_a_folder_of_pictures_is_a_video_of_25_per_second(tmp_path):
 
     for index in range(60):
         cv2.imwrite(str(tmp_path / f"{index + 1:07d}.jpg"), np.repeat(clips._bars(index)[..., None], 3, 2))
-    sampled = sample_frames(tmp_path, 0.5, 2.0)
+    sampled = sampled_from(tmp_path, 0.5, 2.0)
     assert [clips.stamp(image) for image in sampled.images] == [12, 18, 24, 30, 36, 42, 48]
     assert sampled.times_s == pytest.approx(np.array([12, 18, 24, 30, 36, 42, 48]) / 25)
-    assert len(sample_frames(tmp_path, 0.0, None).images) == 10
+    assert len(sampled_from(tmp_path, 0.0, None).images) == 10
     (tmp_path / "0000013.jpg").write_bytes(b"not a picture")
-    assert sample_frames(tmp_path, 0.5, 2.0).indices.tolist() == [1, 2, 3, 4, 5, 6]
+    assert sampled_from(tmp_path, 0.5, 2.0).indices.tolist() == [1, 2, 3, 4, 5, 6]
     assert reason_of(tmp_path, 3.0) == RejectReason.NO_FRAMES
 
 
@@ -279,8 +285,8 @@ def test_pictures_go_where_the_caller_keeps_them_each_once(tmp_path):
         kept.append(image.copy())
         return kept[-1]
 
-    plain = sample_frames(tmp_path / "slides.mp4", 0.0, 1.5)
-    sampled = sample_frames(tmp_path / "slides.mp4", 0.0, 1.5, keep=keep)
+    plain = sampled_from(tmp_path / "slides.mp4", 0.0, 1.5)
+    sampled = sampled_from(tmp_path / "slides.mp4", 0.0, 1.5, keep=keep)
     assert len(kept) == 2 < len(sampled.images) and {id(image) for image in sampled.images} == set(map(id, kept))
     assert all((ours == given).all() for ours, given in zip(sampled.images, plain.images, strict=True))
 
@@ -290,7 +296,7 @@ def test_a_file_that_is_open_already_gives_the_same_frames(data_dir, start_s):
     for name in ("labelled/MEAD_M030_level_3_angry_016.mp4", "odd/torchcodec_nasa_13013.mp4"):
         path = data_dir / "video" / name
         with containers.open_container(path) as opened:
-            given = sample_frames(path, start_s, None, opened=opened)
-        plain = sample_frames(path, start_s, None)
+            given = sampled_from(path, start_s, None, opened=opened)
+        plain = sampled_from(path, start_s, None)
         assert given.times_s.tolist() == plain.times_s.tolist()
         assert all((ours == theirs).all() for ours, theirs in zip(given.images, plain.images, strict=True))

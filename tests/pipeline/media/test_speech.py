@@ -1,15 +1,14 @@
 """Speech of a span: against the ffmpeg program on real clips, and against the truth of synthetic ones."""
 
-import io
-
 import numpy as np
 import pytest
 import soundfile
 
 from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.media import speech
-from pipeline.media.frames import probe, sample_frames, sample_times
-from pipeline.media.speech import decode_flac, encode_flac, mean_level_db, read_speech, require_speech
+from pipeline.media.frame_grid import sample_times
+from pipeline.media.frames import FrameRequest, probe, sample_frames
+from pipeline.media.speech import mean_level_db, read_speech, require_speech
 from pipeline.rejects import Rejected, RejectReason
 from tests.support import clips
 
@@ -109,7 +108,10 @@ def test_a_gap_in_the_sound_stays_a_gap(tmp_path):
 @pytest.mark.parametrize("name", ["labelled/MEAD_M030_level_3_angry_016.mp4", "unlabelled/retalking_face_3.mp4"])
 def test_frames_and_speech_cover_the_same_interval(data_dir, name, span):
     path = data_dir / "video" / name
-    frames, samples = sample_frames(path, *span, longest_side_px=128), read_speech(path, *span)
+    frames, samples = (
+        sample_frames(path, FrameRequest(start_s=span[0], end_s=span[1], longest_side_px=128)),
+        read_speech(path, *span),
+    )
     assert 0.24 * len(frames.images) == pytest.approx(len(samples) / SAMPLE_RATE_HZ, abs=0.24)
     end_s = probe(path).duration_s if span[1] is None else span[1]
     assert len(frames.images) == len(sample_times(span[0], end_s))
@@ -165,14 +167,6 @@ def test_speech_must_be_long_and_loud_enough():
             require_speech(samples)
         assert rejected.value.reason == reason
     assert mean_level_db(second * 0) == speech.DIGITAL_SILENCE_DB
-
-
-def test_flac_keeps_every_sample_and_is_read_in_part():
-    samples = np.random.default_rng(0).integers(-32768, 32767, 3 * SAMPLE_RATE_HZ, np.int16, endpoint=True)
-    data = encode_flac(samples)
-    assert np.array_equal(decode_flac(data), samples)
-    assert np.array_equal(decode_flac(data, 12_345, 16_000), samples[12_345:28_345])
-    assert soundfile.info(io.BytesIO(data)).subtype == "PCM_16"
 
 
 @pytest.mark.filterwarnings("error")

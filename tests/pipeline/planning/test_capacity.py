@@ -178,6 +178,15 @@ def test_a_run_that_went_on_gives_the_rates_of_what_it_did_itself(tmp_path):
     assert "2 utterances" in rates.source and "twice" not in rates.source
 
 
+def test_a_run_json_of_before_gives_the_same_rates(tmp_path):
+    """The stage of the work was a sentence in it."""
+    uri = run_beside_a_set(tmp_path, {"decode": 2, "write": 2}, worker_rows=2)
+    rates = read_rates(uri)
+    record = storage.read_json(uri)
+    storage.write_json(uri, record | {"stages_s": {"from the first task to the last part": record["stages_s"][WORK]}})
+    assert read_rates(uri) == rates
+
+
 def test_work_done_twice_after_a_death_is_named(tmp_path):
     rates = read_rates(run_beside_a_set(tmp_path, {"decode": 5, "write": 5}, worker_rows=4))
     assert rates.decode_core_s == pytest.approx(0.5) and "1 of them twice since a worker died" in rates.source
