@@ -3,24 +3,24 @@
 import statistics
 from dataclasses import dataclass
 
-from cluster import storage
-from cluster.command import JobOptions
 from cluster.failures import UserError
 from cluster.progress import progress
 from cluster.run_record import RunRecord
 from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
 from pipeline.benches.decode_ways import WAYS, Answer, WayProcess, installed, library
 from pipeline.benches.ffmpeg_libraries import found_by_new_processes
-from pipeline.benches.measuring import interleaved
+from pipeline.benches.measuring import BenchOptions, chosen_clips, interleaved
 from pipeline.labelling.cropper import CropOptions
-from pipeline.media.file_types import VIDEO_SUFFIXES
+
+UNITS = {"*.cpu_s_a_clip": "s a clip", "over_floor.*": "ratio", "over_peer.*": "ratio"}
+"""Quantities that --record keeps."""
 
 DecodedFrames = dict[str, dict[str, list[Answer]]]
 """way -> clip -> the answer of each repeat after the first, which is not timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchDecode(JobOptions):
+class BenchDecode(BenchOptions):
     """Decodes the same clips with PyAV, decord and torchcodec (which the extra `bench` installs): whole, and the frames on
     the grid of 0.24 s that labelling takes, which is every 6th at 25 frames per second.
 
@@ -70,13 +70,7 @@ def bench_decode(options: BenchDecode, record: RunRecord) -> dict:
 def _clips(options: BenchDecode) -> list[str]:
     if options.data is None:
         return [str(path) for path in fetch(*SAMPLE_VIDEOS)]
-    if not storage.is_local(options.data):
-        raise UserError(f"{options.data}: decoding is measured on files of this machine; copy some clips to a folder")
-    paths = [file.uri for file in storage.list_files(storage.absolute(options.data), VIDEO_SUFFIXES)]
-    if not paths:
-        raise UserError(f"{options.data}: no video ({' '.join(VIDEO_SUFFIXES)}) is there; give a folder with some")
-    wanted = min(options.clips or len(paths), len(paths))
-    return [paths[place * len(paths) // wanted] for place in range(wanted)]
+    return chosen_clips(options.data, options.clips)
 
 
 def _answers(kind: str, paths: list[str], repeats: int, bar) -> DecodedFrames:

@@ -6,8 +6,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster import storage
-from cluster.command import JobOptions
 from cluster.cores import local_cores
 from cluster.devices import local_device
 from cluster.failures import UserError
@@ -30,16 +28,33 @@ from pipeline.benches.label_floor import (
 from pipeline.benches.label_gpu import gpu_figures
 from pipeline.benches.label_job import JobTiming, job_and_floors
 from pipeline.benches.label_ways import labelled_by_script
-from pipeline.media.file_types import VIDEO_SUFFIXES
+from pipeline.benches.measuring import BenchOptions, chosen_clips
 
 LIMIT_OVER_FLOOR = 1.15
 LIMIT_OVER_DECODE = 2.5
+
+UNITS = {
+    "over_*_limit": "limit of the ratio",
+    "over_*": "ratio",
+    "floor.seconds": "s a pass",
+    "floor.standard_error": "s a pass",
+    "job.seconds": "s a pass",
+    "job.start_s": "s",
+    "peer.seconds": "s a pass",
+    "clips": "clips",
+    "gpu.matrix_tflops": "TFLOP/s",
+    "gpu.teachers.*.images_per_s": "faces/s",
+    "gpu.teachers.*.network_images_per_s": "faces/s",
+    "gpu.teachers.*.of_ceiling": "ratio",
+    "gpu.teachers.*.network_of_ceiling": "ratio",
+}
+"""Quantities that --record keeps."""
 
 log = logging.getLogger("emovox")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchLabel(JobOptions):
+class BenchLabel(BenchOptions):
     """Labels the clips of a folder and compares the seconds with two others on the same files.
 
     The floor is the bare work: decoding (the cheaper of a plain PyAV loop and of the job's own sampling), the sound, the
@@ -84,7 +99,7 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
     """JSON: floor, job, peer (seconds and rows of each), over_floor, over_peer, over_decode and their limits."""
     weights = detector_weights(DEFAULT_DETECTOR), teacher_weights(DEFAULT_TEACHER)
     device = local_device(options.gpu)
-    cores, found = local_cores(), _clips(options)
+    cores, found = local_cores(), chosen_clips(options.data, options.clips)
     gpu = None
     if options.gpu:
         with record.stage("gpu"), processes(1) as pool:
@@ -162,13 +177,3 @@ def _whole(spent: Spent, left_out: dict[str, str]) -> Spent:
 
 def _standard_error(values: Sequence[float]) -> float | None:
     return round(statistics.stdev(values) / math.sqrt(len(values)), 3) if len(values) > 1 else None
-
-
-def _clips(options: BenchLabel) -> list[str]:
-    if not storage.is_local(options.data):
-        raise UserError(f"{options.data}: the floor is measured on files of this machine; copy some clips to a folder")
-    paths = [file.uri for file in storage.list_files(storage.absolute(options.data), VIDEO_SUFFIXES)]
-    if not paths:
-        raise UserError(f"{options.data}: no video ({' '.join(VIDEO_SUFFIXES)}) is there; give a folder with some")
-    wanted = min(options.clips or len(paths), len(paths))
-    return [paths[place * len(paths) // wanted] for place in range(wanted)]

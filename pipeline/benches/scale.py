@@ -18,13 +18,12 @@ import numpy as np
 import pyarrow as pa
 
 from cluster import storage
-from cluster.command import JobOptions
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from cluster.working_tree import PROJECT_ROOT
 from modeling.emotions import EMOTIONS
 from pipeline.assets.weights import Weights, teacher_weights
-from pipeline.benches.measuring import peak_memory_mb
+from pipeline.benches.measuring import BenchOptions, peak_memory_mb
 from pipeline.dataset import distillation_set
 from pipeline.dataset.manifest import as_manifest, read_manifest, write_manifest
 from pipeline.dataset.parts import USUAL_FRAMES, cut_parts, part_rows
@@ -42,6 +41,18 @@ LIMIT_RESUME_S = 60
 DONE_BEFORE_RESUME = 0.9
 FLOOR_ROWS = 30_000
 
+UNITS = {
+    "rows": "utterances",
+    "rows_per_s": "utterances/s",
+    "seconds": "s",
+    "first_work_s": "s",
+    "floor_seconds": "s",
+    "over_floor": "ratio",
+    "driver_peak_mb": "MB",
+    "resume_first_work_s": "s",
+}
+"""Quantities that --record keeps."""
+
 CHEAP_CROPS_BYTES = 4096
 """Of an utterance. Where parts travel to the teacher, Ray would keep one below 100 kB in the driver's heap, where no real part
 ever is."""
@@ -53,7 +64,7 @@ CHEAP_WORK = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchScale(JobOptions):
+class BenchScale(BenchOptions):
     """Labels a manifest of 1.2 million made-up utterances with next to no work for each: what remains is the time and the
     memory of the plan itself, of the job that drives it and of going on after a stop.
 

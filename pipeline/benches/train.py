@@ -16,7 +16,6 @@ from typing import Literal
 import torch
 
 from cluster import storage
-from cluster.command import JobOptions
 from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.identity import claim
@@ -25,6 +24,7 @@ from cluster.session import session
 from cluster.working_tree import PROJECT_ROOT
 from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
+from pipeline.benches.measuring import BenchOptions
 from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, window_batches
 from pipeline.distillation.windows import KEPT_GIB, WindowSampling
 from pipeline.training.context import RayTrainContext
@@ -39,13 +39,16 @@ that it has seen decoded. With two workers each has then seen all but a sixty-fo
 
 MOST_BATCHES_BEFORE = 600
 
+UNITS = {"rows": "utterances", "workers.*.steps_per_s.*": "steps/s", "workers.*.*over_*": "ratio"}
+"""Quantities that --record keeps."""
+
 PEER = "pipeline.benches.train_peer"
 
 log = logging.getLogger("emovox")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchTrain(JobOptions):
+class BenchTrain(BenchOptions):
     """How much faster would training be if data cost nothing, and is plain PyTorch faster?
 
     For each number of workers two trainings of the same student take turns, with the same batch size and one CPU thread a
