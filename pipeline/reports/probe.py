@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pipeline.corpora.clip import CorpusClip
 from pipeline.rejects import EXPLANATIONS
 from pipeline.reports.figures import STYLE, new_figure, svg_uri
-from pipeline.reports.page import ReportFacts, render_page
+from pipeline.reports.rendering import ReportFacts, render_page
 
 MEANINGS = {
     "logits": "the student's 8 logits",

@@ -15,7 +15,7 @@ from modeling.evaluation.ferplus_accuracy import surest_mistakes, truth_under
 from modeling.faces.ferplus import VOTE_COLUMNS, FaceSet
 from pipeline.reports.figures import COLOURS, STYLE, data_uri, new_figure, svg_uri
 from pipeline.reports.findings import confusion_cells, counted
-from pipeline.reports.page import ReportFacts, render_page
+from pipeline.reports.rendering import ReportFacts, render_page
 
 MOST_MISTAKES = 24
 FEW_FACES = 50

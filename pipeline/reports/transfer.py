@@ -6,7 +6,7 @@ from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
 from modeling.evaluation.transfer import CHANCE
 from pipeline.reports.figures import STYLE, new_figure, svg_uri
 from pipeline.reports.findings import counted
-from pipeline.reports.page import ReportFacts, render_page
+from pipeline.reports.rendering import ReportFacts, render_page
 from pipeline.transfer.trials import SUPERVISED
 
 LINE, BAND, DOT = "#0072b2", "#009e73", "#555555"

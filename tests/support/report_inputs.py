@@ -8,6 +8,7 @@ import soundfile
 from scipy.special import softmax
 
 from modeling.emotions import EMOTIONS
+from pipeline.reports.rendering import ClipSource, ReportFacts
 from pipeline.schema import DISTILLATION_SCHEMA
 from tests.support.label_rows import labelled_row
 
@@ -103,13 +104,13 @@ def evaluation(split: str, resampled: str = "speakers", **changes) -> dict:
 
 
 TRAINING = [{"epoch": k, "loss": 2.0 / k, "lr": 1e-4, "val_mean_auc": 0.5} for k in range(1, 6)]
-FACTS = {
-    "title": "A small run",
-    "seconds": {"label": 12.34, "train": 56.7},
-    "teacher": "compact@abc",
-    "detector": "retinaface",
-    "versions": {"torch": "2.9"},
-    "configuration": {"student": {"epochs": 5}, "temperature": 2.0},
-    "clips": [{"name": "clip_a", "source": "somewhere public", "licence": "CC BY 4.0"}],
-    "files": {"distillation set": "output/distillation_set.parquet"},
-}
+FACTS = ReportFacts(
+    title="A small run",
+    seconds={"label": 12.34, "train": 56.7},
+    teacher="compact@abc",
+    detector="retinaface",
+    versions={"torch": "2.9"},
+    configuration={"student": {"epochs": 5}, "temperature": 2.0},
+    clips=[ClipSource(name="clip_a", source="somewhere public", licence="CC BY 4.0")],
+    files={"distillation set": "output/distillation_set.parquet"},
+)

@@ -96,7 +96,9 @@ def test_decode_compares_what_all_can_read_and_lists_the_rest(tmp_path, capfd):
     clips.write_stamped_clip(tmp_path / "whole.mp4", [place / 25 for place in range(50)])
     (tmp_path / "text.mp4").write_text("not a video")
     record = ["--record", "--record-file", str(tmp_path / "benchmarks.csv")]
-    assert bench.main(["decode", "--data", str(tmp_path), "--repeats", "1", "--out", str(tmp_path / "out"), *record]) == 0
+    assert (
+        bench.main(["decode", "--data", str(tmp_path), "--repeats", "1", "--out", str(tmp_path / "out"), *record]) == 0
+    )
     report = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert (report["clips"], report["clips_compared"]) == (2, 1)
     assert {problem["way"] for problem in report["problems"]} >= {"floor", "pyav", "decord", "torchcodec"}

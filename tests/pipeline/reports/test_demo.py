@@ -1,6 +1,7 @@
-"""The pages: complete, self-contained, safe against hostile names, and right about numbers and times."""
+"""The page of the demo, and what all pages share: self-contained, safe against hostile names, right about numbers and times."""
 
 import base64
+import dataclasses
 import io
 import itertools
 import re
@@ -14,8 +15,9 @@ import soundfile
 from scipy.special import softmax
 
 from pipeline.rejects import EXPLANATIONS, RejectReason
-from pipeline.reports import figures, findings, utterance_card
-from pipeline.reports import page as page_module
+from pipeline.reports import demo, figures, findings, utterance_card
+from pipeline.reports.demo import demo_report
+from pipeline.reports.rendering import ClipSource, ReportFacts
 from pipeline.schema import SCHEMA_VERSION
 from tests.support.html_page import Page
 from tests.support.label_rows import label_table, reject_row
@@ -35,6 +37,13 @@ assert SCHEMA_VERSION == "1"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+def page_of(table, *, training=(), evaluations=None, timelines=None, facts=ReportFacts(), **options) -> str:  # noqa: B008
+    """The page of a run of which the test states only what it is about."""
+    return demo_report(
+        table, training=training, evaluations=evaluations or {}, timelines=timelines or {}, facts=facts, **options
+    )
+
+
 @pytest.fixture(scope="module")
 def mixed_html() -> str:
     rows = [pictured_row(k) for k in range(5)]
@@ -44,7 +53,13 @@ def mixed_html() -> str:
         for k, reason in ((5, "no_face"), (6, "no_face"), (7, "silent"))
     ]
     evaluations = {"unheard": evaluation("unheard"), "train": evaluation("train")}
-    return page_module.demo_report(label_table(rows), TRAINING, evaluations, {"utt_002": timeline(3.0)}, FACTS)
+    return page_of(
+        label_table(rows),
+        training=TRAINING,
+        evaluations=evaluations,
+        timelines={"utt_002": timeline(3.0)},
+        facts=FACTS,
+    )
 
 
 def test_page_tells_the_run_in_numbers(mixed_html):
@@ -99,9 +114,10 @@ def test_hostile_names_are_escaped():
     hostile = '<script>alert("x")</script>" onload="y'
     rows = [pictured_row(0, utterance_id=hostile, speaker_id=hostile, video_id=hostile, teacher=hostile)]
     rows += [reject_row(hostile + "1", "truncated", reject_detail="<img src=x onerror=alert(1)>")]
-    facts = {**FACTS, "title": hostile, "clips": [{"name": hostile, "source": hostile}], "files": {hostile: hostile}}
+    clips = [ClipSource(name=hostile, source=hostile)]
+    facts = dataclasses.replace(FACTS, title=hostile, clips=clips, files={hostile: hostile})
     evaluations = {"unheard": evaluation("unheard")}
-    html = page_module.demo_report(label_table(rows), TRAINING, evaluations, {}, facts)
+    html = page_of(label_table(rows), training=TRAINING, evaluations=evaluations, facts=facts)
     page = Page(html)
     assert len(page.all("script")) == 1  # ours, and no other
     assert "<script>alert" not in html and "<img src=x" not in html
@@ -110,9 +126,7 @@ def test_hostile_names_are_escaped():
 
 
 def test_cap_is_stated_and_keeps_every_split():
-    html = page_module.demo_report(
-        label_table([pictured_row(k, 1.2) for k in range(9)]), [], {}, {}, {}, max_detailed=4
-    )
+    html = page_of(label_table([pictured_row(k, 1.2) for k in range(9)]), max_detailed=4)
     page = Page(html)
     assert len(page.all("article")) == 4
     assert "4 of 9 labelled utterances are shown" in page.words
@@ -122,9 +136,9 @@ def test_cap_is_stated_and_keeps_every_split():
 
 def test_sound_is_left_out_where_the_page_would_grow_too_large(monkeypatch):
     table = label_table([pictured_row(k) for k in range(3)])
-    whole = page_module.demo_report(table, [], {}, {}, {})
-    monkeypatch.setattr(page_module, "PAGE_BYTES", 0)
-    without = page_module.demo_report(table, [], {}, {}, {})
+    whole = page_of(table)
+    monkeypatch.setattr(demo, "PAGE_BYTES", 0)
+    without = page_of(table)
     assert len(Page(whole).all("audio")) == 3 and not Page(without).all("audio")
     assert "sound of 3 utterances is not embedded" in Page(without).words
 
@@ -137,8 +151,11 @@ def test_thirty_utterances_stay_below_five_megabytes():
     rows = [
         pictured_row(k, 8.0, speech_flac=noise.getvalue(), speech_samples=8 * RATE_HZ) for k in range(30)
     ]  # noise: the worst case
-    html = page_module.demo_report(
-        label_table(rows), TRAINING, {}, {row["utterance_id"]: timeline(8.0) for row in rows}, FACTS
+    html = page_of(
+        label_table(rows),
+        training=TRAINING,
+        timelines={row["utterance_id"]: timeline(8.0) for row in rows},
+        facts=FACTS,
     )
     assert len(html.encode()) < 5_000_000
     page = Page(html)
@@ -146,7 +163,7 @@ def test_thirty_utterances_stay_below_five_megabytes():
 
 
 def test_only_rejects_make_a_page():
-    words = Page(page_module.demo_report(label_table([reject_row("utt_000", "empty_file")]), [], {}, {}, {})).words
+    words = Page(page_of(label_table([reject_row("utt_000", "empty_file")]))).words
     assert "It labelled 0 of them" in words and "1 was set aside" in words and "empty_file" in words
 
 
@@ -185,9 +202,7 @@ def test_axis_covers_frames_beyond_the_speech():
 
 
 def test_row_without_speech_has_a_card_without_sound():
-    page = Page(
-        page_module.demo_report(label_table([pictured_row(0, speech_flac=None, speech_samples=0)]), [], {}, {}, {})
-    )
+    page = Page(page_of(label_table([pictured_row(0, speech_flac=None, speech_samples=0)])))
     assert not page.all("audio") and "speech none kept" in page.words and "not embedded" not in page.words
 
 
