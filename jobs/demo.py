@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
@@ -26,7 +27,7 @@ from pipeline.schema import DISTILLATION_SCHEMA
 from pipeline.students.load import read_student
 from pipeline.students.timelines import student_timeline
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 STEPS = {
     "index": ("find the videos and cut them into utterances", 1),
@@ -107,7 +108,7 @@ def _run_jobs(options: Demo, clips: str, paths: dict[str, str], steps: Steps) ->
         ),
         "evaluate": (
             evaluate,
-            Evaluate(student=student, labels=labels, out=paths["evaluation"], split="all", address=address),
+            Evaluate(student=(student,), labels=labels, out=paths["evaluation"], split="all", address=address),
         ),
         "predict": (
             predict,
@@ -120,7 +121,7 @@ def _run_jobs(options: Demo, clips: str, paths: dict[str, str], steps: Steps) ->
     }
 
 
-def _sample_folder() -> str:
+def _sample_folder() -> Path:
     """A folder that holds the sample videos and nothing else."""
     return fetch(*SAMPLE_VIDEOS)[0].parent
 

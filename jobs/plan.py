@@ -19,7 +19,7 @@ from pipeline.planning.rates import read_rates, reference_rates, steps_per_s
 from pipeline.planning.table import fleet_line, plan_table, training_line
 from pipeline.planning.workload import DATASETS, Workload, manifest_workload
 
-log = logging.getLogger("emovox")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class PlanOptions(JobOptions):
     """How many utterances; or give --manifest or --dataset."""
     manifest: str | None = None
     """Manifest whose utterances are counted, a path or s3:// URI."""
-    dataset: Literal[tuple(DATASETS)] | None = None
+    dataset: Literal[tuple(DATASETS)] | None = None  # pyright: ignore[reportInvalidTypeForm]
     """A published set with its counts and mean length."""
     utterance_s: float | None = None
     """Mean seconds of an utterance; left out: the dataset's, the manifest's where it says, else that of the rates."""
@@ -61,7 +61,7 @@ class PlanOptions(JobOptions):
     """Price of a node of each kind, in the order of --nodes."""
     train_rates: str | None = None
     """bench_train.json, to tell the hours of training too."""
-    recipe: Literal[tuple(STUDENT_RECIPES)] = "compact"
+    recipe: Literal[tuple(STUDENT_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
     """The recipe of that training."""
 
     def __post_init__(self):

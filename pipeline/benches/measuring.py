@@ -15,6 +15,7 @@ from cluster import storage
 from cluster.command import JobOptions
 from cluster.cores import local_cores
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.run_record import installed_versions
 from cluster.working_tree import PROJECT_ROOT
 from pipeline.benches.measurements import MEASUREMENTS
@@ -85,8 +86,8 @@ def peak_memory_mb() -> float:
     return int(fields["VmHWM"].split()[0]) * 1024 / 1e6
 
 
-def described(name: str, options: Any, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a bench with all that is needed to take them again."""
+def described(name: str, options: Any, figures: object) -> dict[str, Any]:
+    """The figures of a bench as JSON, with all that is needed to take them again."""
     return {
         "bench": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -94,7 +95,7 @@ def described(name: str, options: Any, figures: Mapping[str, Any]) -> dict[str, 
         "versions": installed_versions(),
         "commit": commit(),
         "options": dataclasses.asdict(options),
-        **figures,
+        **json_ready(figures),
     }
 
 

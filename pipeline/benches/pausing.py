@@ -24,6 +24,8 @@ class Pausable:
         value = uuid.uuid4().hex
         self.mark = f"{MARK}={value}".encode()
         self.process = subprocess.Popen(command, cwd=cwd, env=os.environ | {MARK: value}, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        self._printed = self.process.stdout
         self.pauses: list[tuple[float, float]] = []
 
     def __enter__(self) -> "Pausable":
@@ -35,7 +37,7 @@ class Pausable:
         while self._signal(signal.SIGKILL):
             self.runs_on(0.1)
         self.process.wait()
-        self.process.stdout.close()
+        self._printed.close()
         signal.signal(signal.SIGTERM, self._on_term)
 
     def runs_on(self, seconds: float) -> bool:

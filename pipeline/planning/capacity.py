@@ -145,7 +145,7 @@ def seconds_an_utterance(rates: Rates, *, cores: int, gpus: int, croppers: int, 
     """Stage -> seconds of the clock for each utterance, all its workers together. teachers: 0 where the croppers are it."""
     beside_decoding_s = rates.detect_core_s + (0.0 if teachers else rates.teacher_core_s)
     one_cropper_s = max(rates.fetch_core_s + rates.decode_core_s, beside_decoding_s)
-    if gpus:
+    if gpus and rates.images_per_s:
         cpu_s = max(rates.crop_core_s() / max(1, cores - gpus), one_cropper_s / croppers)
         return {"decode, detect, crop": cpu_s, "teacher on GPUs": rates.faces / (rates.images_per_s * gpus)}
     all_s = (rates.crop_core_s() + rates.teacher_core_s) / cores
@@ -198,7 +198,7 @@ def smallest_fleet(
             return kinds
         if rates.start_s / 3600 >= hours:
             raise UserError(f"hours is {hours:g}, and the start alone takes {rates.start_s:.0f} s; give more hours")
-        place = gpu_kind if plan.limits == "teacher on GPUs" else cpu_kind
+        place = cpu_kind if gpu_kind is None or plan.limits != "teacher on GPUs" else gpu_kind
         excess = plan.hours_alone[plan.limits] / (hours - rates.start_s / 3600)
         counts[place] = max(counts[place] + 1, math.floor(counts[place] * min(excess, 1.5)))
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
 from cluster import storage
 from cluster.failures import UserError
 from modeling.sampling import FRAME_PERIOD_S
@@ -91,7 +89,8 @@ def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
     rows = counts.get("worker_rows") or counts.get("stages", {}).get("write", {}).get("rows") or counts["rows"]
     folder = uri.rpartition("/")[0] or "."
     table = distillation_set.read_labels(folder, ["frames_sampled", "frame_indices"])
-    seen = pc.sum(pc.fill_null(table["frames_sampled"], 0)).as_py() / counts["labelled"]
+    frames_sampled = sum(filter(None, table["frames_sampled"].to_pylist()))
+    faces = sum(len(chunk.flatten()) for chunk in table["frame_indices"].chunks)
     is_alone = counts.get("embedded", record["configuration"].get("address") is None)
     worked = {name: counts[f"worker_{name}_s"] for name in ("decode", "detect", "teacher")}
     fetch_s = counts.get("stages", {}).get("fetch", {}).get("seconds", 0.0)
@@ -99,8 +98,8 @@ def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
     core_share = min(1.0, cores * record["seconds"] / (sum(worked.values()) or 1.0)) if is_alone else 1.0
     rates = Rates(
         source=_source(record, uri, rows, is_alone),
-        utterance_s=seen * FRAME_PERIOD_S,
-        faces=len(pc.list_flatten(table["frame_indices"])) / counts["labelled"],
+        utterance_s=frames_sampled / counts["labelled"] * FRAME_PERIOD_S,
+        faces=faces / counts["labelled"],
         fetch_core_s=fetch_s * core_share / rows,
         decode_core_s=worked["decode"] * core_share / rows,
         detect_core_s=worked["detect"] * core_share / rows,

@@ -155,8 +155,8 @@ def test_of_two_ways_to_decode_the_cheaper_on_the_whole_is_the_floor():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_teacher_on_a_gpu_is_measured_beside_what_a_matrix_product_reaches():
     figures = gpu_figures(teacher_weights("compact"))
-    assert set(figures["teachers"]) == {"compact", "senet50, random weights"}
-    for one in figures["teachers"].values():
-        assert 0 < one["of_ceiling"] <= one["network_of_ceiling"] < 1
+    assert set(figures.teachers) == {"compact", "senet50, random weights"}
+    for one in figures.teachers.values():
+        assert 0 < one.of_ceiling <= one.network_of_ceiling < 1
     # SENet-50 at 224 pixels: 3.87 G multiplications and additions (Hu et al. 2018, table 2), two operations each
-    assert figures["teachers"]["senet50, random weights"]["gflop_per_image"] == pytest.approx(2 * 3.87, rel=0.05)
+    assert figures.teachers["senet50, random weights"].gflop_per_image == pytest.approx(2 * 3.87, rel=0.05)
