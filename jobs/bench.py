@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from cluster.command import help_to_any_reader, run_job
 from cluster.run_record import RunRecord
+from pipeline.benches import measurements
 from pipeline.benches.measuring import described, write_report
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ USAGE = "\n".join(
         "benches:",
         *(f"  {name:<8} {what}" for name, what in BENCHES.items()),
         "",
-        "`emovox bench NAME --help` explains a bench; each takes --out FOLDER, train and scale --address RAY.",
+        "`emovox bench NAME --help` explains a bench; each takes --out FOLDER and --record, train and scale --address RAY.",
         "`emovox plan --rates bench_label.json` turns the figures of `label` into hours and nodes.",
     ]
 )
@@ -41,9 +42,15 @@ def bench(name: str, argv: Sequence[str]) -> int:
     measure = getattr(module, f"bench_{name}")
 
     def measured(options, record: RunRecord) -> dict:
+        if options.record:
+            measurements.require_appendable(options.record_file)
         report = described(name, options, measure(options, record))
-        if getattr(options, "out", None):
+        if options.out:
             log.info("wrote %s", write_report(options.out, report))
+        if options.record:
+            rows = measurements.headlines(report, module.UNITS)
+            measurements.append(options.record_file, rows)
+            log.info("appended %d rows to %s", len(rows), options.record_file)
         return report
 
     return run_job(f"bench {name}", getattr(module, f"Bench{name.capitalize()}"), measured, argv)

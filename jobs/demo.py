@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
@@ -20,7 +21,8 @@ from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
 from pipeline.dataset.distillation_set import read_labels
 from pipeline.indexing.clips import ClipsOptions
 from pipeline.media.flac import decode_flac
-from pipeline.reports.page import demo_report
+from pipeline.reports.demo import demo_report
+from pipeline.reports.rendering import ClipSource, ReportFacts
 from pipeline.schema import DISTILLATION_SCHEMA
 from pipeline.students.load import read_student
 from pipeline.students.timelines import student_timeline
@@ -106,7 +108,7 @@ def _run_jobs(options: Demo, clips: str, paths: dict[str, str], steps: Steps) ->
         ),
         "evaluate": (
             evaluate,
-            Evaluate(student=student, labels=labels, out=paths["evaluation"], split="all", address=address),
+            Evaluate(student=(student,), labels=labels, out=paths["evaluation"], split="all", address=address),
         ),
         "predict": (
             predict,
@@ -119,16 +121,16 @@ def _run_jobs(options: Demo, clips: str, paths: dict[str, str], steps: Steps) ->
     }
 
 
-def _sample_folder() -> str:
+def _sample_folder() -> Path:
     """A folder that holds the sample videos and nothing else."""
     return fetch(*SAMPLE_VIDEOS)[0].parent
 
 
-def _clip_sources(options: Demo) -> list[dict[str, str]]:
+def _clip_sources(options: Demo) -> list[ClipSource]:
     """What the page says of where the videos came from."""
     if options.clips:
-        return [{"name": options.clips, "source": "your own clips", "licence": "yours"}]
-    return [{"name": v.name, "source": f"package {v.requirement}", "licence": v.licence} for v in SAMPLE_VIDEOS]
+        return [ClipSource(name=options.clips, source="your own clips", licence="yours")]
+    return [ClipSource(name=v.name, source=f"package {v.requirement}", licence=v.licence) for v in SAMPLE_VIDEOS]
 
 
 def _write_report(
@@ -142,19 +144,19 @@ def _write_report(
         if row["reject_reason"] is None
     }
     labelled = next((row for row in table.to_pylist() if row["reject_reason"] is None), {})
-    facts = {
-        "title": "emovox demo",
-        "seconds": {name: seconds for name, seconds in record.stages.items() if name in STEPS},
-        "teacher": labelled.get("teacher"),
-        "detector": labelled.get("detector"),
-        "versions": installed_versions(),
-        "configuration": record.configuration,
-        "clips": _clip_sources(options),
-        "files": paths,
-    }
+    facts = ReportFacts(
+        title="emovox demo",
+        seconds={name: seconds for name, seconds in record.stages.items() if name in STEPS},
+        teacher=labelled.get("teacher"),
+        detector=labelled.get("detector"),
+        versions=installed_versions(),
+        configuration=record.configuration,
+        clips=_clip_sources(options),
+        files=paths,
+    )
     curve = storage.read_json(storage.join(paths["student"], "run.json"))["counts"]["curve"]
     evaluations = {"all": results["evaluate"], **results["evaluate"]["splits"]}
-    page = demo_report(table, curve, evaluations, timelines, facts)
+    page = demo_report(table, training=curve, evaluations=evaluations, timelines=timelines, facts=facts)
     storage.write_bytes(report_uri, page.encode())
     return {}
 

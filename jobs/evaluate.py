@@ -15,6 +15,7 @@ from pipeline.evaluation.comparison import differences, origin, student_names
 from pipeline.evaluation.scores import rows_of_split
 from pipeline.evaluation.scoring import evaluate_scores, scorable, score_students
 from pipeline.reports.evaluation import evaluation_report
+from pipeline.reports.rendering import ReportFacts
 from pipeline.reports.student_card import student_card
 from pipeline.students.load import read_student
 
@@ -85,19 +86,19 @@ def _measure(scores: pa.Table, split: str) -> dict:
     return evaluate_scores(scores, split) | {"splits": {name: evaluate_scores(scores, name) for name in present}}
 
 
-def _facts(options: Evaluate, teacher: str, out_uri: str) -> dict:
+def _facts(options: Evaluate, teacher: str, out_uri: str) -> ReportFacts:
     students = {f"student {n}": path for n, path in enumerate(options.student, 1)}
-    return {
-        "title": "Evaluation of the speech student" + ("s" if len(students) > 1 else ""),
-        "teacher": teacher,
-        "files": {
+    return ReportFacts(
+        title="Evaluation of the speech student" + ("s" if len(students) > 1 else ""),
+        teacher=teacher,
+        files={
             **(students if len(students) > 1 else {"student": options.student[0]}),
             "labels": options.labels,
             "figures": storage.join(out_uri, "evaluation.json"),
             "answers": storage.join(out_uri, "scores.parquet"),
         },
-        "versions": installed_versions(),
-    }
+        versions=installed_versions(),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from modeling.evaluation.ferplus_accuracy import examine
 from modeling.faces.ferplus import FaceSet
 from modeling.teachers.load import DEFAULT_TEACHER, load_teacher
 from pipeline.assets.weights import teacher_weights
+from pipeline.reports.rendering import ReportFacts
 from pipeline.reports.teacher import mistakes, teacher_report
 from pipeline.teachers.ferplus_files import read_faces
 from pipeline.teachers.inference import face_logits
@@ -68,13 +69,13 @@ def _write(
 ) -> str:
     """The three files; returns the URI of the report."""
     figures_uri, report_uri = (storage.join(out_uri, name) for name in ("teacher_evaluation.json", "report.html"))
-    facts = {
-        "title": "Examination of the face teacher",
-        "teacher": result["teacher"],
-        "files": {"faces": options.data, "teacher": options.teacher, "figures": figures_uri},
-        "configuration": {"split": options.split or "everything in the data"},
-        "versions": installed_versions(),
-    }
+    facts = ReportFacts(
+        title="Examination of the face teacher",
+        teacher=result["teacher"],
+        files={"faces": options.data, "teacher": options.teacher, "figures": figures_uri},
+        configuration={"split": options.split or "everything in the data"},
+        versions=installed_versions(),
+    )
     storage.write_json(figures_uri, result)
     storage.write_bytes(report_uri, teacher_report(result, mistakes(faces, logits_NE), facts).encode())
     record.write_into(out_uri)

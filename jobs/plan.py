@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import pyarrow.compute as pc
-
-from cluster.budget import require_room
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
-from cluster.session import EMBEDDED_EXTRA_CPUS
 from modeling.distillation.recipes import STUDENT_RECIPES
-from pipeline.dataset.manifest import read_manifest
-from pipeline.labelling.placement import LabelPlan
-from pipeline.planning.capacity import DATASETS, Nodes, Plan, Rates, Workload, estimate, smallest_fleet, student_hours
+from pipeline.planning.capacity import Rates, estimate, smallest_fleet, student_hours
+from pipeline.planning.nodes import Nodes, require_room_on
 from pipeline.planning.rates import read_rates, reference_rates, steps_per_s
+from pipeline.planning.table import fleet_line, plan_table, training_line
+from pipeline.planning.workload import DATASETS, Workload, manifest_workload
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +38,7 @@ class PlanOptions(JobOptions):
     """How many utterances; or give --manifest or --dataset."""
     manifest: str | None = None
     """Manifest whose utterances are counted, a path or s3:// URI."""
-    dataset: Literal[tuple(DATASETS)] | None = None
+    dataset: Literal[tuple(DATASETS)] | None = None  # pyright: ignore[reportInvalidTypeForm]
     """A published set with its counts and mean length."""
     utterance_s: float | None = None
     """Mean seconds of an utterance; left out: the dataset's, the manifest's where it says, else that of the rates."""
@@ -63,7 +61,7 @@ class PlanOptions(JobOptions):
     """Price of a node of each kind, in the order of --nodes."""
     train_rates: str | None = None
     """bench_train.json, to tell the hours of training too."""
-    recipe: Literal[tuple(STUDENT_RECIPES)] = "compact"
+    recipe: Literal[tuple(STUDENT_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
     """The recipe of that training."""
 
     def __post_init__(self):
@@ -86,28 +84,32 @@ class PlanOptions(JobOptions):
 
 def plan(options: PlanOptions, record: RunRecord) -> dict:
     rates, is_reference = _rates(options)
-    load = _load(options, rates)
-    nodes = _nodes(options)
+    workload, nodes = _workload(options, rates), _nodes(options)
     if any(kind.gpus for kind in nodes) and rates.images_per_s is None:
         log.warning("the GPUs are left out of the plan: their rate is not known; give --images-per-s")
-    result = estimate(load, rates, nodes, options.crop_workers, options.teacher_workers, options.gbit_per_node)
-    if options.crop_workers or options.teacher_workers or any(kind.gpus > kind.cpus for kind in nodes if result.gpus):
-        _require_room(nodes, result)
-    enough = smallest_fleet(load, rates, nodes, options.hours, options.gbit_per_node) if options.hours else None
-    training = _training_hours(options, load)
-    _show(load, rates, is_reference, nodes, result)
-    if enough:
-        then = estimate(load, rates, enough, gbit_per_node=options.gbit_per_node)
-        print(f"  within {options.hours:g} h   {_names(enough)}: {_time(then.hours)}{_price(then)}", file=sys.stderr)
+    estimated = estimate(
+        workload,
+        rates,
+        nodes,
+        crop_workers=options.crop_workers,
+        teacher_workers=options.teacher_workers,
+        gbit_per_node=options.gbit_per_node,
+    )
+    too_many_gpus = estimated.gpus and any(kind.gpus > kind.cpus for kind in nodes)
+    if options.crop_workers or options.teacher_workers or too_many_gpus:
+        require_room_on(nodes, croppers=estimated.croppers, teachers=estimated.teachers, gpus=estimated.gpus)
+    print(plan_table(workload, rates, nodes, estimated, rates_are_foreign=is_reference), file=sys.stderr)
+    fleet = _fleet(options, workload, rates, nodes)
+    training = _training_hours(options, workload)
     if training is not None:
-        print(f"  training        {_time(training)} with the recipe {options.recipe}", file=sys.stderr)
+        print(training_line(training, options.recipe), file=sys.stderr)
     return {
-        "load": dataclasses.asdict(load),
+        "load": workload,
         "nodes": [str(kind) for kind in nodes],
-        **result.as_dict(),
-        "nodes_within_hours": [str(kind) for kind in enough] if enough else None,
+        **json_ready(estimated),
+        "nodes_within_hours": fleet and [str(kind) for kind in fleet],
         "training_hours": training,
-        "rates": dataclasses.asdict(rates),
+        "rates": rates,
         "rates_are_of_another_machine": is_reference,
     }
 
@@ -128,22 +130,14 @@ def _rates(options: PlanOptions) -> tuple[Rates, bool]:
     return rates, options.rates is None
 
 
-def _load(options: PlanOptions, rates: Rates) -> Workload:
+def _workload(options: PlanOptions, rates: Rates) -> Workload:
     if options.dataset:
-        load = DATASETS[options.dataset]
+        workload = DATASETS[options.dataset]
     elif options.manifest:
-        load = _manifest_load(options.manifest, rates.utterance_s)
+        workload = manifest_workload(options.manifest, rates.utterance_s)
     else:
-        load = Workload(name="utterances", utterances=options.utterances, utterance_s=rates.utterance_s)
-    return dataclasses.replace(load, utterance_s=options.utterance_s or load.utterance_s)
-
-
-def _manifest_load(uri: str, usual_s: float) -> Workload:
-    """Mean seconds are those of rows that have an end; `usual_s` where none has."""
-    table = read_manifest(uri)
-    mean_s = pc.mean(pc.subtract(table["end_s"], table["start_s"])).as_py()
-    videos = pc.count_distinct(table["video_uri"]).as_py()
-    return Workload(name=uri, utterances=len(table), utterance_s=mean_s or usual_s, videos=videos)
+        workload = Workload(name="utterances", utterances=options.utterances or 0, utterance_s=rates.utterance_s)
+    return dataclasses.replace(workload, utterance_s=options.utterance_s or workload.utterance_s)
 
 
 def _nodes(options: PlanOptions) -> list[Nodes]:
@@ -151,86 +145,28 @@ def _nodes(options: PlanOptions) -> list[Nodes]:
     return [Nodes.read(text, price) for text, price in zip(options.nodes, prices, strict=True)]
 
 
-def _training_hours(options: PlanOptions, load: Workload) -> float | None:
+def _fleet(options: PlanOptions, workload: Workload, rates: Rates, nodes: list[Nodes]) -> list[Nodes] | None:
+    """Nodes that end within --hours, which are printed too; None where that was not asked."""
+    if not options.hours:
+        return None
+    fleet = smallest_fleet(workload, rates, nodes, hours=options.hours, gbit_per_node=options.gbit_per_node)
+    then = estimate(workload, rates, fleet, gbit_per_node=options.gbit_per_node)
+    print(fleet_line(options.hours, fleet, then), file=sys.stderr)
+    return fleet
+
+
+def _training_hours(options: PlanOptions, workload: Workload) -> float | None:
     if options.train_rates is None:
         return None
     recipe = STUDENT_RECIPES[options.recipe]()
     return student_hours(
-        load,
-        steps_per_s(options.train_rates),
-        recipe.epochs,
-        recipe.part_per_epoch,
-        recipe.windows_per_utterance,
-        recipe.batch_size,
+        workload,
+        steps_per_s=steps_per_s(options.train_rates),
+        epochs=recipe.epochs,
+        fraction_per_epoch=recipe.part_per_epoch,
+        windows=recipe.windows_per_utterance,
+        batch=recipe.batch_size,
     )
-
-
-def _show(load: Workload, rates: Rates, is_reference: bool, nodes: Sequence[Nodes], result: Plan) -> None:
-    """The plan as a table on stderr."""
-    length = _time(load.utterances * load.utterance_s / 3600)
-    lines = [
-        f"{load.name}: {load.utterances:,} utterances of {load.utterance_s:.1f} s ({length}) on {_names(nodes)}",
-        f"  rates           {rates.source}{' (NOT YOUR MACHINE)' if is_reference else ''}",
-        f"  run             {_time(result.hours)}{_price(result)}",
-        *(
-            f"  {name:<22} {_time(hours):>12} alone{'  <- limits' if name == result.limits else ''}"
-            + (f", {result.margin:.1f} times the next" if name == result.limits and result.margin else "")
-            for name, hours in result.hours_alone.items()
-        ),
-        f"  label with      --crop-workers {result.croppers}"
-        + (f" --teacher-workers {result.teachers}" if result.teachers else "")
-        + (" --gpus-per-teacher 1" if result.gpus else ""),
-    ]
-    if result.cores_for_each_gpu:
-        lines.append(f"  CPU to GPU      a GPU needs {result.cores_for_each_gpu:.1f} cores that decode and crop for it")
-    names = {
-        "bytes_in": "videos",
-        "bytes_out": "set written",
-        "object_store_bytes_a_node": "object store a node",
-        "disk_bytes_a_node": "disk a node",
-    }
-    lines += [f"  {title:<22} {_size(result.storage[name])}" for name, title in names.items()]
-    lines.append(f"  requests        {result.storage['reads']:,} files read, {result.storage['writes']:,} written")
-    lines += [f"  note            {load.note}"] if load.note else []
-    print("\n".join(lines), file=sys.stderr)
-
-
-def _require_room(nodes: Sequence[Nodes], result: Plan) -> None:
-    """Raises UserError, in the words of `emovox label`, where that would refuse so many workers on these nodes."""
-    label = LabelPlan(
-        crop_workers=result.croppers,
-        teacher_workers=result.teachers or None,
-        gpus_per_teacher=1.0 if result.gpus else 0.0,
-    )
-    extra_cpus = EMBEDDED_EXTRA_CPUS if sum(kind.count for kind in nodes) == 1 else 0  # it may be a session of its own
-    offers = [
-        {"CPU": float(kind.cpus + extra_cpus), "GPU": float(kind.gpus)} for kind in nodes for _ in range(kind.count)
-    ]
-    require_room(label.stages(result.croppers), offers)
-
-
-def _time(hours: float) -> str:
-    if hours < 0.1:
-        return f"{hours * 60:.1f} min"
-    return f"{hours:.2f} h" if hours < 100 else f"{hours:,.0f} h"
-
-
-def _names(nodes: Sequence[Nodes]) -> str:
-    return " ".join(map(str, nodes))
-
-
-def _price(result: Plan) -> str:
-    return (
-        ""
-        if result.usd is None
-        else f", {result.usd:,.2f} USD for the nodes (the head and the storage are not counted)"
-    )
-
-
-def _size(size: float | None) -> str:
-    if size is None:
-        return "not known"
-    return f"{size / 1e9:9.2f} GB" if size >= 1e8 else f"{size / 1e6:9.2f} MB"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,6 +25,7 @@ from pipeline.probe.protocols import (
     result_of,
 )
 from pipeline.reports.probe import probe_report
+from pipeline.reports.rendering import ReportFacts
 from pipeline.students.load import read_student
 
 
@@ -104,12 +105,12 @@ def _write(
 ) -> str:
     """The four files; returns the URI of the report."""
     figures_uri, report_uri = (storage.join(out_uri, name) for name in ("probe.json", "report.html"))
-    facts = {
-        "title": f"Probe of the student on {result['corpus']}",
-        "files": {"student": options.student, "corpus": options.data, "figures": figures_uri},
-        "configuration": {"seed": options.seed, "resampled to 16 kHz": not options.as_published},
-        "versions": installed_versions(),
-    }
+    facts = ReportFacts(
+        title=f"Probe of the student on {result['corpus']}",
+        files={"student": options.student, "corpus": options.data, "figures": figures_uri},
+        configuration={"seed": options.seed, "resampled to 16 kHz": not options.as_published},
+        versions=installed_versions(),
+    )
     storage.write_json(figures_uri, result)
     storage.write_table(storage.join(out_uri, "predictions.parquet"), predictions_table(read, paper, honest))
     storage.write_bytes(report_uri, probe_report(result, read.clips, facts).encode())

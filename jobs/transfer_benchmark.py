@@ -14,6 +14,7 @@ from cluster.run_record import RunRecord, installed_versions
 from modeling.distillation.recipes import STUDENT_RECIPES
 from modeling.teachers.load import DEFAULT_TEACHER
 from pipeline.assets.weights import teacher_weights
+from pipeline.reports.rendering import ReportFacts
 from pipeline.reports.transfer import control_sentence, transfer_report
 from pipeline.teachers.ferplus_files import read_faces
 from pipeline.transfer.run import run_benchmark
@@ -112,13 +113,13 @@ def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> 
     log.info(control_sentence(result))
     report_uri = storage.join(out_uri, "report.html")
     result |= {"seconds": round(record.seconds(), 3), "report": report_uri}
-    facts = {
-        "title": "Transfer from face to voice",
-        "teacher": result["teacher"],
-        "files": {"speech": options.speech, "faces": options.faces, "everything written": out_uri},
-        "configuration": {**dataclasses.asdict(options), "recipe": dataclasses.asdict(benchmark.recipe)},
-        "versions": installed_versions(),
-    }
+    facts = ReportFacts(
+        title="Transfer from face to voice",
+        teacher=result["teacher"],
+        files={"speech": options.speech, "faces": options.faces, "everything written": out_uri},
+        configuration={**dataclasses.asdict(options), "recipe": dataclasses.asdict(benchmark.recipe)},
+        versions=installed_versions(),
+    )
     storage.write_json(storage.join(out_uri, "transfer_benchmark.json"), result)
     storage.write_bytes(report_uri, transfer_report(result, options.rho, facts).encode())
     record.write_into(out_uri)

@@ -1,26 +1,27 @@
 """Which library decodes these clips fastest, whole and every 6th frame, and what each of them cannot read."""
 
 import statistics
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from cluster import storage
-from cluster.command import JobOptions
 from cluster.failures import UserError
 from cluster.progress import progress
 from cluster.run_record import RunRecord
 from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
 from pipeline.benches.decode_ways import WAYS, Answer, WayProcess, installed, library
 from pipeline.benches.ffmpeg_libraries import found_by_new_processes
-from pipeline.benches.measuring import interleaved
+from pipeline.benches.measuring import BenchOptions, chosen_clips, interleaved
 from pipeline.labelling.cropper import CropOptions
-from pipeline.media.file_types import VIDEO_SUFFIXES
+
+UNITS = {"*.cpu_s_a_clip": "s a clip", "over_floor.*": "ratio", "over_peer.*": "ratio"}
+"""Quantities that --record keeps."""
 
 DecodedFrames = dict[str, dict[str, list[Answer]]]
 """way -> clip -> the answer of each repeat after the first, which is not timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchDecode(JobOptions):
+class BenchDecode(BenchOptions):
     """Decodes the same clips with PyAV, decord and torchcodec (which the extra `bench` installs): whole, and the frames on
     the grid of 0.24 s that labelling takes, which is every 6th at 25 frames per second.
 
@@ -45,9 +46,57 @@ class BenchDecode(JobOptions):
                 raise UserError(f"{name} is {getattr(self, name)}; give 1 or more")
 
 
-def bench_decode(options: BenchDecode, record: RunRecord) -> dict:
+@dataclass(frozen=True)
+class WayFigures:
+    """One way over all clips that every library reads: medians of a clip's repeats, summed over the clips."""
+
+    pictures: int
+    seconds_a_clip: float
+    cpu_s_a_clip: float
+    pictures_per_s: float
+    pictures_per_cpu_s: float
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What one way made of a clip that it cannot read. frames: whole or sampled."""
+
+    clip: str
+    frames: str
+    way: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class DifferentCounts:
+    """A clip of which the ways make different numbers of pictures: damaged files, edit lists, rounding at the end."""
+
+    clip: str
+    pictures: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeResult:
+    """whole, sampled: by way. The verdict, all of it in CPU seconds, is None where no clip is read by every way: over_floor is
+    whole or sampled -> way -> ratio, over_peer plain way -> the default's seconds over it."""
+
+    clips: int
+    clips_compared: int
+    whole: dict[str, WayFigures]
+    sampled: dict[str, WayFigures]
+    default: str
+    fastest_whole: str | None = None
+    fastest_sampled: str | None = None
+    default_wins: bool | None = None
+    over_floor: dict[str, dict[str, float]] | None = None
+    over_peer: dict[str, float] | None = None
+    not_installed: list[str]
+    problems: list[Unreadable]
+    other_counts: list[DifferentCounts]
+
+
+def bench_decode(options: BenchDecode, record: RunRecord) -> DecodeResult:
     paths = _clips(options)
-    absent = sorted({library(way) for _, way in WAYS if not installed(way)})
     kinds: dict[str, DecodedFrames] = {}
     total = len(paths) * sum(installed(way) for _, way in WAYS)
     with found_by_new_processes(), progress(total, "decode", "clips") as bar:
@@ -55,28 +104,23 @@ def bench_decode(options: BenchDecode, record: RunRecord) -> dict:
             with record.stage(kind):
                 kinds[kind] = _answers(kind, paths, options.repeats, bar)
     readable = [path for path in paths if not _problems(kinds, path)]
-    figures = {kind: _figures(answers, readable) for kind, answers in kinds.items()}
-    return {
-        "clips": len(paths),
-        "clips_compared": len(readable),
-        **figures,
-        **(_verdict(figures) if readable else {}),
-        "not_installed": absent,
-        "problems": [problem for path in paths for problem in _problems(kinds, path)],
-        "other_counts": [odd for path in readable if (odd := _other_counts(kinds, path))],
-    }
+    result = DecodeResult(
+        clips=len(paths),
+        clips_compared=len(readable),
+        whole=_figures(kinds["whole"], readable),
+        sampled=_figures(kinds["sampled"], readable),
+        default=CropOptions().decoder,
+        not_installed=sorted({library(way) for _, way in WAYS if not installed(way)}),
+        problems=[problem for path in paths for problem in _problems(kinds, path)],
+        other_counts=[odd for path in readable if (odd := _other_counts(kinds, path))],
+    )
+    return _with_verdict(result) if readable else result
 
 
 def _clips(options: BenchDecode) -> list[str]:
     if options.data is None:
         return [str(path) for path in fetch(*SAMPLE_VIDEOS)]
-    if not storage.is_local(options.data):
-        raise UserError(f"{options.data}: decoding is measured on files of this machine; copy some clips to a folder")
-    paths = [file.uri for file in storage.list_files(storage.absolute(options.data), VIDEO_SUFFIXES)]
-    if not paths:
-        raise UserError(f"{options.data}: no video ({' '.join(VIDEO_SUFFIXES)}) is there; give a folder with some")
-    wanted = min(options.clips or len(paths), len(paths))
-    return [paths[place * len(paths) // wanted] for place in range(wanted)]
+    return chosen_clips(options.data, options.clips)
 
 
 def _answers(kind: str, paths: list[str], repeats: int, bar) -> DecodedFrames:
@@ -94,57 +138,58 @@ def _answers(kind: str, paths: list[str], repeats: int, bar) -> DecodedFrames:
     return answers
 
 
-def _problems(kinds: dict[str, DecodedFrames], path: str) -> list[dict]:
+def _problems(kinds: Mapping[str, DecodedFrames], path: str) -> list[Unreadable]:
     return [
-        {"clip": path, "frames": kind, "way": way, "problem": bad[0].problem}
+        Unreadable(path, kind, way, bad[0].problem)
         for kind, answers in kinds.items()
         for way, clips in answers.items()
         if (bad := [answer for answer in clips[path] if answer.problem])
     ]
 
 
-def _other_counts(kinds: dict[str, DecodedFrames], path: str) -> dict | None:
-    """Where the ways make different numbers of pictures of a clip: damaged files, edit lists, rounding at the end."""
+def _other_counts(kinds: Mapping[str, DecodedFrames], path: str) -> DifferentCounts | None:
     counts = {
         f"{kind}, {way}": clips[path][0].pictures for kind, answers in kinds.items() for way, clips in answers.items()
     }
     of_kind = {kind: {n for name, n in counts.items() if name.startswith(kind)} for kind in kinds}
-    return {"clip": path, "pictures": counts} if any(len(found) > 1 for found in of_kind.values()) else None
+    return DifferentCounts(path, counts) if any(len(found) > 1 for found in of_kind.values()) else None
 
 
-def _figures(answers: DecodedFrames, paths: list[str]) -> dict[str, dict]:
-    """Way -> pictures, seconds a clip and pictures a second: medians of a clip's repeats, summed over the clips."""
+def _figures(answers: DecodedFrames, paths: Sequence[str]) -> dict[str, WayFigures]:
     figures = {}
     for way, clips in answers.items() if paths else ():
         pictures = sum(clips[path][0].pictures for path in paths)
-        wall_s, cpu_s = (
-            sum(statistics.median(getattr(answer, name) for answer in clips[path]) for path in paths)
-            for name in ("seconds", "cpu_s")
+        wall_s = sum(statistics.median(answer.seconds for answer in clips[path]) for path in paths)
+        cpu_s = sum(statistics.median(answer.cpu_s for answer in clips[path]) for path in paths)
+        figures[way] = WayFigures(
+            pictures=pictures,
+            seconds_a_clip=round(wall_s / len(paths), 5),
+            cpu_s_a_clip=round(cpu_s / len(paths), 5),
+            pictures_per_s=round(pictures / wall_s, 1),
+            pictures_per_cpu_s=round(pictures / cpu_s, 1),
         )
-        figures[way] = {
-            "pictures": pictures,
-            "seconds_a_clip": round(wall_s / len(paths), 5),
-            "cpu_s_a_clip": round(cpu_s / len(paths), 5),
-            "pictures_per_s": round(pictures / wall_s, 1),
-            "pictures_per_cpu_s": round(pictures / cpu_s, 1),
-        }
     return figures
 
 
-def _verdict(figures: dict[str, dict]) -> dict:
+def _with_verdict(result: DecodeResult) -> DecodeResult:
     """The default's CPU time beside the floor, the other decoder and the plain ways; least CPU time wins."""
-    whole, sampled = ({way: one["cpu_s_a_clip"] for way, one in figures[kind].items()} for kind in ("whole", "sampled"))
-    default = CropOptions().decoder
+    whole, sampled = (
+        {way: one.cpu_s_a_clip for way, one in figures.items()} for figures in (result.whole, result.sampled)
+    )
     of_label = {way: cpu_s for way, cpu_s in sampled.items() if "plain" not in way}
     plain = {way: cpu_s for way, cpu_s in sampled.items() if "plain" in way}
-    return {
-        "default": default,
-        "fastest_whole": min((way for way in whole if way != "floor"), key=whole.get),
-        "fastest_sampled": min(sampled, key=sampled.get),
-        "default_wins": min(of_label, key=of_label.get) == default,
-        "over_floor": {
+    return replace(
+        result,
+        fastest_whole=_least({way: cpu_s for way, cpu_s in whole.items() if way != "floor"}),
+        fastest_sampled=_least(sampled),
+        default_wins=_least(of_label) == result.default,
+        over_floor={
             kind: {way: round(cpu_s / whole["floor"], 3) for way, cpu_s in ways.items()}
             for kind, ways in (("whole", whole), ("sampled", sampled))
         },
-        "over_peer": {way: round(sampled[default] / cpu_s, 3) for way, cpu_s in plain.items()},
-    }
+        over_peer={way: round(sampled[result.default] / cpu_s, 3) for way, cpu_s in plain.items()},
+    )
+
+
+def _least(cpu_s: Mapping[str, float]) -> str:
+    return min(cpu_s, key=lambda way: cpu_s[way])

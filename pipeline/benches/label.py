@@ -6,8 +6,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster import storage
-from cluster.command import JobOptions
 from cluster.cores import local_cores
 from cluster.devices import local_device
 from cluster.failures import UserError
@@ -27,19 +25,36 @@ from pipeline.benches.label_floor import (
     spread,
     with_cheaper_ways,
 )
-from pipeline.benches.label_gpu import gpu_figures
-from pipeline.benches.label_job import JobTiming, job_and_floors
-from pipeline.benches.label_ways import labelled_by_script
-from pipeline.media.file_types import VIDEO_SUFFIXES
+from pipeline.benches.label_gpu import GpuFigures, gpu_figures
+from pipeline.benches.label_job import JobFacts, JobTiming, job_and_floors
+from pipeline.benches.label_ways import ScriptRun, labelled_by_script
+from pipeline.benches.measuring import BenchOptions, chosen_clips
 
 LIMIT_OVER_FLOOR = 1.15
 LIMIT_OVER_DECODE = 2.5
+
+UNITS = {
+    "over_*_limit": "limit of the ratio",
+    "over_*": "ratio",
+    "floor.seconds": "s a pass",
+    "floor.standard_error": "s a pass",
+    "job.seconds": "s a pass",
+    "job.start_s": "s",
+    "peer.seconds": "s a pass",
+    "clips": "clips",
+    "gpu.matrix_tflops": "TFLOP/s",
+    "gpu.teachers.*.images_per_s": "faces/s",
+    "gpu.teachers.*.network_images_per_s": "faces/s",
+    "gpu.teachers.*.of_ceiling": "ratio",
+    "gpu.teachers.*.network_of_ceiling": "ratio",
+}
+"""Quantities that --record keeps."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchLabel(JobOptions):
+class BenchLabel(BenchOptions):
     """Labels the clips of a folder and compares the seconds with two others on the same files.
 
     The floor is the bare work: decoding (the cheaper of a plain PyAV loop and of the job's own sampling), the sound, the
@@ -80,11 +95,55 @@ class BenchLabel(JobOptions):
             )
 
 
-def bench_label(options: BenchLabel, record: RunRecord) -> dict:
-    """JSON: floor, job, peer (seconds and rows of each), over_floor, over_peer, over_decode and their limits."""
+@dataclass(frozen=True, kw_only=True)
+class FloorFigures:
+    """The bare work on all clips, once: seconds of the clock (mean and each floor), and core seconds of its parts."""
+
+    rows: int
+    seconds: float
+    each: list[float]
+    standard_error: float | None
+    work_s: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFigures:
+    """The job on all clips, once, at the speed of its steady state; start_s: what comes before and after its work."""
+
+    rows: int
+    seconds: float
+    start_s: float
+    run: JobFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelResult:
+    """over_floor, over_floor_whole_run, over_decode, over_video_decode, over_peer: the job's seconds over those of the floor (its
+    steady state, and the run as a whole), the bare decode of pictures and sound, that of pictures, the plain script.
+    left_out: clip -> why it cannot be labelled."""
+
+    clips: int
+    frames: int
+    faces: int
+    cores: int
+    floor: FloorFigures
+    job: JobFigures
+    peer: ScriptRun
+    over_floor: float
+    over_floor_limit: float = LIMIT_OVER_FLOOR
+    over_floor_whole_run: float
+    over_peer: float
+    over_decode: float
+    over_decode_limit: float = LIMIT_OVER_DECODE
+    over_video_decode: float
+    gpu: GpuFigures | None
+    left_out: dict[str, str]
+
+
+def bench_label(options: BenchLabel, record: RunRecord) -> LabelResult:
     weights = detector_weights(DEFAULT_DETECTOR), teacher_weights(DEFAULT_TEACHER)
     device = local_device(options.gpu)
-    cores, found = local_cores(), _clips(options)
+    cores, found = local_cores(), chosen_clips(options.data, options.clips)
     gpu = None
     if options.gpu:
         with record.stage("gpu"), processes(1) as pool:
@@ -103,51 +162,54 @@ def bench_label(options: BenchLabel, record: RunRecord) -> dict:
             run, floors = job_and_floors(paths * passes, options.slice_s, lambda: _whole(*bare_work(busy)), options.gpu)
     with record.stage("peer"), processes(1) as pool:
         peer = pool.submit(labelled_by_script, paths, *weights, device).result()
-    return _figures(run, with_cheaper_ways(floors or [first]), peer, cores, gpu) | {"left_out": left_out}
+    floors = with_cheaper_ways(floors or [first])
+    return _compared(run, floors, peer, cores=cores, gpu=gpu, left_out=left_out)
 
 
-def _figures(run: JobTiming, floors: Sequence[Spent], peer: dict, cores: int, gpu: dict | None) -> dict:
+def _compared(
+    run: JobTiming,
+    floors: Sequence[Spent],
+    peer: ScriptRun,
+    *,
+    cores: int,
+    gpu: GpuFigures | None,
+    left_out: dict[str, str],
+) -> LabelResult:
     clips = len(floors[0])
     pass_s = run.steady_s / run.rows * clips
     floor_s = _floor_s(floors, cores, gpu)
     plain_s, video_s = (bare_s(floors, parts) / cores for parts in (PLAIN_PARTS, PLAIN_PARTS[:1]))
     each = [_floor_s([floor], cores, gpu) for floor in floors]
-    return {
-        "clips": clips,
-        "frames": sum(clip["frames"] for clip in floors[0].values()),
-        "faces": _faces(floors[0]),
-        "cores": cores,
-        "floor": {
-            "rows": clips,
-            "seconds": round(floor_s, 3),
-            "each": [round(seconds, 3) for seconds in each],
-            "standard_error": _standard_error(each),
-            "work_s": {part: round(bare_s(floors, [part]), 3) for part in PARTS},
-        },
-        "job": {
-            "rows": clips,
-            "seconds": round(pass_s, 3),
-            "start_s": round(run.start_s, 2),
-            "run": run.facts(),
-        },
-        "peer": peer,
-        "over_floor": round(pass_s / floor_s, 3),
-        "over_floor_limit": LIMIT_OVER_FLOOR,
-        "over_floor_whole_run": round(run.worked_s / run.rows * clips / floor_s, 3),
-        "over_peer": round(pass_s / peer["seconds"], 3),
-        "over_decode": round(pass_s / plain_s, 3),
-        "over_decode_limit": LIMIT_OVER_DECODE,
-        "over_video_decode": round(pass_s / video_s, 3),
-        **({"gpu": gpu} if gpu else {}),
-    }
+    return LabelResult(
+        clips=clips,
+        frames=round(sum(clip["frames"] for clip in floors[0].values())),
+        faces=_faces(floors[0]),
+        cores=cores,
+        floor=FloorFigures(
+            rows=clips,
+            seconds=round(floor_s, 3),
+            each=[round(seconds, 3) for seconds in each],
+            standard_error=_standard_error(each),
+            work_s={part: round(bare_s(floors, [part]), 3) for part in PARTS},
+        ),
+        job=JobFigures(rows=clips, seconds=round(pass_s, 3), start_s=round(run.start_s, 2), run=run.facts()),
+        peer=peer,
+        over_floor=round(pass_s / floor_s, 3),
+        over_floor_whole_run=round(run.worked_s / run.rows * clips / floor_s, 3),
+        over_peer=round(pass_s / peer.seconds, 3),
+        over_decode=round(pass_s / plain_s, 3),
+        over_video_decode=round(pass_s / video_s, 3),
+        gpu=gpu,
+        left_out=left_out,
+    )
 
 
-def _floor_s(floors: Sequence[Spent], cores: int, gpu: dict | None) -> float:
+def _floor_s(floors: Sequence[Spent], cores: int, gpu: GpuFigures | None) -> float:
     """Seconds of the clock for one pass: all parts perfectly spread over the cores, or the longer of what the cores and the
     GPU do side by side."""
     if gpu is None:
         return bare_s(floors, FLOOR_PARTS) / cores
-    return max(bare_s(floors, CPU_PARTS) / cores, _faces(floors[0]) / gpu["teachers"][DEFAULT_TEACHER]["images_per_s"])
+    return max(bare_s(floors, CPU_PARTS) / cores, _faces(floors[0]) / gpu.teachers[DEFAULT_TEACHER].images_per_s)
 
 
 def _faces(floor: Spent) -> int:
@@ -162,13 +224,3 @@ def _whole(spent: Spent, left_out: dict[str, str]) -> Spent:
 
 def _standard_error(values: Sequence[float]) -> float | None:
     return round(statistics.stdev(values) / math.sqrt(len(values)), 3) if len(values) > 1 else None
-
-
-def _clips(options: BenchLabel) -> list[str]:
-    if not storage.is_local(options.data):
-        raise UserError(f"{options.data}: the floor is measured on files of this machine; copy some clips to a folder")
-    paths = [file.uri for file in storage.list_files(storage.absolute(options.data), VIDEO_SUFFIXES)]
-    if not paths:
-        raise UserError(f"{options.data}: no video ({' '.join(VIDEO_SUFFIXES)}) is there; give a folder with some")
-    wanted = min(options.clips or len(paths), len(paths))
-    return [paths[place * len(paths) // wanted] for place in range(wanted)]

@@ -52,7 +52,7 @@ def spread(spent: Spent, cores: int) -> list[str]:
     they give every core work for as long as the longest takes. A core whose neighbours rest would be too fast."""
     seconds = {path: sum(clip.get(part, 0.0) for part in MEASURED) for path, clip in spent.items()}
     times = math.ceil(cores * max(seconds.values()) / sum(seconds.values()))
-    return [path for path in sorted(seconds, key=seconds.get, reverse=True) for _ in range(times)]
+    return [path for path in sorted(seconds, key=lambda path: seconds[path], reverse=True) for _ in range(times)]
 
 
 def with_cheaper_ways(floors: Sequence[Spent]) -> list[Spent]:

@@ -3,6 +3,7 @@ matrix product sets."""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,13 +24,33 @@ BATCHES = 16
 """Full batches of faces in a pass."""
 
 
-def gpu_figures(teacher: Weights) -> dict:
-    """The job's teacher and a SENet-50 of 224 pixels, the paper's (random weights: they do not change its speed).
+@dataclass(frozen=True, kw_only=True)
+class TeacherFigures:
+    """images_per_s: as the job calls the teacher, from crops in this process's memory to logits there; network_images_per_s: with
+    the pictures on the GPU and in the network's form already; of_ceiling, network_of_ceiling: these rates as fractions of
+    what the matrix product reaches."""
 
-    matrix_tflops: of a product of two square half-precision matrices, the ceiling. For each teacher: images_per_s as the job
-    calls it, from crops in this process's memory to logits there; network_images_per_s with the pictures on the GPU and in
-    the network's form already; gflop_per_image, and what part of the ceiling both rates are.
-    """
+    side_px: int
+    batch: int
+    gflop_per_image: float
+    images_per_s: int
+    of_ceiling: float
+    network_images_per_s: int
+    network_of_ceiling: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuFigures:
+    """matrix_tflops: of a product of two square half-precision matrices, the ceiling. teachers: by name."""
+
+    device: str
+    precision: str
+    matrix_tflops: float
+    teachers: dict[str, TeacherFigures]
+
+
+def gpu_figures(teacher: Weights) -> GpuFigures:
+    """The job's teacher and a SENet-50 of 224 pixels, the paper's (random weights: they do not change its speed)."""
     ceiling = matrix_tflops()
     teachers = {
         teacher.name: load_teacher(teacher.name, teacher.data, teacher.description, "cuda"),
@@ -39,12 +60,12 @@ def gpu_figures(teacher: Weights) -> dict:
     for name, one in teachers.items():
         one.mirrored = False  # as the job has it
         figures[name] = teacher_figures(one, ceiling)
-    return {
-        "device": torch.cuda.get_device_name(),
-        "precision": DEFAULT_PRECISION["cuda"],
-        "matrix_tflops": round(ceiling, 1),
-        "teachers": figures,
-    }
+    return GpuFigures(
+        device=torch.cuda.get_device_name(),
+        precision=DEFAULT_PRECISION["cuda"],
+        matrix_tflops=round(ceiling, 1),
+        teachers=figures,
+    )
 
 
 def random_senet50() -> Teacher:
@@ -61,8 +82,8 @@ def matrix_tflops() -> float:
     return MATRIX_PRODUCTS * 2 * MATRIX_SIDE**3 / seconds / 1e12
 
 
-def teacher_figures(teacher: Teacher, ceiling_tflops: float) -> dict:
-    """See `gpu_figures`. Operations are counted by torch, a multiplication and an addition as two."""
+def teacher_figures(teacher: Teacher, ceiling_tflops: float) -> TeacherFigures:
+    """Operations are counted by torch, a multiplication and an addition as two."""
     rule = teacher.crops
     batch = teacher.batch_faces
     shape = (BATCHES * batch, rule.side_px, rule.side_px) + (() if rule.grey else (3,))
@@ -77,15 +98,15 @@ def teacher_figures(teacher: Teacher, ceiling_tflops: float) -> dict:
             teacher.logits(prepared)
 
     whole, network = (len(crops) / best_s(work) for work in (lambda: teacher(crops), network_alone))
-    return {
-        "side_px": rule.side_px,
-        "batch": batch,
-        "gflop_per_image": round(gflop, 4),
-        "images_per_s": round(whole),
-        "of_ceiling": round(whole * gflop / 1e3 / ceiling_tflops, 4),
-        "network_images_per_s": round(network),
-        "network_of_ceiling": round(network * gflop / 1e3 / ceiling_tflops, 4),
-    }
+    return TeacherFigures(
+        side_px=rule.side_px,
+        batch=batch,
+        gflop_per_image=round(gflop, 4),
+        images_per_s=round(whole),
+        of_ceiling=round(whole * gflop / 1e3 / ceiling_tflops, 4),
+        network_images_per_s=round(network),
+        network_of_ceiling=round(network * gflop / 1e3 / ceiling_tflops, 4),
+    )
 
 
 @torch.inference_mode()

@@ -4,8 +4,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -47,6 +48,18 @@ class Look:
     written: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class JobFacts:
+    """Of a `JobTiming`, what is told beside the figures. stages: what each of them counted."""
+
+    rows: int
+    worked_s: float
+    steady_s: float
+    start_s: float
+    pauses_s: list[float]
+    stages: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class JobTiming:
     """What the job did: rows, seconds from the first task to the last part on storage, seconds of Ray's start before and of
@@ -79,15 +92,15 @@ class JobTiming:
         paused_s = sum(max(0.0, min(end, last.at) - max(begin, first.at)) for begin, end in self.pauses)
         return self.work_s * (last.at - first.at - paused_s) / (last.work_s - first.work_s)
 
-    def facts(self) -> dict:
-        return {
-            "rows": self.rows,
-            "worked_s": round(self.worked_s, 2),
-            "steady_s": round(self.steady_s, 2),
-            "start_s": round(self.start_s, 2),
-            "pauses_s": [round(end - begin, 2) for begin, end in self.pauses],
-            "stages": self.stages,
-        }
+    def facts(self) -> JobFacts:
+        return JobFacts(
+            rows=self.rows,
+            worked_s=round(self.worked_s, 2),
+            steady_s=round(self.steady_s, 2),
+            start_s=round(self.start_s, 2),
+            pauses_s=[round(end - begin, 2) for begin, end in self.pauses],
+            stages=self.stages,
+        )
 
 
 def job_and_floors(

@@ -1,20 +1,36 @@
-"""What all benches share: the machine and version a figure belongs to, and ways that take turns so that they meet the
-same disturbances."""
+"""What all benches share: their options, the machine and version a figure belongs to, and ways that take turns so that they
+meet the same disturbances."""
 
 import dataclasses
 import os
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster import storage
+from cluster.command import JobOptions
 from cluster.cores import local_cores
+from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.run_record import installed_versions
 from cluster.working_tree import checked_out_commit
+from pipeline.benches.measurements import MEASUREMENTS
+from pipeline.media.file_types import VIDEO_SUFFIXES
 
 Measured = TypeVar("Measured")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions(JobOptions):
+    """Options that every bench has."""
+
+    record: bool = False
+    """Append the main figures to --record-file, one row each, with date, machine, versions and commit."""
+    record_file: str = str(MEASUREMENTS)
+    """CSV file for --record; its default is the one of this checkout."""
 
 
 def hardware() -> dict[str, Any]:
@@ -59,8 +75,8 @@ def peak_memory_mb() -> float:
     return int(fields["VmHWM"].split()[0]) * 1024 / 1e6
 
 
-def described(name: str, options: Any, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a bench with all that is needed to take them again."""
+def described(name: str, options: Any, figures: object) -> dict[str, Any]:
+    """The figures of a bench as JSON, with all that is needed to take them again."""
     return {
         "bench": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -68,7 +84,7 @@ def described(name: str, options: Any, figures: Mapping[str, Any]) -> dict[str, 
         "versions": installed_versions(),
         "commit": checked_out_commit(12, "-dirty"),
         "options": dataclasses.asdict(options),
-        **figures,
+        **json_ready(figures),
     }
 
 
@@ -77,3 +93,14 @@ def write_report(folder_uri: str, report: Mapping[str, Any]) -> str:
     uri = storage.join(storage.absolute(folder_uri), f"bench_{report['bench']}.json")
     storage.write_json(uri, dict(report))
     return uri
+
+
+def chosen_clips(folder: str, most: int | None) -> list[str]:
+    """Videos of a folder on this machine, at most so many, spread evenly over the list. Raises UserError."""
+    if not storage.is_local(folder):
+        raise UserError(f"{folder}: this bench measures files of this machine; copy some clips to a folder")
+    paths = [file.uri for file in storage.list_files(storage.absolute(folder), VIDEO_SUFFIXES)]
+    if not paths:
+        raise UserError(f"{folder}: no video ({' '.join(VIDEO_SUFFIXES)}) is there; give a folder with some")
+    wanted = min(most or len(paths), len(paths))
+    return [paths[place * len(paths) // wanted] for place in range(wanted)]

@@ -25,6 +25,8 @@ class Pausable:
     def __init__(self, command: Sequence[str], cwd: str | Path):
         self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(command, cwd=cwd, env=os.environ | {MARK: self.mark}, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        self._printed = self.process.stdout
         self.pauses: list[tuple[float, float]] = []
 
     def __enter__(self) -> "Pausable":
@@ -36,7 +38,7 @@ class Pausable:
         while self._signal(signal.SIGKILL):
             self.runs_on(0.1)
         self.process.wait()
-        self.process.stdout.close()
+        self._printed.close()
         signal.signal(signal.SIGTERM, self._on_term)
 
     def runs_on(self, seconds: float) -> bool:

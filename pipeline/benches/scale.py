@@ -17,14 +17,14 @@ import numpy as np
 import pyarrow as pa
 
 from cluster import storage
-from cluster.command import JobOptions
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.logs import show_logs
 from cluster.run_record import RunRecord
 from cluster.working_tree import PROJECT_ROOT
 from modeling.emotions import EMOTIONS
 from pipeline.assets.weights import Weights, teacher_weights
-from pipeline.benches.measuring import peak_memory_mb
+from pipeline.benches.measuring import BenchOptions, peak_memory_mb
 from pipeline.dataset import distillation_set
 from pipeline.dataset.manifest import as_manifest, read_manifest, write_manifest
 from pipeline.dataset.parts import USUAL_FRAMES, cut_parts, part_rows
@@ -42,6 +42,18 @@ LIMIT_RESUME_S = 60
 DONE_BEFORE_RESUME = 0.9
 FLOOR_ROWS = 30_000
 
+UNITS = {
+    "rows": "utterances",
+    "rows_per_s": "utterances/s",
+    "seconds": "s",
+    "first_work_s": "s",
+    "floor_seconds": "s",
+    "over_floor": "ratio",
+    "driver_peak_mb": "MB",
+    "resume_first_work_s": "s",
+}
+"""Quantities that --record keeps."""
+
 CHEAP_CROPS_BYTES = 4096
 """Of an utterance. Where parts travel to the teacher, Ray would keep one below 100 kB in the driver's heap, where no real part
 ever is."""
@@ -53,9 +65,9 @@ CHEAP_WORK = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchScale(JobOptions):
-    """Labels a manifest of 1.2 million made-up utterances with next to no work for each: what remains is the time and the
-    memory of the plan itself, of the job that drives it and of going on after a stop.
+class BenchScale(BenchOptions):
+    """Labels a manifest of 1.2 million made-up utterances, with a cheap stand-in for the media work: what remains is the time and
+    the memory of the plan itself, of the job that drives it and of going on after a stop.
 
     Floor: the same parts written one after another by one process, with no plan at all. The JSON says whether the driver
     stayed under 1.5 GB and whether a run with 90 % done reached new work in less than 60 s.
@@ -110,11 +122,38 @@ class CheapLabeller:
         return pa.table(columns).cast(DISTILLATION_SCHEMA)
 
 
-def bench_scale(options: BenchScale, record: RunRecord) -> dict:
-    """A whole run, and one that goes on with 90 % done, each in a process of its own whose memory is its own.
+@dataclass(frozen=True, kw_only=True)
+class DrivenRun:
+    """A run in a process of its own: its seconds, those until its first part was on storage, and its memory, in 10^6 bytes."""
 
-    Returns rows_per_s and seconds beside floor_seconds, parts, driver_peak_mb and resume_first_work_s beside their limits.
-    """
+    seconds: float
+    first_work_s: float
+    driver_peak_mb: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleResult:
+    """A whole run, and one that goes on with 90 % done, beside the floor and the limits."""
+
+    rows: int
+    work: str = CHEAP_WORK
+    seconds: float
+    rows_per_s: float
+    first_work_s: float
+    floor_seconds: float
+    over_floor: float
+    parts: int
+    driver_peak_mb: int
+    driver_limit_mb: int = LIMIT_DRIVER_MB
+    driver_under_limit: bool
+    resume_seconds: float
+    resume_first_work_s: float
+    resume_limit_s: int = LIMIT_RESUME_S
+    resume_under_limit: bool
+
+
+def bench_scale(options: BenchScale, record: RunRecord) -> ScaleResult:
+    """Each run is a process of its own, whose memory is its own."""
     with _output(options.out) as out:
         labels, manifest = storage.join(out, "labels"), storage.join(out, "manifest.parquet")
         write_manifest(made_up_manifest(options.rows), manifest)
@@ -128,24 +167,21 @@ def bench_scale(options: BenchScale, record: RunRecord) -> dict:
         with record.stage("resume"):
             resume = _driven(command)
         floor_s = floor_seconds(cheap_run(manifest, storage.join(out, "floor")))
-    driver_mb = max(fresh["driver_peak_mb"], resume["driver_peak_mb"])
-    return {
-        "rows": options.rows,
-        "work": CHEAP_WORK,
-        "seconds": fresh["seconds"],
-        "rows_per_s": round(options.rows / fresh["seconds"], 1),
-        "first_work_s": fresh["first_work_s"],
-        "floor_seconds": round(floor_s, 1),
-        "over_floor": round(fresh["seconds"] / floor_s, 2),
-        "parts": len(done),
-        "driver_peak_mb": driver_mb,
-        "driver_limit_mb": LIMIT_DRIVER_MB,
-        "driver_under_limit": driver_mb < LIMIT_DRIVER_MB,
-        "resume_seconds": resume["seconds"],
-        "resume_first_work_s": resume["first_work_s"],
-        "resume_limit_s": LIMIT_RESUME_S,
-        "resume_under_limit": resume["first_work_s"] < LIMIT_RESUME_S,
-    }
+    driver_mb = max(fresh.driver_peak_mb, resume.driver_peak_mb)
+    return ScaleResult(
+        rows=options.rows,
+        seconds=fresh.seconds,
+        rows_per_s=round(options.rows / fresh.seconds, 1),
+        first_work_s=fresh.first_work_s,
+        floor_seconds=round(floor_s, 1),
+        over_floor=round(fresh.seconds / floor_s, 2),
+        parts=len(done),
+        driver_peak_mb=driver_mb,
+        driver_under_limit=driver_mb < LIMIT_DRIVER_MB,
+        resume_seconds=resume.seconds,
+        resume_first_work_s=resume.first_work_s,
+        resume_under_limit=resume.first_work_s < LIMIT_RESUME_S,
+    )
 
 
 def made_up_manifest(rows: int, utterances_a_video: int = UTTERANCES_A_VIDEO) -> pa.Table:
@@ -190,29 +226,29 @@ def floor_seconds(run: LabelRequest) -> float:
     return (time.perf_counter() - start) * len(run.manifest) / sum(map(len, parts))
 
 
-def _driven(command: dict) -> dict:
+def _driven(command: dict[str, Any]) -> DrivenRun:
     """One run as a process of its own: a driver's memory is that of the process that labels, and of nothing before."""
     request = json.dumps(command | {"started": time.time()})
     run = [sys.executable, "-m", "pipeline.benches.scale", request]
     ended = subprocess.run(run, stdout=subprocess.PIPE, cwd=PROJECT_ROOT, check=False)
     if ended.returncode:
         raise UserError(f"a run of the benchmark ended with exit code {ended.returncode}; what it said is above")
-    return json.loads(ended.stdout.splitlines()[-1])
+    return DrivenRun(**json.loads(ended.stdout.splitlines()[-1]))
 
 
 def drive(
-    manifest: str, labels: str, address: str | None, started: float, workers: int | None, teachers: int | None = None
-) -> dict:
+    *, manifest: str, labels: str, address: str | None, started: float, workers: int | None, teachers: int | None = None
+) -> DrivenRun:
     """What `emovox label` does, with the cheap work. `started`: when the process was asked for, in Unix seconds."""
     record = RunRecord("bench-scale", CropOptions())
     record.started = started
     plan = LabelPlan(crop_workers=workers, teacher_workers=teachers)
     label(cheap_run(manifest, labels), plan, address=address, record=record)
-    return {
-        "seconds": round(record.seconds(), 1),
-        "first_work_s": round(record.stages[FIRST_PART], 1),
-        "driver_peak_mb": round(peak_memory_mb()),
-    }
+    return DrivenRun(
+        seconds=round(record.seconds(), 1),
+        first_work_s=round(record.stages[FIRST_PART], 1),
+        driver_peak_mb=round(peak_memory_mb()),
+    )
 
 
 @contextlib.contextmanager
@@ -226,4 +262,4 @@ def _output(uri: str | None) -> Iterator[str]:
 
 if __name__ == "__main__":
     show_logs()
-    print(json.dumps(drive(**json.loads(sys.argv[1]))))
+    print(json.dumps(json_ready(drive(**json.loads(sys.argv[1])))))

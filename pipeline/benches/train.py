@@ -16,15 +16,16 @@ from typing import Literal
 import torch
 
 from cluster import storage
-from cluster.command import JobOptions
 from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.identity import claim
-from cluster.run_record import RunRecord, installed_versions
+from cluster.json_values import json_ready
+from cluster.run_record import RunRecord
 from cluster.session import session
 from cluster.working_tree import python_path
 from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
+from pipeline.benches.measuring import BenchOptions
 from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, window_batches
 from pipeline.distillation.windows import KEPT_GIB, WindowSampling
 from pipeline.training.context import RayTrainContext
@@ -39,13 +40,16 @@ that it has seen decoded. With two workers each has then seen all but a sixty-fo
 
 MOST_BATCHES_BEFORE = 600
 
+UNITS = {"rows": "utterances", "workers.*.steps_per_s.*": "steps/s", "workers.*.*over_*": "ratio"}
+"""Quantities that --record keeps."""
+
 PEER = "pipeline.benches.train_peer"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchTrain(JobOptions):
+class BenchTrain(BenchOptions):
     """How much faster would training be if data cost nothing, and is plain PyTorch faster?
 
     For each number of workers two trainings of the same student take turns, with the same batch size and one CPU thread a
@@ -60,7 +64,7 @@ class BenchTrain(JobOptions):
     labels: str
     """Folder or s3:// prefix of a distillation set with at least a batch of training utterances."""
     out: str
-    """Folder for train.json and what the workers need."""
+    """Folder for bench_train.json, which `emovox plan --train-rates` reads, and for what the workers need."""
     recipe: Literal["compact", "paper", "smoke"] = "compact"
     """Whose student, batch size and augmentation."""
     workers: tuple[int, ...] = (1, 2)
@@ -86,7 +90,37 @@ class BenchTrain(JobOptions):
             raise UserError(f"workers is {self.workers}; give numbers of 1 or more, such as 1 2")
 
 
-def bench_train(options: BenchTrain, record: RunRecord) -> dict:
+@dataclass(frozen=True, kw_only=True)
+class WorkersFigures:
+    """One number of workers. Ratios are medians over pairs that lie side by side in time, so that a machine that others disturb
+    for a while does not decide; steps_per_s are medians of all stretches of a kind (real, memory, decoded, torchrun)."""
+
+    steps_per_s: dict[str, float]
+    over_memory: float
+    decoded_over_memory: float
+    over_torchrun: float
+    decoded_over_torchrun: float
+    stretches_steps_per_s: dict[str, list[float]]
+    timed_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """workers: by their number, as text. The ratios are the least of them."""
+
+    workers: dict[str, WorkersFigures]
+    over_memory: float
+    decoded_over_memory: float
+    over_torchrun: float
+    decoded_over_torchrun: float
+    recipe: str
+    rows: int
+    batch: int
+    device: str
+    cores: int
+
+
+def bench_train(options: BenchTrain, record: RunRecord) -> TrainResult:
     labels, out = storage.absolute(options.labels), storage.absolute(options.out)
     recipe = STUDENT_RECIPES[options.recipe]()
     index = LabelIndex(labels)
@@ -98,56 +132,52 @@ def bench_train(options: BenchTrain, record: RunRecord) -> dict:
     with session(options.address):
         for workers in options.workers:
             with record.stage(f"{workers} workers"):
-                by_workers[str(workers)] = _measure(options, recipe, places, labels, out, workers)
-    ratios = ("over_memory", "decoded_over_memory", "over_torchrun", "decoded_over_torchrun")
-    result = {
-        "workers": by_workers,
-        **{ratio: min(one[ratio] for one in by_workers.values()) for ratio in ratios},
-        "recipe": options.recipe,
-        "rows": len(places),
-        "batch": recipe.batch_size,
-        "device": torch.cuda.get_device_name() if options.gpu else "cpu",
-        "cores": local_cores(),
-        "versions": installed_versions(),
-    }
-    record.counts |= result
-    storage.write_json(storage.join(out, "train.json"), result)
+                by_workers[str(workers)] = _measure(options, recipe, places, workers=workers)
+    measured = by_workers.values()
+    result = TrainResult(
+        workers=by_workers,
+        over_memory=min(one.over_memory for one in measured),
+        decoded_over_memory=min(one.decoded_over_memory for one in measured),
+        over_torchrun=min(one.over_torchrun for one in measured),
+        decoded_over_torchrun=min(one.decoded_over_torchrun for one in measured),
+        recipe=options.recipe,
+        rows=len(places),
+        batch=recipe.batch_size,
+        device=torch.cuda.get_device_name() if options.gpu else "cpu",
+        cores=local_cores(),
+    )
+    record.counts |= json_ready(result)
     record.write_into(out)
     return result
 
 
-def _measure(
-    options: BenchTrain, recipe: StudentRecipe, places: RowLocations, labels: str, out: str, workers: int
-) -> dict:
-    """Steps per second of every stretch; ratios are medians over pairs that lie side by side in time, so that a machine
-    that others disturb for a while does not decide."""
+def _measure(options: BenchTrain, recipe: StudentRecipe, places: RowLocations, *, workers: int) -> WorkersFigures:
     rates: dict[str, list[float]] = {"real": [], "memory": [], "decoded": [], "torchrun": []}
     over_memory, decoded_over_memory, over_torchrun, decoded_over_torchrun = [], [], [], []
     for repeat in range(options.repeats):
         log.info("%d workers, training %d of %d: ours and the peer's take turns", workers, repeat + 1, options.repeats)
-        ours = _ours(options, recipe, places, out, workers)
-        peer = _torchrun(options, labels, workers)
+        ours = _ours(options, recipe, places, workers)
+        peer = _torchrun(options, workers)
         over_memory += [real / memory for real, memory in zip(ours["real"], ours["memory"], strict=True)]
         decoded_over_memory += [real / memory for real, memory in zip(ours["decoded"], ours["memory"], strict=True)]
         over_torchrun.append(statistics.median(ours["real"]) / statistics.median(peer))
         decoded_over_torchrun.append(statistics.median(ours["decoded"]) / statistics.median(peer))
         for name, values in (ours | {"torchrun": peer}).items():
             rates[name] += values
-    return {
-        "steps_per_s": {name: round(statistics.median(values), 4) for name, values in rates.items()},
-        "over_memory": round(statistics.median(over_memory), 4),
-        "decoded_over_memory": round(statistics.median(decoded_over_memory), 4),
-        "over_torchrun": round(statistics.median(over_torchrun), 4),
-        "decoded_over_torchrun": round(statistics.median(decoded_over_torchrun), 4),
-        "stretches_steps_per_s": {name: [round(value, 4) for value in values] for name, values in rates.items()},
-        "timed_steps": options.steps,
-    }
+    return WorkersFigures(
+        steps_per_s={name: round(statistics.median(values), 4) for name, values in rates.items()},
+        over_memory=round(statistics.median(over_memory), 4),
+        decoded_over_memory=round(statistics.median(decoded_over_memory), 4),
+        over_torchrun=round(statistics.median(over_torchrun), 4),
+        decoded_over_torchrun=round(statistics.median(decoded_over_torchrun), 4),
+        stretches_steps_per_s={name: [round(value, 4) for value in values] for name, values in rates.items()},
+        timed_steps=options.steps,
+    )
 
 
-def _ours(
-    options: BenchTrain, recipe: StudentRecipe, places: RowLocations, out: str, workers: int
-) -> dict[str, list[float]]:
+def _ours(options: BenchTrain, recipe: StudentRecipe, places: RowLocations, workers: int) -> dict[str, list[float]]:
     """Steps per second of stretches on real data and on a batch in memory, which take turns, on Ray Train's workers."""
+    out = storage.absolute(options.out)
     answer = storage.join(out, "rates.json")
 
     def loop(worker: RayTrainContext) -> None:
@@ -184,13 +214,22 @@ def _stretch(trainer: StudentTrainer, batches: Iterator[dict], steps: int) -> fl
     return steps / (time.perf_counter() - began)
 
 
-def _torchrun(options: BenchTrain, labels: str, workers: int) -> list[float]:
+def _torchrun(options: BenchTrain, workers: int) -> list[float]:
     """Steps per second of the peer's stretches."""
     loaders = options.loaders if options.loaders is not None else min(4, max(1, local_cores() // workers))
     with tempfile.TemporaryDirectory(prefix="emovox-") as folder:
         answer = Path(folder, "rates.json")
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]
-        command += ["-m", PEER, "--labels", labels, "--out", str(answer), "--recipe", options.recipe]
+        command += [
+            "-m",
+            PEER,
+            "--labels",
+            storage.absolute(options.labels),
+            "--out",
+            str(answer),
+            "--recipe",
+            options.recipe,
+        ]
         command += ["--steps", str(options.steps), "--stretches", str(options.stretches), "--loaders", str(loaders)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": python_path(os.environ.get("PYTHONPATH", ""))}
         done = subprocess.run(

@@ -39,7 +39,7 @@ class Windows(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
         row = {name: self.rows[name][number].as_py() for name in ("speech_flac", "frame_indices", "frame_logits")}
         speech_T, frame_indices_N = decode_flac(row["speech_flac"]), np.array(row["frame_indices"])
         start = draw_window(np.random.default_rng(), len(speech_T), frame_indices_N)
@@ -75,7 +75,8 @@ class Training:
         nn.utils.clip_grad_norm_(self.student.parameters(), self.recipe.grad_clip or math.inf)
         self.optimizer.step()
         if self.average:
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.student.parameters()], 0.01)
+            parameters = [p.detach() for p in self.student.parameters()]
+            torch._foreach_lerp_(self.average, parameters, 0.01)  # pyright: ignore[reportPrivateImportUsage]
         return loss.item()
 
 

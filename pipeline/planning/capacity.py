@@ -5,13 +5,14 @@ run's; `Rates.overhead` is what a real run took beside this ideal.
 """
 
 import math
-import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from cluster.failures import UserError
 from pipeline.dataset.parts import part_rows
 from pipeline.labelling.tasks import TASKS_PER_WORKER
+from pipeline.planning.nodes import Nodes
+from pipeline.planning.workload import Workload
 
 PARTS_AT_A_CROPPER = 3
 """Packed parts of crops that wait in the object store for each cropping process: two tasks in flight at the next stage
@@ -19,8 +20,6 @@ and the one being made."""
 
 COPIES_AT_A_CROPPER = 3
 """Source files on a node's disk for each cropping process (`pipeline/media/source_files.py`)."""
-
-NODE_SYNTAX = re.compile(r"(\d+)x(\d+)cpu(?:(\d+)gpu)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,6 @@ class Rates:
     images_per_s: float | None = None
     overhead: float = 1.0
     start_s: float = 25.0
-    student_steps_per_s: float | None = None
 
     def crop_core_s(self) -> float:
         """Core seconds of everything before the teacher."""
@@ -61,59 +59,16 @@ class Rates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload:
-    """What is to be labelled. bytes_in: of all videos, None where only the rates tell."""
+class StorageNeeds:
+    """Bytes in and out, requests to the storage, and what each node needs of object store (where crops travel to teacher
+    processes) and disk; None where the rates do not say."""
 
-    name: str
-    utterances: int
-    utterance_s: float
-    videos: int | None = None
-    bytes_in: float | None = None
-    note: str = ""
-
-
-VOXCELEB1 = Workload(
-    name="voxceleb1",
-    utterances=153_516,
-    utterance_s=8.2,
-    videos=22_496,
-    note="VoxCeleb1 gives boxes or face pictures, so no detector runs; its videos are whole scenes of any size.",
-)
-VOXCELEB2 = Workload(
-    name="voxceleb2",
-    utterances=1_128_246,
-    utterance_s=7.8,
-    videos=1_128_246,
-    bytes_in=257e9,
-    note="VoxCeleb2's videos are 224x224 face tracks, one a file: no detector runs, and they decode fast.",
-)
-DATASETS = {load.name: load for load in (VOXCELEB1, VOXCELEB2)}
-"""Counts and mean seconds as published (Nagrani et al. 2017, table 1; Chung et al. 2018, table 2). VoxCeleb2 was cut from
-150,480 videos; its mp4 archives have about 249 GB (dev) and 8 GB (test)."""
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """`count` nodes of one kind."""
-
-    count: int
-    cpus: int
-    gpus: int = 0
-    usd_per_hour: float = 0.0
-
-    def __str__(self) -> str:
-        return f"{self.count}x{self.cpus}cpu" + (f"{self.gpus}gpu" if self.gpus else "")
-
-    @classmethod
-    def read(cls, text: str, usd_per_hour: float = 0.0) -> "Nodes":
-        """From `8x16cpu` or `2x8cpu1gpu`. Raises UserError."""
-        found = NODE_SYNTAX.fullmatch(text)
-        count, cpus, gpus = (int(number or 0) for number in found.groups()) if found else (0, 0, 0)
-        if count < 1 or cpus < 1:
-            raise UserError(
-                f"nodes {text!r} is not understood; write NUMBERxCPUScpu[GPUSgpu], as in 8x16cpu 2x8cpu1gpu"
-            )
-        return cls(count, cpus, gpus, usd_per_hour)
+    bytes_in: float | None
+    bytes_out: float | None
+    reads: int
+    writes: int
+    object_store_bytes_a_node: float
+    disk_bytes_a_node: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,24 +77,22 @@ class Plan:
     margin: how many times as long it takes as the next one (None if there is only one)."""
 
     hours: float
-    hours_alone: dict[str, float]
+    hours_alone: Mapping[str, float]
     limits: str
     margin: float | None
     croppers: int
     teachers: int
     gpus: int
     cores_for_each_gpu: float | None
-    storage: dict[str, float | None]
+    storage: StorageNeeds
     usd: float | None
-
-    def as_dict(self) -> dict:
-        return asdict(self)
 
 
 def estimate(
-    load: Workload,
+    workload: Workload,
     rates: Rates,
     nodes: Sequence[Nodes],
+    *,
     crop_workers: int | None = None,
     teacher_workers: int | None = None,
     gbit_per_node: float | None = None,
@@ -150,19 +103,21 @@ def estimate(
     crop_workers: None: one for each core that no teacher takes. A cropping process decodes one utterance while it does
     the rest for another, so alone it is as slow as the slower of the two. gbit_per_node: network; None: not counted.
     """
-    rates = rates.of_length(load.utterance_s)
+    rates = rates.of_length(workload.utterance_s)
     cores, gpus = sum(kind.count * kind.cpus for kind in nodes), sum(kind.count * kind.gpus for kind in nodes)
     gpus = min(gpus, teacher_workers or gpus) if rates.images_per_s else 0
     teachers = teacher_workers or gpus
     croppers = crop_workers or max(1, cores - teachers)
     hours = {
-        name: load.utterances * seconds * rates.overhead / 3600
-        for name, seconds in seconds_an_utterance(rates, cores, gpus, croppers, teachers).items()
+        name: workload.utterances * seconds * rates.overhead / 3600
+        for name, seconds in seconds_an_utterance(
+            rates, cores=cores, gpus=gpus, croppers=croppers, teachers=teachers
+        ).items()
     }
-    bytes_in = load.bytes_in or (rates.bytes_in and rates.bytes_in * load.utterances)
+    bytes_in = workload.bytes_in or (rates.bytes_in and rates.bytes_in * workload.utterances)
     if gbit_per_node and bytes_in:
         hours["network"] = bytes_in * 8 / (gbit_per_node * 1e9 * sum(kind.count for kind in nodes)) / 3600
-    longest, *others = sorted(hours, key=hours.get, reverse=True)
+    longest, *others = sorted(hours, key=lambda name: hours[name], reverse=True)
     total = hours[longest] + rates.start_s / 3600
     prices = sum(kind.count * kind.usd_per_hour for kind in nodes)
     return Plan(
@@ -174,16 +129,23 @@ def estimate(
         teachers=teachers,
         gpus=gpus,
         cores_for_each_gpu=_cores_for_each_gpu(rates),
-        storage=_storage(load, rates, bytes_in, croppers, sum(kind.count for kind in nodes), bool(teachers)),
+        storage=_storage(
+            workload,
+            rates,
+            bytes_in=bytes_in,
+            croppers=croppers,
+            nodes=sum(kind.count for kind in nodes),
+            crops_travel=bool(teachers),
+        ),
         usd=total * prices if prices else None,
     )
 
 
-def seconds_an_utterance(rates: Rates, cores: int, gpus: int, croppers: int, teachers: int) -> dict[str, float]:
+def seconds_an_utterance(rates: Rates, *, cores: int, gpus: int, croppers: int, teachers: int) -> dict[str, float]:
     """Stage -> seconds of the clock for each utterance, all its workers together. teachers: 0 where the croppers are it."""
     beside_decoding_s = rates.detect_core_s + (0.0 if teachers else rates.teacher_core_s)
     one_cropper_s = max(rates.fetch_core_s + rates.decode_core_s, beside_decoding_s)
-    if gpus:
+    if gpus and rates.images_per_s:
         cpu_s = max(rates.crop_core_s() / max(1, cores - gpus), one_cropper_s / croppers)
         return {"decode, detect, crop": cpu_s, "teacher on GPUs": rates.faces / (rates.images_per_s * gpus)}
     all_s = (rates.crop_core_s() + rates.teacher_core_s) / cores
@@ -202,28 +164,27 @@ def _cores_for_each_gpu(rates: Rates) -> float | None:
 
 
 def _storage(
-    load: Workload, rates: Rates, bytes_in: float | None, croppers: int, nodes: int, crops_travel: bool
-) -> dict[str, float | None]:
-    """Bytes in and out, requests to the storage, and what each node needs of object store (where crops travel to teacher
-    processes) and disk."""
-    videos = load.videos or load.utterances
+    workload: Workload, rates: Rates, *, bytes_in: float | None, croppers: int, nodes: int, crops_travel: bool
+) -> StorageNeeds:
+    videos = workload.videos or workload.utterances
     croppers_a_node = croppers / nodes
     rows = min(
-        part_rows(load.utterances, int(rates.crop_bytes)), math.ceil(load.utterances / (croppers * TASKS_PER_WORKER))
+        part_rows(workload.utterances, int(rates.crop_bytes)),
+        math.ceil(workload.utterances / (croppers * TASKS_PER_WORKER)),
     )
     part_bytes = rows * (rates.faces * rates.crop_bytes + (rates.bytes_out or 0.0))
-    return {
-        "bytes_in": bytes_in,
-        "bytes_out": rates.bytes_out and rates.bytes_out * load.utterances,
-        "reads": videos,
-        "writes": math.ceil(load.utterances / rows),
-        "object_store_bytes_a_node": croppers_a_node * PARTS_AT_A_CROPPER * part_bytes * crops_travel,
-        "disk_bytes_a_node": bytes_in and croppers_a_node * COPIES_AT_A_CROPPER * bytes_in / videos,
-    }
+    return StorageNeeds(
+        bytes_in=bytes_in,
+        bytes_out=rates.bytes_out and rates.bytes_out * workload.utterances,
+        reads=videos,
+        writes=math.ceil(workload.utterances / rows),
+        object_store_bytes_a_node=croppers_a_node * PARTS_AT_A_CROPPER * part_bytes * crops_travel,
+        disk_bytes_a_node=bytes_in and croppers_a_node * COPIES_AT_A_CROPPER * bytes_in / videos,
+    )
 
 
 def smallest_fleet(
-    load: Workload, rates: Rates, nodes: Sequence[Nodes], hours: float, gbit_per_node: float | None = None
+    workload: Workload, rates: Rates, nodes: Sequence[Nodes], *, hours: float, gbit_per_node: float | None = None
 ) -> list[Nodes]:
     """As few nodes of the given kinds as end within `hours`: first as many with GPUs as the teacher needs, then as many of
     the first kind without GPUs (of the first kind, if all have some). Raises UserError where no number could do it."""
@@ -232,18 +193,19 @@ def smallest_fleet(
     counts = [1 if place in (gpu_kind, cpu_kind) else 0 for place in range(len(nodes))]
     while True:
         kinds = [replace(kind, count=count) for kind, count in zip(nodes, counts, strict=True) if count]
-        plan = estimate(load, rates, kinds, gbit_per_node=gbit_per_node)
+        plan = estimate(workload, rates, kinds, gbit_per_node=gbit_per_node)
         if plan.hours <= hours:
             return kinds
         if rates.start_s / 3600 >= hours:
             raise UserError(f"hours is {hours:g}, and the start alone takes {rates.start_s:.0f} s; give more hours")
-        place = gpu_kind if plan.limits == "teacher on GPUs" else cpu_kind
+        place = cpu_kind if gpu_kind is None or plan.limits != "teacher on GPUs" else gpu_kind
         excess = plan.hours_alone[plan.limits] / (hours - rates.start_s / 3600)
         counts[place] = max(counts[place] + 1, math.floor(counts[place] * min(excess, 1.5)))
 
 
 def student_hours(
-    load: Workload, steps_per_s: float, epochs: int, part_per_epoch: float, windows: int, batch: int
+    workload: Workload, *, steps_per_s: float, epochs: int, fraction_per_epoch: float, windows: int, batch: int
 ) -> float:
-    """Hours of a training that visits `part_per_epoch` of the utterances in each epoch, `windows` of each."""
-    return epochs * math.ceil(load.utterances * part_per_epoch * windows / batch) / steps_per_s / 3600
+    """Hours of a training that visits `fraction_per_epoch` of the utterances in each epoch, `windows` of each."""
+    steps_per_epoch = math.ceil(workload.utterances * fraction_per_epoch * windows / batch)
+    return epochs * steps_per_epoch / steps_per_s / 3600

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
 from cluster import storage
 from cluster.failures import UserError
 from modeling.sampling import FRAME_PERIOD_S
@@ -80,13 +78,40 @@ def rates_of_bench(report: Mapping[str, Any], uri: str) -> Rates:
 
 def _images_per_s(report: Mapping[str, Any]) -> float | None:
     """Of the job's teacher on a GPU, where the bench was taken with one."""
-    return report["gpu"]["teachers"][DEFAULT_TEACHER]["images_per_s"] if "gpu" in report else None
+    return report["gpu"]["teachers"][DEFAULT_TEACHER]["images_per_s"] if report.get("gpu") else None
 
 
 def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
     """From the run.json of a labelling run, which may be one that went on, and the set beside it. Where the run had a
     machine to itself, its seconds of the clock give what a plan costs over the bare work; on a cluster that stays 1."""
-    counts, options = record["counts"], record["configuration"]
+    counts, cores = record["counts"], record["machine"]["cpus"]
+    _require_labels(counts, uri)
+    rows = counts.get("worker_rows") or counts.get("stages", {}).get("write", {}).get("rows") or counts["rows"]
+    folder = uri.rpartition("/")[0] or "."
+    table = distillation_set.read_labels(folder, ["frames_sampled", "frame_indices"])
+    frames_sampled = sum(filter(None, table["frames_sampled"].to_pylist()))
+    faces = sum(len(chunk.flatten()) for chunk in table["frame_indices"].chunks)
+    is_alone = counts.get("embedded", record["configuration"].get("address") is None)
+    worked = {name: counts[f"worker_{name}_s"] for name in ("decode", "detect", "teacher")}
+    fetch_s = counts.get("stages", {}).get("fetch", {}).get("seconds", 0.0)
+    # on a full machine a second of work is less than a second of a core
+    core_share = min(1.0, cores * record["seconds"] / (sum(worked.values()) or 1.0)) if is_alone else 1.0
+    rates = Rates(
+        source=_source(record, uri, rows, is_alone),
+        utterance_s=frames_sampled / counts["labelled"] * FRAME_PERIOD_S,
+        faces=faces / counts["labelled"],
+        fetch_core_s=fetch_s * core_share / rows,
+        decode_core_s=worked["decode"] * core_share / rows,
+        detect_core_s=worked["detect"] * core_share / rows,
+        teacher_core_s=worked["teacher"] * core_share / rows,
+        bytes_in=_bytes_in(counts, rows),
+        bytes_out=sum(file.size for file in _parts(folder)) / len(table),
+    )
+    return _with_overhead(rates, record, rows, cores) if is_alone else rates
+
+
+def _require_labels(counts: Mapping[str, Any], uri: str) -> None:
+    """Raises UserError for a run that says nothing about labelling other utterances."""
     if not counts["labelled"] or not counts.get("worker_decode_s"):
         raise UserError(
             f"{uri}: this run labelled nothing (it was complete already, or all were rejects); give another run"
@@ -95,33 +120,14 @@ def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
         raise UserError(
             f"{uri}: this run labelled rejects again, which are not like the others; give the run.json of another set"
         )
-    rows = counts.get("worker_rows") or counts.get("stages", {}).get("write", {}).get("rows") or counts["rows"]
-    repeated = max(0, counts.get("stages", {}).get("decode", {}).get("rows", 0) - rows)
-    folder = uri.rpartition("/")[0] or "."
-    table = distillation_set.read_labels(folder, ["frames_sampled", "frame_indices"])
-    seen = pc.sum(pc.fill_null(table["frames_sampled"], 0)).as_py() / counts["labelled"]
-    faces = len(pc.list_flatten(table["frame_indices"])) / counts["labelled"]
-    cores = record["machine"]["cpus"]
-    is_alone = counts.get("embedded", options.get("address") is None)
-    worked = {name: counts[f"worker_{name}_s"] for name in ("decode", "detect", "teacher")}
-    fetch_s = counts.get("stages", {}).get("fetch", {}).get("seconds", 0.0)
-    # on a full machine a second of work is less than a second of a core
-    core_share = min(1.0, cores * record["seconds"] / (sum(worked.values()) or 1.0)) if is_alone else 1.0
-    rates = Rates(
-        source=f"{uri}: {rows} utterances, {f'{cores} cores' if is_alone else 'a cluster'}, {record['started'][:10]}"
-        + (
-            f"; {repeated} of them twice since a worker died, so that the overhead is too high"
-            if repeated and is_alone
-            else ""
-        ),
-        utterance_s=seen * FRAME_PERIOD_S,
-        faces=faces,
-        fetch_core_s=fetch_s * core_share / rows,
-        **{f"{name}_core_s": seconds * core_share / rows for name, seconds in worked.items()},
-        bytes_in=_bytes_in(counts, rows),
-        bytes_out=sum(file.size for file in _parts(folder)) / len(table),
-    )
-    return _with_overhead(rates, record, rows, cores) if is_alone else rates
+
+
+def _source(record: Mapping[str, Any], uri: str, rows: int, is_alone: bool) -> str:
+    """Where the rates are from, with what makes them doubtful."""
+    repeated = max(0, record["counts"].get("stages", {}).get("decode", {}).get("rows", 0) - rows)
+    where = f"{record['machine']['cpus']} cores" if is_alone else "a cluster"
+    doubt = f"; {repeated} of them twice since a worker died, so that the overhead is too high"
+    return f"{uri}: {rows} utterances, {where}, {record['started'][:10]}" + (doubt if repeated and is_alone else "")
 
 
 def _with_overhead(rates: Rates, record: Mapping[str, Any], rows: int, cores: int) -> Rates:
@@ -131,7 +137,9 @@ def _with_overhead(rates: Rates, record: Mapping[str, Any], rows: int, cores: in
     asked = {name: options[name] for name in LABEL_OPTIONS if name in options}
     croppers, *teacher = (stage.workers for stage in LabelPlan(**asked, placing=placing).stages(cores))
     teachers = sum(teacher)
-    ideal_s = rows * max(seconds_an_utterance(rates, cores, 0, croppers, teachers).values())
+    ideal_s = rows * max(
+        seconds_an_utterance(rates, cores=cores, gpus=0, croppers=croppers, teachers=teachers).values()
+    )
     stages_s = record["stages_s"]
     worked_s = stages_s.get(WORK, stages_s.get(WORK_BEFORE, max(0.0, record["seconds"] - USUAL_START_S)))
     return dataclasses.replace(rates, start_s=record["seconds"] - worked_s, overhead=max(1.0, worked_s / ideal_s))

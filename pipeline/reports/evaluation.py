@@ -7,7 +7,7 @@ import pyarrow as pa
 from pipeline.evaluation.scores import ScoredRows, rows_of_split
 from pipeline.reports.evaluation_figures import probability_panels, roc_curves
 from pipeline.reports.findings import auc_tables, confusion_cells, counted, evaluation_limits
-from pipeline.reports.page import ReportFacts, render_page
+from pipeline.reports.rendering import ReportFacts, render_page
 
 AXIS_STEP = 0.05
 """An axis of differences ends at a multiple of this."""

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_curve
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
 from modeling.evaluation.divergence import teacher_probabilities
 from pipeline.evaluation.scores import ScoredRows
-from pipeline.reports.figures import COLOURS, STYLE, svg_uri
+from pipeline.reports.figures import COLOURS, styled, svg_uri
 
 CURVE_POINTS = 200
 """Of a ROC curve: finer than the picture's pixels are."""
@@ -25,7 +25,6 @@ def roc_curves(answers: ScoredRows, evaluation: dict) -> dict | None:
 
     evaluation: of `scoring.evaluate_scores`, on the same rows.
     """
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.patheffects import Normal, Stroke
 
@@ -33,7 +32,7 @@ def roc_curves(answers: ScoredRows, evaluation: dict) -> dict | None:
     drawn = {emotion: value for emotion, value in drawn.items() if value is not None}
     if not drawn:
         return None
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure(figsize=(6.4, 4.4))
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color="#777777", linestyle="--", linewidth=1, label="guessing 0.50")
@@ -53,7 +52,7 @@ def roc_curves(answers: ScoredRows, evaluation: dict) -> dict | None:
         axes.set_axisbelow(True)
         axes.legend(title="area under the curve", frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
         figure.set_layout_engine("constrained")
-        uri = svg_uri(figure, stretch=False)
+        uri = svg_uri(figure)
     areas = ", ".join(f"{emotion} {value:.2f}" for emotion, value in drawn.items())
     return {"uri": uri, "alt": f"ROC curves; area under the curve: {areas}"}
 
@@ -71,12 +70,11 @@ def _roc_points(answers: ScoredRows, column: int) -> tuple[np.ndarray, np.ndarra
 def probability_panels(answers: ScoredRows, evaluation: dict) -> dict:
     """A panel for each frequent emotion: a dot an utterance, the teacher's probability across, the student's upwards, and
     the mean of each tenth of the utterances; {"uri", "alt"}."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     teacher_NE = teacher_probabilities(answers.logits_NE)
     chosen = np.random.default_rng(0).permutation(len(teacher_NE))[:DOTS]
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure(figsize=(10.4, 2.75))
         panels = figure.subplots(1, len(FREQUENT_EMOTIONS), sharex=True, sharey=True)
         for axes, emotion in zip(panels, FREQUENT_EMOTIONS, strict=True):
@@ -93,7 +91,7 @@ def probability_panels(answers: ScoredRows, evaluation: dict) -> dict:
             axes.set_aspect("equal")
         panels[0].set_ylabel("student")
         figure.set_layout_engine("constrained")
-        uri = svg_uri(figure, stretch=False)
+        uri = svg_uri(figure)
     return {"uri": uri, "alt": "The student's probability over the teacher's, for each of the five frequent emotions"}
 
 

@@ -5,8 +5,11 @@ text: the page writes it, so that it stays readable when the pictures shrink to 
 """
 
 import base64
+import contextlib
 import io
 import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -14,9 +17,13 @@ from scipy import signal
 
 from modeling.emotions import EMOTIONS
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 HUES = ("#d9d9d9", "#e69f00", "#f0e442", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#1a1a1a")
 """Okabe and Ito's colours for all kinds of colour vision (jfly.uni-koeln.de/color), sky blue replaced by light grey."""
-COLOURS = dict(zip(EMOTIONS, HUES, strict=True))
+COLOURS: dict[str, str] = dict(zip(EMOTIONS, HUES, strict=True))
 
 WINDOW_S, HOP_S = 0.025, 0.010
 """Of the spectrogram, as in the student's input (VGGVox mfcc/mfccspec.m)."""
@@ -24,7 +31,7 @@ LEVELS_DB = 65
 SPECTROGRAM_PX = (480, 96)
 GREYS = 32
 
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "emovox",
     "font.size": 10,
@@ -37,7 +44,16 @@ def data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def new_figure(width_in: float, height_in: float):
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """Figures that are made and saved inside have the look of our pages."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def new_figure(width_in: float, height_in: float) -> "tuple[Figure, Axes]":
     """A figure without pyplot's global state, and its only axes."""
     from matplotlib.figure import Figure
 
@@ -45,7 +61,7 @@ def new_figure(width_in: float, height_in: float):
     return figure, figure.add_subplot()
 
 
-def svg_uri(figure, stretch: bool) -> str:
+def svg_uri(figure: "Figure", *, stretch: bool = False) -> str:
     """SVG as a data URI. `stretch`: a picture without text, which fills the width and the height that the page gives it."""
     sink = io.BytesIO()
     figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -61,11 +77,9 @@ def stacked_probabilities(edges_s: np.ndarray, probabilities_NE: np.ndarray, dur
 
     edges_s: (N+1,), value k holds from edge k to edge k+1; a row of NaN stays empty, and so does what lies outside.
     """
-    import matplotlib
-
     tops_NE = np.cumsum(probabilities_NE, axis=1)
     bottoms_NE = tops_NE - probabilities_NE
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure, axes = new_figure(8, 1)
         axes.set_position((0, 0, 1, 1))
         axes.set(xlim=(0, duration_s), ylim=(0, 1))
@@ -98,10 +112,9 @@ def spectrogram(speech_N: np.ndarray, rate_hz: int) -> str:
 
 def training_curve(epochs: list[int], values: list[float], label: str) -> str:
     """One line over the epochs with its axes named."""
-    import matplotlib
     from matplotlib.ticker import MaxNLocator
 
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure, axes = new_figure(4.4, 2.5)
         axes.plot(
             epochs, values, color="#0072b2", linewidth=1.6, marker="o" if len(epochs) <= 40 else None, markersize=3
@@ -111,4 +124,4 @@ def training_curve(epochs: list[int], values: list[float], label: str) -> str:
         axes.grid(axis="y", color="#e5e5e5", linewidth=0.8)
         axes.set_axisbelow(True)
         figure.set_layout_engine("constrained")
-        return svg_uri(figure, stretch=False)
+        return svg_uri(figure)

@@ -1,5 +1,7 @@
 """What the evaluation says, as tables and as plain sentences with the numbers in them."""
 
+from collections.abc import Mapping
+
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
 from modeling.evaluation.auc import MIN_POSITIVES
 from pipeline.schema import SPLITS
@@ -27,7 +29,7 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def auc_tables(evaluations: dict[str, dict]) -> list[dict]:
+def auc_tables(evaluations: Mapping[str, dict]) -> list[dict]:
     """One table a split, in the order of `SPLITS`."""
     return [
         {
@@ -70,7 +72,7 @@ def _has_interval(cell: dict) -> bool:
     return cell["value"] is not None and cell["low"] is not None
 
 
-def _without_overlap(evaluations: dict[str, dict]) -> dict[str, dict]:
+def _without_overlap(evaluations: Mapping[str, dict]) -> Mapping[str, dict]:
     """The splits on their own, so that no utterance counts twice; the unions too where the splits alone estimate nothing."""
     single = {split: evaluations[split] for split in SPLITS if split in evaluations}
     estimated = any(_has_interval(cell) for evaluation in single.values() for cell in evaluation["auc"].values())
@@ -92,7 +94,7 @@ def size_limits(labelled: int, videos: int, speakers: int, speech_s: float) -> l
     return said
 
 
-def evaluation_limits(evaluations: dict[str, dict]) -> list[str]:
+def evaluation_limits(evaluations: Mapping[str, dict]) -> list[str]:
     """What the AUC values can and cannot show, computed from their intervals."""
     said = []
     evaluations = _without_overlap(evaluations)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from pipeline.corpora.clip import CorpusClip
 from pipeline.rejects import EXPLANATIONS
-from pipeline.reports.figures import STYLE, new_figure, svg_uri
-from pipeline.reports.page import ReportFacts, render_page
+from pipeline.reports.figures import new_figure, styled, svg_uri
+from pipeline.reports.rendering import ReportFacts, render_page
 
 MEANINGS = {
     "logits": "the student's 8 logits",
@@ -52,8 +52,6 @@ def _protocol(name: str, result: dict) -> dict:
 
 def _bars(figures: dict, chance: float) -> dict:
     """UAR of each feature set with its interval; a dashed line at chance."""
-    import matplotlib
-
     names = list(figures)[::-1]
     values = [figures[name]["uar"]["value"] for name in names]
     lows = [value - figures[name]["uar"]["low"] for name, value in zip(names, values, strict=True)]
@@ -61,7 +59,7 @@ def _bars(figures: dict, chance: float) -> dict:
     colours = {"logits": OF_STUDENT, "embedding": OF_STUDENT, "supervised": OF_CEILING}
     # A percentile interval of few clips may leave its value out; a bar has no negative length.
     ends = [[max(0.0, length) for length in lengths] for lengths in (lows, highs)]
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure, axes = new_figure(6.4, 0.7 + 0.34 * len(names))
         axes.barh(
             [name.replace("_", " ") for name in names],
@@ -75,7 +73,7 @@ def _bars(figures: dict, chance: float) -> dict:
         axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
         axes.set_axisbelow(True)
         figure.set_layout_engine("constrained")
-        uri = svg_uri(figure, stretch=False)
+        uri = svg_uri(figure)
     said = ", ".join(f"{name} {value:.2f}" for name, value in zip(names[::-1], values[::-1], strict=True))
     return {"uri": uri, "alt": f"UAR: {said}; chance {chance:.2f}"}
 

@@ -136,7 +136,7 @@ def _prior(run: dict) -> str:
     if not prior:
         return ""
     shares = dict(zip(EMOTIONS, prior, strict=True))
-    best = max(shares, key=shares.get)
+    best = max(shares, key=lambda emotion: shares[emotion])
     table = [
         "| emotion | share |",
         "| --- | --- |",

@@ -13,9 +13,9 @@ from scipy.special import softmax
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.ferplus_accuracy import surest_mistakes, truth_under
 from modeling.faces.ferplus import VOTE_COLUMNS, FaceSet
-from pipeline.reports.figures import COLOURS, STYLE, data_uri, new_figure, svg_uri
+from pipeline.reports.figures import COLOURS, data_uri, new_figure, styled, svg_uri
 from pipeline.reports.findings import confusion_cells, counted
-from pipeline.reports.page import ReportFacts, render_page
+from pipeline.reports.rendering import ReportFacts, render_page
 
 MOST_MISTAKES = 24
 FEW_FACES = 50
@@ -87,13 +87,11 @@ def _drawn(mistake: Mistake) -> dict:
 
 def _reliability_diagram(bins: list[dict]) -> dict | None:
     """Accuracy over confidence, a dot a bin, its area the number of faces; None without any face."""
-    import matplotlib
-
     filled = [entry for entry in bins if entry["n"]]
     if not filled:
         return None
     most = max(entry["n"] for entry in filled)
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure, axes = new_figure(4.4, 4.2)
         axes.plot([0, 1], [0, 1], color="#777777", linestyle="--", linewidth=1)
         axes.plot([e["confidence"] for e in filled], [e["accuracy"] for e in filled], color="#0072b2", linewidth=1)
@@ -110,7 +108,7 @@ def _reliability_diagram(bins: list[dict]) -> dict | None:
         axes.grid(color="#e5e5e5", linewidth=0.8)
         axes.set_axisbelow(True)
         figure.set_layout_engine("constrained")
-        uri = svg_uri(figure, stretch=False)
+        uri = svg_uri(figure)
     last = filled[-1]
     confidence, accuracy = (f"{100 * last[name]:.1f} %" for name in ("confidence", "accuracy"))
     alt = (

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
 from modeling.evaluation.transfer import CHANCE
-from pipeline.reports.figures import STYLE, new_figure, svg_uri
+from pipeline.reports.figures import new_figure, styled, svg_uri
 from pipeline.reports.findings import counted
-from pipeline.reports.page import ReportFacts, render_page
+from pipeline.reports.rendering import ReportFacts, render_page
 from pipeline.transfer.trials import SUPERVISED
 
 LINE, BAND, DOT = "#0072b2", "#009e73", "#555555"
@@ -116,9 +116,7 @@ def _in_words(what: str, means: Sequence[tuple[float, dict]], supervised: dict) 
 
 def _curve(means: Sequence[tuple[float, dict]], supervised: dict, label: str, small: bool = False) -> str:
     """AUC against rho with intervals, the seeds as dots, the ceiling as a band and chance as a dashed line."""
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure, axes = new_figure(2.6, 2.1) if small else new_figure(6.6, 3.8)
         figure.set_layout_engine("constrained")
         rho = [x for x, _ in means]
@@ -141,4 +139,4 @@ def _curve(means: Sequence[tuple[float, dict]], supervised: dict, label: str, sm
         axes.set_axisbelow(True)
         if not small:
             figure.legend(frameon=False, fontsize=9, loc="outside upper left", ncols=4)
-        return svg_uri(figure, stretch=False)
+        return svg_uri(figure)

@@ -48,7 +48,7 @@ def student_steps(timeline: dict, duration_s: float) -> tuple[np.ndarray, np.nda
 def gaps(edges_s: np.ndarray, probabilities_NE: np.ndarray, duration_s: float) -> list[dict]:
     """Stretches without a face, as left and width in percent."""
     faceless = np.ma.clump_masked(np.ma.masked_invalid(probabilities_NE[:, 0]))
-    spans_s = [(edges_s[clump.start], edges_s[clump.stop]) for clump in faceless]
+    spans_s = [(float(edges_s[clump.start]), float(edges_s[clump.stop])) for clump in faceless]
     return [{"left": _percent(a, duration_s), "width": _percent(b - a, duration_s)} for a, b in spans_s]
 
 

@@ -1,5 +1,6 @@
 """What `emovox bench` promises whatever it measures: ways that take turns, a report that tells where it is from."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -94,7 +95,10 @@ def test_every_bench_explains_its_options(name, capfd):
 def test_decode_compares_what_all_can_read_and_lists_the_rest(tmp_path, capfd):
     clips.write_stamped_clip(tmp_path / "whole.mp4", [place / 25 for place in range(50)])
     (tmp_path / "text.mp4").write_text("not a video")
-    assert bench.main(["decode", "--data", str(tmp_path), "--repeats", "1", "--out", str(tmp_path / "out")]) == 0
+    record = ["--record", "--record-file", str(tmp_path / "benchmarks.csv")]
+    assert (
+        bench.main(["decode", "--data", str(tmp_path), "--repeats", "1", "--out", str(tmp_path / "out"), *record]) == 0
+    )
     report = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert (report["clips"], report["clips_compared"]) == (2, 1)
     assert {problem["way"] for problem in report["problems"]} >= {"floor", "pyav", "decord", "torchcodec"}
@@ -107,6 +111,10 @@ def test_decode_compares_what_all_can_read_and_lists_the_rest(tmp_path, capfd):
     }
     assert report["sampled"]["pyav"]["pictures"] == report["sampled"]["decord"]["pictures"] == 9
     assert (tmp_path / "out" / "bench_decode.json").exists()
+    rows = {row["quantity"]: row for row in csv.DictReader((tmp_path / "benchmarks.csv").open())}
+    row = rows["sampled.pyav.cpu_s_a_clip"]
+    assert float(row["value"]) == report["sampled"]["pyav"]["cpu_s_a_clip"] and row["unit"] == "s a clip"
+    assert row["bench"] == "decode" and row["python"] == report["versions"]["python"] and row["processor"]
 
 
 def test_the_steady_state_of_labelling_leaves_out_beginning_end_and_pauses():
@@ -147,8 +155,8 @@ def test_of_two_ways_to_decode_the_cheaper_on_the_whole_is_the_floor():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_teacher_on_a_gpu_is_measured_beside_what_a_matrix_product_reaches():
     figures = gpu_figures(teacher_weights("compact"))
-    assert set(figures["teachers"]) == {"compact", "senet50, random weights"}
-    for one in figures["teachers"].values():
-        assert 0 < one["of_ceiling"] <= one["network_of_ceiling"] < 1
+    assert set(figures.teachers) == {"compact", "senet50, random weights"}
+    for one in figures.teachers.values():
+        assert 0 < one.of_ceiling <= one.network_of_ceiling < 1
     # SENet-50 at 224 pixels: 3.87 G multiplications and additions (Hu et al. 2018, table 2), two operations each
-    assert figures["teachers"]["senet50, random weights"]["gflop_per_image"] == pytest.approx(2 * 3.87, rel=0.05)
+    assert figures.teachers["senet50, random weights"].gflop_per_image == pytest.approx(2 * 3.87, rel=0.05)

@@ -1,4 +1,4 @@
-"""`emovox plan`: hours worked out by hand, what limits, how many nodes are enough, and a real run foretold."""
+"""`emovox plan`: hours worked out by hand, what limits, how many nodes are enough, and a real run predicted."""
 
 import dataclasses
 import json
@@ -10,10 +10,14 @@ import pytest
 from cluster import storage
 from cluster.failures import UserError
 from jobs import index, label, plan
+from pipeline.benches.scale import made_up_manifest
 from pipeline.dataset import distillation_set
+from pipeline.dataset.manifest import write_manifest
 from pipeline.labelling.run import WORK
-from pipeline.planning.capacity import DATASETS, Nodes, Rates, Workload, estimate, smallest_fleet, student_hours
-from pipeline.planning.rates import rates_of_bench, read_rates, reference_rates
+from pipeline.planning.capacity import Rates, estimate, smallest_fleet, student_hours
+from pipeline.planning.nodes import Nodes
+from pipeline.planning.rates import WORK_BEFORE, rates_of_bench, read_rates, reference_rates
+from pipeline.planning.workload import DATASETS, Workload, manifest_workload
 from tests.support.label_rows import label_table, labelled_row
 
 RATES = Rates(
@@ -70,28 +74,28 @@ def test_storage_network_and_cost():
     made = estimate(HOUR, RATES, [Nodes(2, 6, usd_per_hour=0.5)], gbit_per_node=0.01)
     assert made.limits == "network" and made.hours == pytest.approx(36e9 * 8 / 2e7 / 3600 + 0.01)
     assert made.usd == pytest.approx(made.hours * 1.0)
-    assert made.storage["bytes_in"] == 36e9 and made.storage["bytes_out"] == pytest.approx(3.6e9)
-    assert (made.storage["reads"], made.storage["writes"]) == (3_600, 1_125)
-    assert made.storage["disk_bytes_a_node"] == pytest.approx(6 * 3 * 10e6)
-    assert made.storage["object_store_bytes_a_node"] == 0  # crops stay in their process
+    assert made.storage.bytes_in == 36e9 and made.storage.bytes_out == pytest.approx(3.6e9)
+    assert (made.storage.reads, made.storage.writes) == (3_600, 1_125)
+    assert made.storage.disk_bytes_a_node == pytest.approx(6 * 3 * 10e6)
+    assert made.storage.object_store_bytes_a_node == 0  # crops stay in their process
     large = dataclasses.replace(HOUR, utterances=128_000)
-    assert estimate(large, RATES, [Nodes(2, 6)]).storage["writes"] == 1_000  # parts of a large manifest have 128 rows
+    assert estimate(large, RATES, [Nodes(2, 6)]).storage.writes == 1_000  # parts of a large manifest have 128 rows
     apart = estimate(HOUR, RATES, [Nodes(2, 6)], teacher_workers=2).storage
-    assert apart["object_store_bytes_a_node"] == pytest.approx(5 * 3 * 32 * (40 * 48 * 48 + 1e5))
+    assert apart.object_store_bytes_a_node == pytest.approx(5 * 3 * 32 * (40 * 48 * 48 + 1e5))
 
 
 @pytest.mark.parametrize("hours", [0.2, 0.5, 3.0])
 def test_the_nodes_for_a_target_are_enough_and_one_less_is_not(hours):
     rates = dataclasses.replace(RATES, images_per_s=500.0)
     kinds = [Nodes(1, 16), Nodes(1, 8, 1)]
-    enough = smallest_fleet(HOUR, rates, kinds, hours)
+    enough = smallest_fleet(HOUR, rates, kinds, hours=hours)
     assert estimate(HOUR, rates, enough).hours <= hours
     for place, kind in enumerate(enough):
         if kind.count > 1:
             fewer = [dataclasses.replace(k, count=k.count - (p == place)) for p, k in enumerate(enough)]
             assert estimate(HOUR, rates, fewer).hours > hours
     with pytest.raises(UserError, match="start alone"):
-        smallest_fleet(HOUR, rates, kinds, 0.005)
+        smallest_fleet(HOUR, rates, kinds, hours=0.005)
 
 
 @pytest.mark.parametrize("text", ["", "8", "0x4cpu", "3cpu", "2x0cpu", "2x8cpu1gpus", "2x8gpu"])
@@ -111,7 +115,9 @@ def test_published_sets_have_their_published_hours():
 
 
 def test_hours_of_a_training():
-    assert student_hours(HOUR, 10.0, 30, 1.0, 1, 64) == pytest.approx(30 * 563 / 10 / 3600)
+    assert student_hours(
+        HOUR, steps_per_s=10.0, epochs=30, fraction_per_epoch=1.0, windows=1, batch=64
+    ) == pytest.approx(30 * 563 / 10 / 3600)
 
 
 def test_rates_of_the_label_bench():
@@ -187,6 +193,26 @@ def test_a_run_json_of_before_gives_the_same_rates(tmp_path):
     assert read_rates(uri) == rates
 
 
+def test_a_run_of_an_earlier_version_names_its_stages_by_sentences(tmp_path):
+    uri = run_beside_a_set(tmp_path, {"decode": 2, "write": 2}, worker_rows=2)
+    record = storage.read_json(uri)
+    storage.write_json(uri, record | {"stages_s": {WORK_BEFORE: 6.0}})
+    assert read_rates(uri).start_s == pytest.approx(24.0)
+
+
+def test_rates_of_an_earlier_plan_with_a_field_that_is_gone_are_read(tmp_path):
+    earlier = dataclasses.asdict(RATES) | {"student_steps_per_s": None}
+    storage.write_json(tmp_path / "plan.json", {"rates": earlier})
+    assert read_rates(str(tmp_path / "plan.json")) == RATES
+
+
+def test_a_manifests_workload_is_its_utterances_and_their_mean_length(tmp_path):
+    uri = str(tmp_path / "manifest.parquet")
+    write_manifest(made_up_manifest(70).slice(0, 14), uri)
+    workload = manifest_workload(uri, usual_s=3.0)
+    assert (workload.utterances, workload.videos, workload.utterance_s) == (14, 2, 8.0)
+
+
 def test_work_done_twice_after_a_death_is_named(tmp_path):
     rates = read_rates(run_beside_a_set(tmp_path, {"decode": 5, "write": 5}, worker_rows=4))
     assert rates.decode_core_s == pytest.approx(0.5) and "1 of them twice since a worker died" in rates.source
@@ -255,7 +281,7 @@ def test_fewer_teachers_than_gpus_use_fewer():
 
 @pytest.mark.slow
 @pytest.mark.endurance
-def test_a_run_with_one_cropping_process_foretells_one_with_two(data_dir, tmp_path, capfd):
+def test_a_run_with_one_cropping_process_predicts_one_with_two(data_dir, tmp_path, capfd):
     """Within 40 %: both runs are short, and their start alone differs by seconds. Rates of a machine that others use too
     say nothing of its cores."""
     if os.getloadavg()[0] > 0.5 * len(os.sched_getaffinity(0)):
@@ -278,6 +304,6 @@ def test_a_run_with_one_cropping_process_foretells_one_with_two(data_dir, tmp_pa
     rates = read_rates(str(tmp_path / "labels1" / "run.json"))
     cores = storage.read_json(tmp_path / "labels1" / "run.json")["machine"]["cpus"]
     load = Workload(name="clips", utterances=24, utterance_s=rates.utterance_s)
-    foretold = estimate(load, rates, [Nodes(1, cores)], crop_workers=2).hours * 3600
-    print(f"{foretold:.1f} s foretold, {seconds[2]:.1f} s taken; {seconds[1]:.1f} s with one cropping process")
-    assert foretold == pytest.approx(seconds[2], rel=0.4)
+    predicted = estimate(load, rates, [Nodes(1, cores)], crop_workers=2).hours * 3600
+    print(f"{predicted:.1f} s predicted, {seconds[2]:.1f} s taken; {seconds[1]:.1f} s with one cropping process")
+    assert predicted == pytest.approx(seconds[2], rel=0.4)

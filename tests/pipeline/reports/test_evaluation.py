@@ -1,6 +1,7 @@
 """The page of an evaluation: its numbers, its warnings, safe against hostile names, complete on its own."""
 
 import base64
+import dataclasses
 import re
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from pipeline.evaluation.comparison import differences
 from pipeline.evaluation.scoring import evaluate_scores
 from pipeline.reports.evaluation import evaluation_report
-from tests.pipeline.reports.test_page import Page
+from pipeline.reports.rendering import ReportFacts
+from tests.support.html_page import Page
 from tests.support.report_inputs import FACTS
 from tests.support.score_tables import score_table
 
@@ -112,7 +114,7 @@ def test_hostile_names_are_escaped():
     hostile = '<script>alert("x")</script>" onload="y'
     tables = {hostile: score_table(n=60), "plain": score_table(n=60, noise_seed=3)}
     results = {name: measured(table, teacher_differs=True, trained_by=hostile) for name, table in tables.items()}
-    facts = {**FACTS, "title": hostile, "teacher": hostile, "files": {hostile: hostile}}
+    facts = dataclasses.replace(FACTS, title=hostile, teacher=hostile, files={hostile: hostile})
     html = evaluation_report(results, differences(tables, "held-out"), tables, facts)
     page = Page(html)
     assert not page.all("script") and "<script>alert" not in html and hostile in page.text
@@ -122,6 +124,6 @@ def test_hostile_names_are_escaped():
 def test_labels_of_one_emotion_make_a_page_without_curves():
     table = score_table(n=60)
     table = table.set_column(table.schema.get_field_index("emotion"), "emotion", [["neutral"] * 60])
-    words = Page(evaluation_report({"s": measured(table)}, {}, {"s": table}, {})).words
+    words = Page(evaluation_report({"s": measured(table)}, {}, {"s": table}, ReportFacts())).words
     assert "No ROC curve is drawn" in words and "0 utterances without it, at least 5 are needed" in words
     assert "over the emotions that occur (1)" in words

@@ -10,8 +10,9 @@ import pytest
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.ferplus_accuracy import examine
 from modeling.faces.ferplus import FaceSet
+from pipeline.reports.rendering import ReportFacts
 from pipeline.reports.teacher import mistakes, teacher_report
-from tests.pipeline.reports.test_page import Page
+from tests.support.html_page import Page
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def logits() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def html(faces, logits) -> str:
-    facts = {"teacher": "mine@abc", "files": {"faces": "valid.parquet"}, "versions": {"torch": "2.9"}}
+    facts = ReportFacts(teacher="mine@abc", files={"faces": "valid.parquet"}, versions={"torch": "2.9"})
     return teacher_report(examine(logits, faces.votes_NV), mistakes(faces, logits), facts)
 
 
@@ -68,7 +69,7 @@ def test_the_limits_follow_from_the_figures(html, faces, logits):
     assert "No face of the majority rule shows neutral, surprise, sadness, anger, disgust, contempt" in words
     assert "does not know" not in words
     masked = examine(logits, faces.votes_NV, masked=("contempt",))
-    assert Page(teacher_report(masked, [], {})).words.count("does not know contempt") == 2
+    assert Page(teacher_report(masked, [], ReportFacts())).words.count("does not know contempt") == 2
 
 
 def test_the_page_is_self_contained_and_described(html):
@@ -87,7 +88,7 @@ def test_the_reliability_diagram_has_its_dots_where_the_bins_are():
     logits[:, 0] = np.log(0.9)
     votes = np.zeros((40, 10), np.uint8)
     votes[:30, 0], votes[30:, 1] = 10, 10
-    html = teacher_report(examine(logits, votes), [], {})
+    html = teacher_report(examine(logits, votes), [], ReportFacts())
     assert "in 1 bin; in the highest, 40 faces with 90.0 % confidence and 75.0 % right answers" in html
     svg = base64.b64decode(re.search(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", html)[1]).decode()
     assert not re.search(r'(xlink:)?href="(?!#)|@import|url\((?!#)', svg)
@@ -103,7 +104,7 @@ def test_the_reliability_diagram_has_its_dots_where_the_bins_are():
 
 def test_hostile_names_are_escaped(faces, logits):
     hostile = '<script>alert("x")</script>" onload="y'
-    facts = {"title": hostile, "teacher": hostile, "files": {hostile: hostile}, "configuration": {"split": hostile}}
+    facts = ReportFacts(title=hostile, teacher=hostile, files={hostile: hostile}, configuration={"split": hostile})
     html = teacher_report(examine(logits, faces.votes_NV), mistakes(faces, logits), facts)
     page = Page(html)
     assert not page.all("script") and "<script>alert" not in html and hostile in page.text
@@ -113,6 +114,6 @@ def test_hostile_names_are_escaped(faces, logits):
 def test_nothing_to_measure_makes_a_page_too():
     votes = np.zeros((2, 10), np.uint8)
     votes[:, 8] = 10
-    words = Page(teacher_report(examine(np.zeros((2, 8)), votes), [], {})).words
+    words = Page(teacher_report(examine(np.zeros((2, 8)), votes), [], ReportFacts())).words
     assert "majority none 0" in words and "No face has a majority" in words and "None: no face with a majority" in words
     assert all(f"{emotion} none 0" in words for emotion in EMOTIONS)

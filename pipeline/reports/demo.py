@@ -1,20 +1,17 @@
-"""The pages a person opens after a run: one HTML text each, which needs no network and no other file.
-
-Everything that comes from outside (file names, ids, error texts) reaches the page through jinja2's autoescape.
-"""
+"""The page of `emovox demo`: a whole run from the videos to the student, one HTML text."""
 
 from collections import Counter
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from modeling.emotions import EMOTIONS
 from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.rejects import EXPLANATIONS
 from pipeline.reports import figures
-from pipeline.reports.findings import auc_tables, counted, evaluation_limits, size_limits, split_order
+from pipeline.reports.findings import auc_tables, evaluation_limits, size_limits, split_order
+from pipeline.reports.rendering import ReportFacts, render_page
 from pipeline.reports.utterance_card import utterance_card
 
 PAGE_BYTES = 5_000_000
@@ -26,35 +23,19 @@ MOST_REJECTS_LISTED = 40
 HEAVY_COLUMNS = ("frame_logits", "frame_boxes", "face_tracks", "thumbnails", "speech_flac")
 
 
-class ReportFacts(TypedDict, total=False):
-    """What the tables do not hold; all keys may be absent.
-
-    seconds: wall seconds of each stage; teacher, detector: names as in the distillation set; versions: package -> version;
-    configuration: name -> value, may be nested; clips: {"name", "source", "licence"} each; files: what -> where it lies.
-    """
-
-    title: str
-    seconds: dict[str, float]
-    teacher: str
-    detector: str
-    versions: dict[str, str]
-    configuration: dict
-    clips: list[dict[str, str]]
-    files: dict[str, str]
-
-
 def demo_report(
     table: pa.Table,
-    training: list[dict],
-    evaluations: dict[str, dict],
-    student_timelines: dict[str, dict],
+    *,
+    training: Sequence[Mapping[str, Any]],
+    evaluations: Mapping[str, dict],
+    timelines: Mapping[str, dict],
     facts: ReportFacts,
     max_detailed: int = MOST_DETAILED,
 ) -> str:
     """The page for a whole run, labelling to evaluation.
 
     table: `DISTILLATION_SCHEMA`; training: one dict an epoch (epoch, loss, lr, optional val_mean_auc); evaluations: by split;
-    student_timelines: by utterance_id, {"times_s": window centres in seconds from the start of the utterance,
+    timelines: of the student, by utterance_id, {"times_s": window centres in seconds from the start of the utterance,
     "probabilities": n x 8}. At most `max_detailed` utterances are drawn, spread evenly over the list.
     """
     rows = table.drop_columns(list(HEAVY_COLUMNS)).to_pylist()
@@ -66,7 +47,7 @@ def demo_report(
     if len(labelled) > max_detailed:
         detailed = [labelled[k] for k in np.linspace(0, len(labelled) - 1, max_detailed).round().astype(int)]
     drawn = table.take(pa.array(detailed, pa.int64())).to_pylist()
-    cards = [utterance_card(row, student_timelines.get(row["utterance_id"])) for row in drawn]
+    cards = [utterance_card(row, timelines.get(row["utterance_id"])) for row in drawn]
     _keep_within_page(cards)
     summary = _summary([rows[k] for k in labelled], rows)
     return render_page(
@@ -85,29 +66,6 @@ def demo_report(
             *evaluation_limits(evaluations),
         ],
     )
-
-
-def render_page(template: str, facts: ReportFacts, **context) -> str:
-    """One of `templates/`, with the facts (None where absent) and what every page shares beside its own context."""
-    environment = Environment(
-        loader=PackageLoader("pipeline.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    complete = {key: facts.get(key) for key in ReportFacts.__annotations__}
-    complete["configuration"] = _flat(facts.get("configuration") or {})
-    return environment.get_template(template).render(
-        facts=complete, colours=figures.COLOURS, emotions=EMOTIONS, counted=counted, **context
-    )
-
-
-def _flat(configuration: dict, prefix: str = "") -> dict[str, object]:
-    flat = {}
-    for name, value in configuration.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + str(name): value}
-    return flat
 
 
 def _keep_within_page(cards: list[dict]) -> None:
@@ -159,7 +117,7 @@ def _rejects(rows: list[dict]) -> list[dict]:
     ]
 
 
-def _curves(training: list[dict]) -> list[dict]:
+def _curves(training: Sequence[Mapping[str, Any]]) -> list[dict]:
     """Loss, learning rate and, where it was measured, the validation AUC over the epochs."""
     curves = []
     for key, label in (("loss", "loss"), ("val_mean_auc", "mean AUC on val"), ("lr", "learning rate")):

@@ -1,0 +1,84 @@
+"""The file of all measurements, `docs/benchmarks.csv`: one row a measurement, which `emovox bench --record` appends to.
+
+A row is one number of one bench, with the machine, versions and commit that it belongs to, so that the file is read by
+pandas or a spreadsheet as it is.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from cluster import storage
+from cluster.failures import UserError
+from cluster.working_tree import PROJECT_ROOT
+
+MEASUREMENTS = PROJECT_ROOT / "docs" / "benchmarks.csv"
+
+COLUMNS = (
+    *("date", "bench", "quantity", "value", "unit"),
+    *("processor", "cores", "memory_gib", "gpu"),
+    *("python", "ray", "torch", "emovox", "commit", "notes"),
+)
+VERSIONS = ("python", "ray", "torch", "emovox")
+
+
+def headlines(report: Mapping[str, Any], units: Mapping[str, str], notes: str = "") -> list[dict[str, Any]]:
+    """The rows of a report made by `measuring.described`.
+
+    units: pattern of a quantity's dotted name, such as `job.seconds` or `*.cpu_s_a_clip`, to its unit. Numbers whose names
+    fit no pattern are left out.
+    """
+    hardware = report["hardware"]
+    shared = {
+        "date": report["date"],
+        "bench": report["bench"],
+        "processor": hardware["cpu"],
+        "cores": hardware["cores"],
+        "memory_gib": hardware["ram_gib"],
+        "gpu": ", ".join(hardware["gpus"]),
+        **{name: report["versions"].get(name, "") for name in VERSIONS},
+        "commit": report["commit"] or "",
+        "notes": "; ".join(filter(None, [f"load {hardware['load_1min']:g}", notes])),
+    }
+    return [
+        shared | {"quantity": name, "value": value, "unit": unit}
+        for name, value in _numbers(report)
+        if (unit := next((unit for pattern, unit in units.items() if fnmatchcase(name, pattern)), None)) is not None
+    ]
+
+
+def _numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Dotted name and value of every number, at any depth of the mappings."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield prefix + name, value
+
+
+def require_appendable(path: str | Path) -> None:
+    """Raises UserError unless the file is absent, empty or one of ours. To be asked before a bench takes its minutes."""
+    _content(path)
+
+
+def append(path: str | Path, rows: list[dict[str, Any]]) -> None:
+    """Writes the rows behind those that are there, all or none. The header is written once. Raises UserError."""
+    content = _content(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    if not content:
+        writer.writeheader()
+    writer.writerows(rows)
+    separator = b"\n" if content and not content.endswith(b"\n") else b""
+    storage.write_bytes(path, content + separator + text.getvalue().encode())
+
+
+def _content(path: str | Path) -> bytes:
+    content = storage.read_bytes(path) if storage.exists(path) else b""
+    header = content.partition(b"\n")[0].decode(errors="replace").rstrip("\r")
+    if content and header != ",".join(COLUMNS):
+        raise UserError(f"{path}: its first line is not {','.join(COLUMNS)}; give another file to --record-file")
+    return content

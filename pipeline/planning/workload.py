@@ -1,0 +1,52 @@
+"""What is to be labelled: a published set, a manifest, or so many utterances."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.dataset.manifest import read_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What is to be labelled. bytes_in: of all videos, None where only the rates tell."""
+
+    name: str
+    utterances: int
+    utterance_s: float
+    videos: int | None = None
+    bytes_in: float | None = None
+    note: str = ""
+
+
+VOXCELEB1 = Workload(
+    name="voxceleb1",
+    utterances=153_516,
+    utterance_s=8.2,
+    videos=22_496,
+    note="VoxCeleb1 gives boxes or face pictures, so no detector runs; its videos are whole scenes of any size.",
+)
+VOXCELEB2 = Workload(
+    name="voxceleb2",
+    utterances=1_128_246,
+    utterance_s=7.8,
+    videos=1_128_246,
+    bytes_in=257e9,
+    note="VoxCeleb2's videos are 224x224 face tracks, one a file: no detector runs, and they decode fast.",
+)
+DATASETS = {workload.name: workload for workload in (VOXCELEB1, VOXCELEB2)}
+"""Counts and mean seconds as published (Nagrani et al. 2017, table 1; Chung et al. 2018, table 2). VoxCeleb2 was cut from
+150,480 videos; its mp4 archives have about 249 GB (dev) and 8 GB (test)."""
+
+
+def manifest_workload(uri: str, usual_s: float) -> Workload:
+    """A manifest's utterances. Mean seconds are those of rows that have an end; `usual_s` where none has."""
+    table = read_manifest(uri)
+    spans_s = table["end_s"].to_numpy() - table["start_s"].to_numpy()
+    known_s = spans_s[~np.isnan(spans_s)]
+    return Workload(
+        name=uri,
+        utterances=len(table),
+        utterance_s=float(known_s.mean()) if len(known_s) else usual_s,
+        videos=len(table["video_uri"].unique()),
+    )

@@ -1,0 +1,64 @@
+"""What all pages share: one HTML text each, which needs no network and no other file.
+
+Everything that comes from outside (file names, ids, error texts) reaches a page through jinja2's autoescape.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from modeling.emotions import EMOTIONS
+from pipeline.reports.figures import COLOURS
+from pipeline.reports.findings import counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSource:
+    """Where a video of the page came from."""
+
+    name: str
+    source: str
+    licence: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFacts:
+    """What the tables of a page do not hold; what is not given is left out of the page.
+
+    seconds: wall seconds of each stage; teacher, detector: names as in the distillation set; versions: package -> version;
+    configuration: name -> value, may be nested; files: what -> where it lies.
+    """
+
+    title: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    teacher: str | None = None
+    detector: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    clips: Sequence[ClipSource] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def render_page(template: str, facts: ReportFacts, **context: Any) -> str:
+    """One of `templates/`, with the facts and what every page shares beside its own context."""
+    environment = Environment(
+        loader=PackageLoader("pipeline.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shown = dataclasses.replace(facts, configuration=_flat(facts.configuration))
+    return environment.get_template(template).render(
+        facts=shown, colours=COLOURS, emotions=EMOTIONS, counted=counted, **context
+    )
+
+
+def _flat(configuration: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in configuration.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + str(name): value}
+    return flat
