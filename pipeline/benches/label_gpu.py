@@ -53,12 +53,13 @@ def gpu_figures(teacher: Weights) -> GpuFigures:
     """The job's teacher and a SENet-50 of 224 pixels, the paper's (random weights: they do not change its speed)."""
     ceiling = matrix_tflops()
     teachers = {
-        teacher.name: load_teacher(teacher.name, teacher.data, teacher.description, "cuda"),
+        teacher.name: load_teacher(
+            teacher.name, teacher.data, teacher.description, device="cuda", flip_tta=False
+        ),  # as the job has it
         "senet50, random weights": random_senet50(),
     }
     figures = {}
     for name, one in teachers.items():
-        one.mirrored = False  # as the job has it
         figures[name] = teacher_figures(one, ceiling)
     return GpuFigures(
         device=torch.cuda.get_device_name(),
@@ -71,7 +72,7 @@ def gpu_figures(teacher: Weights) -> GpuFigures:
 def random_senet50() -> Teacher:
     """The paper's teacher but for its weights."""
     torch.manual_seed(0)
-    return Teacher("senet50", b"", published_parts(FerPlusNetwork(gated=True)), "cuda")
+    return Teacher("senet50", b"", published_parts(FerPlusNetwork(gated=True)), device="cuda")
 
 
 def matrix_tflops() -> float:
@@ -84,7 +85,7 @@ def matrix_tflops() -> float:
 
 def teacher_figures(teacher: Teacher, ceiling_tflops: float) -> TeacherFigures:
     """Operations are counted by torch, a multiplication and an addition as two."""
-    rule = teacher.crops
+    rule = teacher.crop_rule
     batch = teacher.batch_faces
     shape = (BATCHES * batch, rule.side_px, rule.side_px) + (() if rule.grey else (3,))
     crops = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

@@ -28,7 +28,7 @@ from cluster.identity import claim, read_identity
 from cluster.lease import lease
 from cluster.progress import progress
 from cluster.session import session
-from modeling.distillation.recipes import StudentRecipe
+from modeling.distillation.recipes import RENAMED_FIELDS, StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
 from modeling.students.build import build_student
 from modeling.students.checkpoint import save_student
@@ -97,7 +97,7 @@ def distill(run: DistillRun, address: str | None) -> dict:
     _require_student(run)
     if run.workers == 0:
         local_device(run.gpu)
-    claim(run.student_uri, identity | {"utterances": index.fingerprint()})
+    claim(run.student_uri, identity | {"utterances": index.fingerprint()}, renamed=RENAMED_FIELDS)
     _warn_missing(run, rows)
     prior_E = soft_prior(rows["logits"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1))
     data = TrainingData(index.places(rows), ValidationSet(index, prior_E))
@@ -198,14 +198,7 @@ def _train(run: DistillRun, data: TrainingData, context: LocalContext) -> None:
     share = RankShare(
         batch=_batch_utterances(recipe, len(data.places)), rank=context.rank, world_size=context.world_size
     )
-    trainer = StudentTrainer(
-        recipe,
-        device=context.device(run.gpu),
-        world_size=context.world_size,
-        wrap=context.wrap,
-        weight=share.weight,
-        front_end=run.front_end(),
-    )
+    trainer = StudentTrainer(recipe, context.process(run.gpu), weight=share.weight, front_end=run.front_end())
     progressed = Progress(run, data.held_out, trainer)
     if (state := context.load()) is not None:
         trainer.load_state(state["trainer"])
@@ -219,7 +212,7 @@ def _train(run: DistillRun, data: TrainingData, context: LocalContext) -> None:
     with progress(recipe.epochs * steps, "distill", "steps", trainer.step) as bar, contextlib.closing(batches):
         pace = Pace((recipe.epochs - trainer.epoch) * steps, after_step=bar.update)
         while trainer.epoch < recipe.epochs:
-            metrics = trainer.run_epoch(pace.watch(islice(batches, steps)), trainer.epoch)
+            metrics = asdict(trainer.run_epoch(pace.watch(islice(batches, steps)), trainer.epoch))
             scored = trainer.epoch % every == 0 or trainer.epoch == recipe.epochs
             bar.set_postfix_str(f"epoch {trainer.epoch}/{recipe.epochs}, loss {metrics['loss']:.4f}")
             context.save(progressed.files(metrics, share, scored) if context.rank == 0 else {}, metrics)

@@ -59,8 +59,8 @@ class ValidationSet:
         asked = (probabilities_NE, self.dominant_N, self.speakers_N)
         auc = emotion_auc(*asked, resamples=1)  # the intervals are not used
         return {
-            "val_mean_auc": mean_auc(*asked, resamples=1)["value"],
-            "val_auc": {emotion: auc[emotion]["value"] for emotion in EMOTIONS},
+            "val_mean_auc": mean_auc(*asked, resamples=1).value,
+            "val_auc": {emotion: auc[emotion].value for emotion in EMOTIONS},
             "prior_strength": calibrated_strength(probabilities_NE, self.dominant_N, self.prior_E),
         }
 

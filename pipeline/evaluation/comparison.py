@@ -10,6 +10,7 @@ from cluster import storage
 from cluster.failures import UserError
 from cluster.identity import FILE as IDENTITY_FILE
 from modeling.evaluation.auc import mean_auc_difference
+from modeling.evaluation.bootstrap import Estimate
 from modeling.evaluation.divergence import divergence_difference
 from modeling.students.build import Student
 from pipeline.evaluation.scores import ScoredRows, rows_of_split
@@ -54,18 +55,18 @@ def differences(scores: dict[str, pa.Table], split: str) -> dict[str, dict]:
             answers.probabilities_NE, reference.probabilities_NE, reference.logits_NE, reference.speakers_N
         )
         found[name] = {
-            "mean_auc": {key: auc[key] for key in ("value", "low", "high")} | {"finding": _finding(auc, sign=1)},
-            "kl": kl | {"finding": _finding(kl, sign=-1)},
+            "mean_auc": _found(auc, sign=1),
+            "kl": _found(kl, sign=-1),
         }
     return found
 
 
-def _finding(difference: dict, sign: int) -> str | None:
-    if difference["low"] is None:
-        return None
-    if difference["low"] <= 0 <= difference["high"]:
-        return "no difference shown"
-    return "better" if sign * difference["value"] > 0 else "worse"
+def _found(difference: Estimate, sign: int) -> dict:
+    value, low, high = difference.value, difference.low, difference.high
+    finding = None
+    if value is not None and low is not None and high is not None:
+        finding = "no difference shown" if low <= 0 <= high else "better" if sign * value > 0 else "worse"
+    return {"value": value, "low": low, "high": high, "finding": finding}
 
 
 def origin(name: str, student: Student, labels_uri: str, teacher: str) -> dict:

@@ -9,6 +9,7 @@ import torch
 from cluster.actor_pools import actor_pool
 from cluster.budget import Stage
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.progress import progress
 from cluster.session import session, wait_for_room, worker_cores
 from cluster.worker_exit import arm_exit_alarm
@@ -116,19 +117,18 @@ def evaluate_scores(scores: pa.Table, split: str) -> dict:
     rows = rows_of_split(scores, split)
     answers = ScoredRows.of(rows)
     auc = emotion_auc(answers.probabilities_NE, answers.dominant_N, answers.speakers_N)
-    resampled = {entry.pop("resampled") for entry in auc.values()}
     mean = mean_auc(answers.probabilities_NE, answers.dominant_N, answers.speakers_N)
     return {
         "split": split,
         "utterances": len(rows),
         "speakers": len(set(answers.speakers_N)),
-        "resampled": resampled.pop(),
+        "resampled": mean.resampled,
         "min_positives": MIN_POSITIVES,
-        "auc": auc,
-        "mean_auc": mean["value"],
-        "mean_auc_low": mean["low"],
-        "mean_auc_high": mean["high"],
-        "mean_auc_emotions": mean["emotions"],
+        "auc": json_ready(auc),
+        "mean_auc": mean.value,
+        "mean_auc_low": mean.low,
+        "mean_auc_high": mean.high,
+        "mean_auc_emotions": list(mean.emotions),
         **_agreement(answers),
     }
 
@@ -149,4 +149,4 @@ def _agreement(answers: ScoredRows) -> dict:
             chosen = (probabilities_NE.argmax(1), answers.dominant_N)
             result["confusion"][kind] = confusion(*chosen)
             result["balanced_accuracy"][kind] = balanced_accuracy(*chosen, answers.speakers_N)
-    return result
+    return json_ready(result)

@@ -74,7 +74,7 @@ class LabelRequest:
     @functools.cached_property
     def crop_rule(self) -> CropRule:
         """The crops that the teacher wants, for which its network has to be loaded."""
-        return load_teacher(self.teacher.name, self.teacher.data, self.teacher.description).crops
+        return load_teacher(self.teacher.name, self.teacher.data, self.teacher.description).crop_rule
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
@@ -232,7 +232,7 @@ class LabellingRun:
         return {
             "proof": self.proof,
             "generation": self.retry.generation if self.retry else 0,
-            "labeller": functools.partial(self.request.labeller, mirror=self.request.mirror),
+            "labeller": functools.partial(self.request.labeller, flip_tta=self.request.mirror),
             "teacher": ray.put(self.request.teacher),
             "device": device,
             "tally": self.tally,

@@ -17,7 +17,7 @@ from cluster.identity import claim
 from cluster.progress import progress
 from cluster.session import session
 from modeling.faces.ferplus import FaceSet, class_counts, paper_rule
-from modeling.teacher_training.recipes import TeacherRecipe
+from modeling.teacher_training.recipes import RENAMED_FIELDS, TeacherRecipe
 from modeling.teacher_training.trainer import TEACHER_FILES, TeacherTrainer, new_network
 from pipeline.assets.weights import Weights
 from pipeline.teachers.inference import mean_probabilities
@@ -65,7 +65,7 @@ class TeacherRun:
 def fit_teacher(run: TeacherRun, address: str | None) -> dict:
     """Trains until the recipe's last epoch, going on from the last saved state. Returns weights, valid_accuracy, curve."""
     _require_trainable(run)
-    claim(run.teacher_uri, run.identity())
+    claim(run.teacher_uri, run.identity(), renamed=RENAMED_FIELDS)
     context = LocalContext(run.teacher_uri)
     state = context.load()
     if state is None or state["trainer"]["epoch"] < run.recipe.epochs:
@@ -121,11 +121,8 @@ def _train(run: TeacherRun, soft_labels_NE: np.ndarray | None, context: LocalCon
         run.recipe,
         run.train,
         run.valid,
+        context.process(run.gpu),
         init=run.init,
-        device=context.device(run.gpu),
-        rank=context.rank,
-        world_size=context.world_size,
-        wrap=context.wrap,
         compiled=run.compiled,
         soft_labels_NE=soft_labels_NE,
     )
@@ -136,7 +133,7 @@ def _train(run: TeacherRun, soft_labels_NE: np.ndarray | None, context: LocalCon
         curve, best = state["curve"], state["best"]
     with progress(run.recipe.epochs, "train teacher", "epochs", trainer.epoch) as bar:
         while trainer.epoch < run.recipe.epochs:
-            metrics = trainer.run_epoch()
+            metrics = asdict(trainer.run_epoch())
             curve.append(metrics)
             if context.rank == 0 and _saved_epoch(curve, run.recipe) is metrics:
                 best = torch.frombuffer(bytearray(trainer.file(_meta(run, metrics))), dtype=torch.uint8)

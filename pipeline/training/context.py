@@ -18,6 +18,7 @@ from cluster import identity, storage
 from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.logs import send_logs_to
+from modeling.training import TrainingProcess
 
 STATE_FILE = "training_state.pt"
 """What training goes on from; it lies beside the trained network's own file."""
@@ -38,6 +39,10 @@ class LocalContext:
 
     def wrap(self, network: nn.Module) -> nn.Module:
         return network
+
+    def process(self, gpu: bool) -> TrainingProcess:
+        """What a trainer needs to know of where it runs."""
+        return TrainingProcess(device=self.device(gpu), rank=self.rank, world_size=self.world_size, wrap=self.wrap)
 
     def load(self) -> dict | None:
         """The last saved state, or None before the first."""

@@ -71,7 +71,9 @@ def test_it_trains_counts_and_writes_a_teacher_that_loads(ferplus, tmp_path, cap
         (["--workers", "-1"], "workers is -1"),
         (["--init", "x.pth"], "x.pth: neither a known teacher"),
         (["--soft-labels-from", "y.onnx"], "y.onnx: neither a known teacher"),
-        (["--recipe", "again"], "--init compact"),
+        (["--recipe", "second_round"], "--init compact"),
+        (["--recipe", "again"], "now called `second_round`"),
+        (["--recipe", "large"], "choose one of compact, second_round"),
     ],
 )
 def test_what_cannot_be_meant_is_named(ferplus, tmp_path, capfd, options, named):
