@@ -13,8 +13,7 @@ from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
 from modeling.speech.ssl_front_end import FRONT_ENDS
-from pipeline.distillation.run import DistillRun
-from pipeline.distillation.run import distill as distill_student
+from pipeline.distillation.run import DistillRun, distill_student
 from pipeline.distillation.windows import KEPT_GIB
 from pipeline.reports.student_card import student_card
 
@@ -87,12 +86,12 @@ def distill(options: Distill, record: RunRecord) -> dict:
     storage.require_writable(run.student_uri)
     record.inputs |= run.identity()
     with record.stage("distill"):
-        result = distill_student(run, options.address)
-    curve = result.pop("curve")
-    record.counts |= result | {"curve": curve}
+        trained = dataclasses.asdict(distill_student(run, options.address))
+    history = trained.pop("history")
+    record.counts |= trained | {"curve": history}
     record.write_into(run.student_uri)
     storage.write_bytes(storage.join(run.student_uri, "README.md"), student_card(record.as_dict()).encode())
-    return result | {"seconds": round(record.seconds(), 3)}
+    return trained | {"seconds": round(record.seconds(), 3)}
 
 
 def _recipe(options: Distill) -> StudentRecipe:

@@ -20,6 +20,7 @@ from cluster.command import JobOptions
 from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.identity import claim
+from cluster.lease import lease
 from cluster.run_record import RunRecord, installed_versions
 from cluster.session import session
 from cluster.working_tree import PROJECT_ROOT
@@ -172,7 +173,8 @@ def _ours(
         if worker.rank == 0:
             storage.write_json(answer, rates)
 
-    train_on_workers("training bench", loop, out, Workers(number=workers, gpu=options.gpu))
+    with lease(out) as held:
+        train_on_workers("training bench", loop, Workers(number=workers, gpu=options.gpu), held.proof)
     return storage.read_json(answer)
 
 

@@ -25,7 +25,7 @@ from modeling.faces.ferplus import FaceSet
 from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.assets.weights import Weights
 from pipeline.dataset.distillation_set import read_columns
-from pipeline.distillation.run import DistillRun, distill
+from pipeline.distillation.run import DistillRun, distill_student
 from pipeline.media.speech import decode_flac
 from pipeline.schema import SCHEMA_VERSION
 from pipeline.students.load import read_student
@@ -159,10 +159,10 @@ def _make(benchmark: TransferBenchmark, run: TransferRun, bank: FaceBank, addres
     )
     write_set(labels_uri, benchmark.clips, run.split, labels)
     recipe = replace(benchmark.recipe, seed=run.seed)
-    trained = distill(
+    trained = distill_student(
         DistillRun(labels_uri=labels_uri, student_uri=student_uri, recipe=recipe, gpu=benchmark.gpu), address
     )
-    student = read_student(trained["checkpoint"]).to(local_device(benchmark.gpu))
+    student = read_student(trained.checkpoint).to(local_device(benchmark.gpu))
     rows = [
         {
             "utterance_id": clip.file.utterance_id,
