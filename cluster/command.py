@@ -17,6 +17,7 @@ import tyro
 
 from cluster import storage_patience
 from cluster.failures import user_error_in
+from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
 
 Options = TypeVar("Options")
@@ -81,5 +82,5 @@ def run_job(
             first_line = str(problem).partition("\n")[0]  # Ray Data adds lines to an error of a worker
             print(f"emovox {name}: {first_line}", file=sys.stderr)
             return 1
-        print_result(json.dumps(result))
+        print_result(json.dumps(json_ready(result)))
     return 0

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from cluster import local_files, storage_errors
 from cluster.failures import StorageUnavailable, UserError
+from cluster.json_values import json_ready
 from cluster.temporary_folders import temporary_folder
 
 if TYPE_CHECKING:
@@ -231,8 +232,9 @@ def read_json(uri: str | Path) -> dict:
     return value
 
 
-def write_json(uri: str | Path, value: dict) -> None:
-    write_bytes(uri, (json.dumps(value, indent=2) + "\n").encode())
+def write_json(uri: str | Path, value: object) -> None:
+    """A dataclass, a mapping or what else `json_ready` takes, as one file, whole or not at all."""
+    write_bytes(uri, (json.dumps(json_ready(value), indent=2) + "\n").encode())
 
 
 def read_table(uri: str | Path, columns: list[str] | None = None) -> pa.Table:
