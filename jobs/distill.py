@@ -10,6 +10,7 @@ from typing import Literal
 from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
 from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
 from modeling.speech.ssl_front_end import FRONT_ENDS
@@ -86,7 +87,7 @@ def distill(options: Distill, record: RunRecord) -> dict:
     storage.require_writable(run.student_uri)
     record.inputs |= run.identity()
     with record.stage("distill"):
-        trained = dataclasses.asdict(distill_student(run, options.address))
+        trained = json_ready(distill_student(run, options.address))
     history = trained.pop("history")
     record.counts |= trained | {"curve": history}
     record.write_into(run.student_uri)

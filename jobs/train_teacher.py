@@ -12,6 +12,7 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.cores import local_cores
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
 from modeling.teacher_training.recipes import TEACHER_RECIPES, TeacherRecipe
 from pipeline.assets.weights import read_weights, teacher_weights
@@ -84,7 +85,7 @@ def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
         record.counts |= run.counts()
     torch.set_num_threads(options.threads)
     with record.stage("train"):
-        trained = dataclasses.asdict(train_face_teacher(run, options.address))
+        trained = json_ready(train_face_teacher(run, options.address))
     record.counts["curve"] = trained.pop("history")
     record.write_into(run.teacher_uri)
     kept = {f"{split}_faces": record.counts[split]["kept"] for split in ("train", "valid")}

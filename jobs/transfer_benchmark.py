@@ -14,10 +14,11 @@ from cluster.run_record import RunRecord, installed_versions
 from modeling.distillation.recipes import STUDENT_RECIPES
 from modeling.teachers.load import DEFAULT_TEACHER
 from pipeline.assets.weights import teacher_weights
+from pipeline.corpora.ferplus_csv import read_speech_csv
 from pipeline.reports.transfer import control_sentence, transfer_report
 from pipeline.teachers.ferplus_files import read_faces
 from pipeline.transfer.run import run_benchmark
-from pipeline.transfer.speech import read_speech_clips, read_speech_csv
+from pipeline.transfer.speech import read_speech_clips
 from pipeline.transfer.trials import TransferBenchmark
 
 log = logging.getLogger("emovox")

@@ -41,7 +41,7 @@ ROOMS = {
         "evaluation": {"dataset", "media", "students"},
         "corpora": {"media"},
         "probe": {"corpora", "media"},
-        "transfer": {"assets", "dataset", "media", "distillation", "students"},
+        "transfer": {"assets", "dataset", "media", "corpora", "distillation", "students"},
         "reports": {"media", "evaluation", "corpora", "transfer"},
         "planning": {"dataset", "labelling"},
         "benches": {"assets", "dataset", "media", "decoding", "labelling", "training", "distillation"},
