@@ -15,6 +15,7 @@ from cluster.failures import UserError
 from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
 from modeling.teacher_training.recipes import TEACHER_RECIPES, TeacherRecipe
+from modeling.teachers.published import PUBLISHED
 from pipeline.assets.weights import read_weights, teacher_weights
 from pipeline.teachers.ferplus_files import read_faces, read_split
 from pipeline.teachers.run import TeacherRun, train_face_teacher
@@ -34,11 +35,11 @@ class TrainTeacher(JobOptions):
     """Validation faces in one of these forms, where `data` holds only the training faces."""
     out: str
     """Folder or s3:// prefix for the teacher and the training state, new or from the same run."""
-    recipe: Literal["compact", "again", "paper", "smoke"] = "compact"
+    recipe: Literal[tuple(TEACHER_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
     """`compact`: the network that comes with the project, for a CPU or a GPU; `again`: a second, shorter round of it, from
     --init; `paper`: the authors' fine-tuning of a published network (give --init, and a GPU); `smoke`: two epochs of a tiny
     network, to see that all is connected."""
-    network: Literal["senet50_ferplus", "resnet50_ferplus"] = "senet50_ferplus"
+    network: Literal[tuple(PUBLISHED)] = "senet50_ferplus"  # pyright: ignore[reportInvalidTypeForm]
     """Network of the paper's recipe."""
     init: str | None = None
     """Weights to start from. For `paper`: VGGFace2 weights of that network (senet50_ft_dag.pth, resnet50_ft_dag.pth of the

@@ -11,7 +11,7 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
-from modeling.distillation.recipes import STUDENT_RECIPES
+from modeling.distillation.recipes import RECIPES_WITHOUT_FRONT_END, STUDENT_RECIPES
 from modeling.teachers.load import DEFAULT_TEACHER
 from pipeline.assets.weights import teacher_weights
 from pipeline.corpora.ferplus_csv import read_speech_csv
@@ -46,7 +46,7 @@ class TransferBenchmarkOptions(JobOptions):
     """Probabilities that the face shows the voice's emotion, 0 to 1; they are the keys of the result as you write them."""
     seeds: int = 3
     """Students for each rho; each seed holds out other speakers."""
-    recipe: Literal["paper", "compact", "smoke"] = "compact"
+    recipe: Literal[RECIPES_WITHOUT_FRONT_END] = "compact"  # pyright: ignore[reportInvalidTypeForm]
     """How the students are trained, as in `emovox distill`."""
     epochs: int | None = None
     """Epochs of each student; left out: the recipe's."""
@@ -117,7 +117,7 @@ def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> 
         "title": "Transfer from face to voice",
         "teacher": result["teacher"],
         "files": {"speech": options.speech, "faces": options.faces, "everything written": out_uri},
-        "configuration": {**dataclasses.asdict(options), "recipe": dataclasses.asdict(benchmark.recipe)},
+        "configuration": {**dataclasses.asdict(options), "recipe": benchmark.recipe.as_written()},
         "versions": installed_versions(),
     }
     storage.write_json(storage.join(out_uri, "transfer_benchmark.json"), result)

@@ -24,7 +24,7 @@ from cluster.lease import lease
 from cluster.run_record import RunRecord, installed_versions
 from cluster.session import session
 from cluster.working_tree import PROJECT_ROOT
-from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
+from modeling.distillation.recipes import RECIPES_WITHOUT_FRONT_END, STUDENT_RECIPES, StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
 from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, window_batches
 from pipeline.distillation.windows import KEPT_GIB, WindowSampling
@@ -62,7 +62,7 @@ class BenchTrain(JobOptions):
     """Folder or s3:// prefix of a distillation set with at least a batch of training utterances."""
     out: str
     """Folder for train.json and what the workers need."""
-    recipe: Literal["compact", "paper", "smoke"] = "compact"
+    recipe: Literal[RECIPES_WITHOUT_FRONT_END] = "compact"  # pyright: ignore[reportInvalidTypeForm]
     """Whose student, batch size and augmentation."""
     workers: tuple[int, ...] = (1, 2)
     """Numbers of DDP workers to measure."""

@@ -82,7 +82,7 @@ def require_emotions(clips: Iterable[CorpusClip], data_uri: str) -> None:
     """Raises UserError where the clips in use have fewer than two emotions, or spell one of them or a speaker in two ways: a
     speaker under two names could be learned from and scored on."""
     clips = list(clips)
-    emotions = sorted({clip.emotion for clip in clips if clip.reject_reason is None})
+    emotions = {clip.emotion for clip in clips if clip.reject_reason is None}
     if len(emotions) < 2:
         causes = sorted(
             {f"{clip.file}: {clip.reject_reason}, {clip.reject_detail}" for clip in clips if clip.reject_reason}

@@ -13,7 +13,7 @@ import contextlib
 import io
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -65,7 +65,7 @@ class DistillRun:
 
     def identity(self) -> dict:
         """What decides the student; the number of workers does not."""
-        identity = {"labels": read_identity(self.labels_uri), "recipe": asdict(self.recipe)}
+        identity = {"labels": read_identity(self.labels_uri), "recipe": self.recipe.as_written()}
         front_end = self.front_end()
         return identity | ({"front_end": storage.sha256(front_end)} if front_end else {})
 

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 import torch
-from ray.data import ActorPoolStrategy
 
+from cluster.actor_pools import actor_pool
 from cluster.budget import Stage
 from cluster.failures import UserError
 from cluster.progress import progress
@@ -48,11 +48,6 @@ class StudentScorer:
         return pa.concat_tables(parts)
 
 
-def score(student: Student, labels_uri: str, address: str | None) -> pa.Table:
-    """`score_students` for one of them."""
-    return score_students({"student": student}, labels_uri, address)["student"]
-
-
 def score_students(students: dict[str, Student], labels_uri: str, address: str | None) -> dict[str, pa.Table]:
     """Every student's probabilities for every labelled utterance that has speech; a table of `SCORE_SCHEMA` each, all
     with the same utterances in the same order. Raises UserError where a student gives NaN, naming the utterance."""
@@ -63,10 +58,7 @@ def score_students(students: dict[str, Student], labels_uri: str, address: str |
         scored = read_utterances(labels_uri, [*LABEL_COLUMNS, "speech_flac"], usable()).map_batches(
             StudentScorer,
             fn_constructor_args=(ray.put(students),),
-            batch_format="pyarrow",
-            batch_size=ROWS_PER_BATCH,
-            compute=ActorPoolStrategy(size=stage.workers),
-            num_cpus=stage.cpus,
+            **actor_pool(stage, batch_size=ROWS_PER_BATCH),
         )
         batches = []
         for batch in scored.iter_batches(batch_format="pyarrow", batch_size=None):
@@ -138,7 +130,7 @@ def evaluate_scores(scores: pa.Table, split: str) -> dict:
 
 def _agreement(answers: ScoredRows) -> dict:
     compared = (answers.probabilities_NE, answers.logits_NE, answers.speakers_N)
-    known_E = (answers.logits_NE > MASKED_BELOW).any(0)
+    known_E = np.any(answers.logits_NE > MASKED_BELOW, axis=0)
     result = {
         "masked": [emotion for emotion, known in zip(EMOTIONS, known_E, strict=True) if not known],
         "kl": mean_divergence(*compared),

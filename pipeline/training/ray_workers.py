@@ -16,7 +16,7 @@ from logging.handlers import QueueListener
 
 import ray
 import ray.train.torch
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.queue import Queue
@@ -232,6 +232,6 @@ def _messages() -> Iterator[Queue]:
     try:
         yield queue
     finally:
-        with contextlib.suppress(ray.exceptions.RayError):  # the cluster may be gone
+        with contextlib.suppress(RayError):  # the cluster may be gone
             listener.stop()
             queue.shutdown()

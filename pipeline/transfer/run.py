@@ -87,7 +87,7 @@ def findings(result: dict[str, dict], rhos: Sequence[str]) -> dict:
 
 
 def _splits(clips: Sequence[SpeechClip], seeds: int) -> list[SpeakerSplit]:
-    speakers = np.array([clip.file.speaker_id for clip in clips])
+    speakers = [clip.file.speaker_id for clip in clips]
     truth_N = np.array([EMOTIONS.index(clip.file.truth) for clip in clips])
     try:
         splits = split_speakers(speakers, truth_N, seeds)

@@ -78,7 +78,7 @@ class TransferBenchmark:
             "faces_per_clip": self.faces_per_clip,
             "most_faces": MOST_FACES,
             "variants": VARIANTS,
-            "recipe": asdict(replace(self.recipe, seed=0)),
+            "recipe": replace(self.recipe, seed=0).as_written(),
         }
 
 
@@ -169,7 +169,7 @@ def _make(benchmark: TransferBenchmark, run: TransferRun, bank: FaceBank, addres
             "speaker_id": clip.file.speaker_id,
             "truth": clip.file.truth,
             "face": EMOTIONS[faces[clip.file.utterance_id]] if faces else None,
-            "probabilities": student.predict(decode_flac(clip.speech_flac), SAMPLE_RATE_HZ).numpy(),
+            "probabilities": student.predict(decode_flac(clip.speech_flac or b""), SAMPLE_RATE_HZ).numpy(),
         }
         for clip in clips
         if clip.file.speaker_id in run.split.held_out
