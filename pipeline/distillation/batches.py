@@ -162,7 +162,7 @@ def pass_blocks(part_N: np.ndarray, seed: int, pass_index: int) -> list[np.ndarr
 
 
 def window_batches(
-    places: RowLocations, draw: WindowSampling, share: RankShare, first_batch: int = 0, kept_gib: float = KEPT_GIB
+    places: RowLocations, draw: WindowSampling, share: RankShare, *, first_batch: int = 0, kept_gib: float = KEPT_GIB
 ) -> Generator[dict[str, torch.Tensor], None, None]:
     """An endless stream of this worker's share of the batches, pass after pass, each in a new order.
 

@@ -213,7 +213,7 @@ def _train(data: TrainingData, context: LocalContext) -> None:
     draw = WindowSampling(
         windows=recipe.windows_per_utterance, pooling=recipe.target_pooling, seed=recipe.seed, padding=recipe.padding
     )
-    batches = window_batches(data.places, draw, share, trainer.step, run.speech_memory_gib)
+    batches = window_batches(data.places, draw, share, first_batch=trainer.step, kept_gib=run.speech_memory_gib)
     steps, every = recipe.steps_per_epoch(utterances), data.validation.evaluate_every(recipe, utterances)
     with progress(recipe.epochs * steps, "distill", "steps", trainer.step) as bar, contextlib.closing(batches):
         pace = Pace((recipe.epochs - trainer.epoch) * steps, after_step=bar.update)

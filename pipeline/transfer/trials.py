@@ -155,7 +155,9 @@ def _make(benchmark: TransferBenchmark, run: TransferRun, bank: FaceBank, addres
     labels = (
         true_labels(speech_fingerprint(benchmark.clips))
         if faces is None
-        else face_labels(bank, benchmark.faces_uri, faces, benchmark.faces_per_clip, run.seed)
+        else face_labels(
+            bank, faces, faces_uri=benchmark.faces_uri, faces_per_clip=benchmark.faces_per_clip, seed=run.seed
+        )
     )
     write_set(labels_uri, benchmark.clips, run.split, labels)
     recipe = replace(benchmark.recipe, seed=run.seed)

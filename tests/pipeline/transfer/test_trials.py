@@ -5,6 +5,7 @@ import pytest
 
 from cluster import storage
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from modeling.distillation.recipes import smoke
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.transfer import SpeakerSplit, TransferPredictions, transfer_quality
@@ -45,7 +46,13 @@ def test_a_page_is_drawn_where_a_value_lies_outside_its_interval():
     quality = transfer_quality([TransferPredictions(scores_NE, truth_N, speakers_N)]) | {"labels_right": 1.0}
     assert quality["low"] > quality["mean_auc"]
     result = {"0": quality, "1": quality, "supervised": quality}
-    result |= findings(result, ["0", "1"]) | {"n": 500, "speakers": 20, "seeds": 1, "rejected": 0, "left_out": {}}
+    result |= json_ready(findings(result, ["0", "1"])) | {
+        "n": 500,
+        "speakers": 20,
+        "seeds": 1,
+        "rejected": 0,
+        "left_out": {},
+    }
     result |= {
         "emotions": quality["emotions"],
         "held_out_speakers": {"0": ["a"]},
