@@ -10,11 +10,12 @@ from typing import Literal
 from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
 from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
+from modeling.distillation.targets import POOLINGS
 from modeling.speech.ssl_front_end import FRONT_ENDS
-from pipeline.distillation.run import DistillRun
-from pipeline.distillation.run import distill as distill_student
+from pipeline.distillation.run import DistillRun, distill_student
 from pipeline.distillation.windows import KEPT_GIB
 from pipeline.reports.student_card import student_card
 
@@ -34,7 +35,7 @@ class Distill(JobOptions):
     """Folder or s3:// prefix of the distillation set."""
     out: str
     """Folder or s3:// prefix of the student, new or from the same run."""
-    recipe: Literal["paper", "compact", "ssl", "smoke"] = "compact"
+    recipe: Literal[tuple(STUDENT_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
     """`paper`: VGG-M and the authors' schedule (for GPUs); `compact`: a small log-mel network that two cores can train;
     `ssl`: a head on a frozen self-supervised network (give --front-end); `smoke`: two epochs of a tiny network, to
     see that all is connected."""
@@ -42,9 +43,9 @@ class Distill(JobOptions):
     """Epochs to train; left out: the recipe's."""
     front_end: str | None = None
     """File (.pth, path or s3://) of the frozen self-supervised network under an ssl student, as torchaudio publishes it."""
-    bundle: Literal[tuple(FRONT_ENDS)] = "WAVLM_BASE_PLUS"
+    bundle: Literal[tuple(FRONT_ENDS)] = "WAVLM_BASE_PLUS"  # pyright: ignore[reportInvalidTypeForm]
     """Which network of torchaudio.pipelines that file holds."""
-    target_pooling: Literal["max", "mean", "attention"] | None = None
+    target_pooling: Literal[POOLINGS] | None = None  # pyright: ignore[reportInvalidTypeForm]
     """How the logits of the frames in a window become its target: element-wise maximum (the paper), mean, or mean weighted
     towards the frames with the clearest expression; left out: the recipe's."""
     temperature: float | None = None
@@ -87,12 +88,12 @@ def distill(options: Distill, record: RunRecord) -> dict:
     storage.require_writable(run.student_uri)
     record.inputs |= run.identity()
     with record.stage("distill"):
-        result = distill_student(run, options.address)
-    curve = result.pop("curve")
-    record.counts |= result | {"curve": curve}
+        trained = json_ready(distill_student(run, options.address))
+    history = trained.pop("history")
+    record.counts |= trained | {"curve": history}
     record.write_into(run.student_uri)
     storage.write_bytes(storage.join(run.student_uri, "README.md"), student_card(record.as_dict()).encode())
-    return result | {"seconds": round(record.seconds(), 3)}
+    return trained | {"seconds": round(record.seconds(), 3)}
 
 
 def _recipe(options: Distill) -> StudentRecipe:

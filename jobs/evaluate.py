@@ -10,6 +10,7 @@ import pyarrow as pa
 from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.run_record import RunRecord, installed_versions
 from pipeline.evaluation.comparison import differences, origin, student_names
 from pipeline.evaluation.scores import rows_of_split
@@ -61,7 +62,7 @@ def evaluate(options: Evaluate, record: RunRecord) -> dict:
     with record.stage("score"):
         scores = score_students(students, labels_uri, options.address)
     with record.stage("measure"):
-        results = {name: _measure(table, options.split) | origins[name] for name, table in scores.items()}
+        results = {name: _measure(table, options.split) | json_ready(origins[name]) for name, table in scores.items()}
         compared = differences(scores, options.split)
     first = next(iter(results.values()))
     shared = {key: first[key] for key in ("split", "utterances", "speakers")}

@@ -24,8 +24,7 @@ from modeling.students.head import EmotionHead, fit_head
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import corpus_name, read_corpus, require_emotions, without_doubles
 from pipeline.students.load import read_student, student_file, student_fingerprint
-from pipeline.students.predict import Question
-from pipeline.students.predict import predict as predict_files
+from pipeline.students.predict import PredictionOptions, predict_files
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ def fit_head_job(options: FitHead, record: RunRecord) -> dict:
     clips = read_corpus(corpus_name(options.corpus), data_uri)
     with record.stage("embed"):
         files = [clip.uri for clip in clips if clip.reject_reason is None]
-        rows = predict_files(student, files, Question(embeddings=True), options.address)
+        rows = predict_files(student, files, PredictionOptions(embeddings=True), options.address)
     clips, embeddings_ND = _embedded(clips, rows)
     for clip in clips:
         if clip.reject_reason:

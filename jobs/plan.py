@@ -163,7 +163,7 @@ def _training_hours(options: PlanOptions, workload: Workload) -> float | None:
         workload,
         steps_per_s=steps_per_s(options.train_rates),
         epochs=recipe.epochs,
-        fraction_per_epoch=recipe.share_per_epoch,
+        fraction_per_epoch=recipe.fraction_per_epoch,
         windows=recipe.windows_per_utterance,
         batch=recipe.batch_size,
     )

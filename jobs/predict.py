@@ -15,8 +15,7 @@ from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.students.head import EmotionHead, load_head
 from pipeline.students.load import read_student, student_fingerprint, student_meta
-from pipeline.students.predict import MUCH_CLIPPED, Question, media_files
-from pipeline.students.predict import predict as predict_files
+from pipeline.students.predict import MUCH_CLIPPED, PredictionOptions, media_files, predict_files
 from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_prediction_table
 from pipeline.students.timelines import HOP_S, WINDOW_S, TimelineOptions
 
@@ -75,9 +74,9 @@ def predict(options: Predict, record: RunRecord) -> dict:
     fingerprint = student_fingerprint(student_uri)
     head = read_head(options.head, fingerprint) if options.head else None
     windows = TimelineOptions(window_s=options.window_s, hop_s=options.hop_s) if options.timeline else None
-    question = Question(embeddings=options.embeddings, timeline=windows, head=head)
+    wanted = PredictionOptions(embeddings=options.embeddings, timeline=windows, head=head)
     with record.stage("predict"):
-        rows = predict_files(student, files, question, options.address)
+        rows = predict_files(student, files, wanted, options.address)
     answers = (student_meta(student), head.classes if head else ())
     table = file_table(rows, *answers)
     write_prediction_table(out_uri, table)

@@ -73,7 +73,14 @@ def probe(options: Probe, record: RunRecord) -> dict:
     student = read_student(storage.absolute(options.student))
     clips = read_corpus(corpus, storage.absolute(options.data))
     with record.stage("features"):
-        read = probe_features(student, clips, device, options.as_published, options.ceiling, options.seed)
+        read = probe_features(
+            student,
+            clips,
+            device=device,
+            as_published=options.as_published,
+            keep_speech=options.ceiling,
+            seed=options.seed,
+        )
     require_emotions(read.clips, options.data)
     classes, labels_N, speakers_N = labels_of(read.used)
     with record.stage("paper"):

@@ -13,11 +13,12 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.cores import local_cores
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
 from modeling.teacher_training.recipes import TEACHER_RECIPES, TeacherRecipe
 from pipeline.assets.weights import read_weights, teacher_weights
 from pipeline.teachers.ferplus_files import read_faces, read_split
-from pipeline.teachers.run import TeacherRun, fit_teacher
+from pipeline.teachers.run import TeacherRun, train_face_teacher
 
 RENAMED_RECIPES = {"again": "second_round"}
 
@@ -95,11 +96,11 @@ def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
         record.counts |= run.counts()
     torch.set_num_threads(options.threads)
     with record.stage("train"):
-        result = fit_teacher(run, options.address)
-    record.counts["curve"] = result.pop("curve")
+        trained = json_ready(train_face_teacher(run, options.address))
+    record.counts["curve"] = trained.pop("history")
     record.write_into(run.teacher_uri)
     kept = {f"{split}_faces": record.counts[split]["kept"] for split in ("train", "valid")}
-    return result | kept | {"seconds": round(record.seconds(), 3)}
+    return trained | kept | {"seconds": round(record.seconds(), 3)}
 
 
 def _init(options: TrainTeacher) -> bytes | None:

@@ -11,14 +11,15 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
-from modeling.distillation.recipes import STUDENT_RECIPES
+from modeling.distillation.recipes import RECIPES_WITHOUT_FRONT_END, STUDENT_RECIPES
 from modeling.teachers.load import DEFAULT_TEACHER
 from pipeline.assets.weights import teacher_weights
+from pipeline.corpora.ferplus_csv import read_speech_csv
 from pipeline.reports.rendering import ReportFacts
 from pipeline.reports.transfer import control_sentence, transfer_report
 from pipeline.teachers.ferplus_files import read_faces
 from pipeline.transfer.run import run_benchmark
-from pipeline.transfer.speech import read_speech_clips, read_speech_csv
+from pipeline.transfer.speech import read_speech_clips
 from pipeline.transfer.trials import TransferBenchmark
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class TransferBenchmarkOptions(JobOptions):
     """Probabilities that the face shows the voice's emotion, 0 to 1; they are the keys of the result as you write them."""
     seeds: int = 3
     """Students for each rho; each seed holds out other speakers."""
-    recipe: Literal["paper", "compact", "smoke"] = "compact"
+    recipe: Literal[RECIPES_WITHOUT_FRONT_END] = "compact"  # pyright: ignore[reportInvalidTypeForm]
     """How the students are trained, as in `emovox distill`."""
     epochs: int | None = None
     """Epochs of each student; left out: the recipe's."""

@@ -20,10 +20,11 @@ from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.identity import claim
 from cluster.json_values import json_ready
+from cluster.lease import lease
 from cluster.run_record import RunRecord
 from cluster.session import session
 from cluster.working_tree import python_path
-from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
+from modeling.distillation.recipes import RECIPES_WITHOUT_FRONT_END, STUDENT_RECIPES, StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
 from pipeline.benches.measuring import BenchOptions
 from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, window_batches
@@ -65,7 +66,7 @@ class BenchTrain(BenchOptions):
     """Folder or s3:// prefix of a distillation set with at least a batch of training utterances."""
     out: str
     """Folder for bench_train.json, which `emovox plan --train-rates` reads, and for what the workers need."""
-    recipe: Literal["compact", "paper", "smoke"] = "compact"
+    recipe: Literal[RECIPES_WITHOUT_FRONT_END] = "compact"  # pyright: ignore[reportInvalidTypeForm]
     """Whose student, batch size and augmentation."""
     workers: tuple[int, ...] = (1, 2)
     """Numbers of DDP workers to measure."""
@@ -196,7 +197,8 @@ def _ours(options: BenchTrain, recipe: StudentRecipe, places: RowLocations, work
         if worker.rank == 0:
             storage.write_json(answer, rates)
 
-    train_on_workers("training bench", loop, out, Workers(number=workers, gpu=options.gpu))
+    with lease(out) as held:
+        train_on_workers("training bench", loop, Workers(number=workers, gpu=options.gpu), held.proof)
     return storage.read_json(answer)
 
 

@@ -5,7 +5,6 @@ file opens is found where its speech is read (`pipeline/probe/features.py`).
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from cluster import storage
 from cluster.failures import UserError
 from pipeline.corpora import acted, csv_table, rml_enterface
 from pipeline.corpora.clip import ClipName, CorpusClip, NameProblem
+from pipeline.corpora.doubles import Labelled, find_doubles, require_one_spelling
 from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.rejects import RejectReason
 
@@ -68,24 +68,13 @@ def read_corpus(name: str, data_uri: str) -> list[CorpusClip]:
 def without_doubles(
     clips: Iterable[CorpusClip], key: Callable[[CorpusClip], str | None], what: str
 ) -> list[CorpusClip]:
-    """Sets aside all but the first clip of each key, or all of them where their labels differ.
-
-    Sound files come before videos, so that the extracted sound of a video is used. Clips whose key is None, or that are
-    set aside already, stay as they are.
-    """
+    """Sets aside what `find_doubles` finds. Clips whose key is None, or that are set aside already, stay as they are."""
     clips = list(clips)
-    same = defaultdict(list)
-    for place, clip in enumerate(clips):
-        if clip.reject_reason is None and key(clip) is not None:
-            same[key(clip)].append(place)
-    for places in same.values():
-        places.sort(key=lambda place: (not clips[place].file.lower().endswith(AUDIO_SUFFIXES), place))
-        labels = {(clips[place].speaker, clips[place].emotion) for place in places}
-        reason = RejectReason.DUPLICATE if len(labels) == 1 else RejectReason.CONTRADICTORY_LABELS
-        for place in places[1:] if len(labels) == 1 else places:
-            others = [clips[other] for other in places if other != place]
-            named = ", ".join(f"{other.file} ({other.speaker}, {other.emotion})" for other in others[:3])
-            clips[place] = replace(clips[place], reject_reason=reason.value, reject_detail=f"{what} as {named}")
+    labelled = [
+        Labelled(clip.file, clip.speaker, clip.emotion, None if clip.reject_reason else key(clip)) for clip in clips
+    ]
+    for index, (reason, detail) in find_doubles(labelled, what).items():
+        clips[index] = replace(clips[index], reject_reason=reason.value, reject_detail=detail)
     return clips
 
 
@@ -93,7 +82,7 @@ def require_emotions(clips: Iterable[CorpusClip], data_uri: str) -> None:
     """Raises UserError where the clips in use have fewer than two emotions, or spell one of them or a speaker in two ways: a
     speaker under two names could be learned from and scored on."""
     clips = list(clips)
-    emotions = sorted({clip.emotion for clip in clips if clip.reject_reason is None})
+    emotions = {clip.emotion for clip in clips if clip.reject_reason is None}
     if len(emotions) < 2:
         causes = sorted(
             {f"{clip.file}: {clip.reject_reason}, {clip.reject_detail}" for clip in clips if clip.reject_reason}
@@ -101,13 +90,9 @@ def require_emotions(clips: Iterable[CorpusClip], data_uri: str) -> None:
         causes = "; ".join(causes[:2]) or "all clips have the same label"
         found = f"{len(emotions)} emotions in the clips that can be used" if emotions else "no clip can be used"
         raise UserError(f"{data_uri}: {found}, a probe needs two ({causes})")
-    for what in ("emotion", "speaker"):
-        spellings = defaultdict(set)
-        for clip in clips:
-            if clip.reject_reason is None:
-                spellings[getattr(clip, what).casefold()].add(getattr(clip, what))
-        if twice := [sorted(names) for names in spellings.values() if len(names) > 1]:
-            raise UserError(f"{data_uri}: {what}s that differ in capitals only: {twice}; write each in one way")
+    used = [clip for clip in clips if clip.reject_reason is None]
+    require_one_spelling((clip.emotion for clip in used if clip.emotion), "emotion", data_uri)
+    require_one_spelling((clip.speaker for clip in used if clip.speaker), "speaker", data_uri)
 
 
 def _read_folder(corpus: Corpus, data_uri: str) -> list[CorpusClip]:

@@ -33,12 +33,14 @@ def enterface_clip(path: str) -> ClipName:
     name that differs from its folders is used and noted.
     """
     *folders, _ = PurePosixPath(path).parts
-    places = [place for place, folder in enumerate(folders) if ENTERFACE_SPEAKER.fullmatch(folder)]
-    below = [folder.lower() for folder in folders[places[-1] + 1 :]] if places else []
+    subjects = [
+        (place, found[1]) for place, folder in enumerate(folders) if (found := ENTERFACE_SPEAKER.fullmatch(folder))
+    ]
+    place, number = subjects[-1] if subjects else (len(folders), "")
+    below = [folder.lower() for folder in folders[place + 1 :]]
     emotions = [folder for folder in below if folder in SIX_EMOTIONS.values()]
     if not emotions:
         raise NameProblem(RejectReason.UNKNOWN_NAME, f"expected {ENTERFACE_EXPECTS}")
-    number = ENTERFACE_SPEAKER.fullmatch(folders[places[-1]])[1]
     note = _difference(PurePosixPath(path).stem, number, emotions[0])
     return ClipName(speaker=f"subject {number}", emotion=emotions[0], recording=_without_suffix(path), note=note)
 

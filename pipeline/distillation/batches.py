@@ -14,7 +14,7 @@ follow the number of CPUs. A resumed or resized run would see another order.
 import hashlib
 import itertools
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -116,7 +116,7 @@ class LabelIndex:
             rows = self.usable(split).select(["utterance_id", "logits"]).sort_by("utterance_id").combine_chunks()
             counts.append(f"{len(rows)} of {split}")
             digest.update("\n".join(rows["utterance_id"].to_pylist()).encode())
-            digest.update(np.ascontiguousarray(pc.list_flatten(rows["logits"]).to_numpy()))
+            digest.update(pc.list_flatten(rows["logits"]).to_numpy().tobytes())
         return f"{' and '.join(counts)}, {digest.hexdigest()[:16]}"
 
     def places(self, rows: pa.Table) -> RowLocations:
@@ -162,8 +162,8 @@ def pass_blocks(part_N: np.ndarray, seed: int, pass_index: int) -> list[np.ndarr
 
 
 def window_batches(
-    places: RowLocations, draw: WindowSampling, share: RankShare, first_batch: int = 0, kept_gib: float = KEPT_GIB
-) -> Iterator[dict[str, torch.Tensor]]:
+    places: RowLocations, draw: WindowSampling, share: RankShare, *, first_batch: int = 0, kept_gib: float = KEPT_GIB
+) -> Generator[dict[str, torch.Tensor], None, None]:
     """An endless stream of this worker's share of the batches, pass after pass, each in a new order.
 
     Every worker's stream has as many batches in a pass, all full: utterances that do not fill the last one wait for

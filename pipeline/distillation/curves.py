@@ -50,7 +50,7 @@ def _scalars(metrics: dict) -> Iterator[tuple[str, float]]:
 class Pace:
     """Watches how long steps take and how much of it is waiting for data; says so once, early."""
 
-    def __init__(self, steps_left: int, after_step: Callable[[], None] = lambda: None):
+    def __init__(self, steps_left: int, after_step: Callable[[], object] = lambda: None):
         self.steps_left = steps_left
         self.after_step = after_step
         self.steps = 0

@@ -15,6 +15,7 @@ import logging
 import time
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,12 +23,9 @@ import torch
 
 from cluster import storage
 from cluster.budget import GIB
-from cluster.devices import local_device
 from cluster.failures import UserError
-from cluster.identity import claim, read_identity
-from cluster.lease import lease
+from cluster.identity import read_identity
 from cluster.progress import progress
-from cluster.session import session
 from modeling.distillation.recipes import RENAMED_FIELDS, StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
 from modeling.students.build import build_student
@@ -37,11 +35,9 @@ from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, w
 from pipeline.distillation.curves import Pace, write_curves
 from pipeline.distillation.validation import NOT_SCORED, ValidationSet
 from pipeline.distillation.windows import KEPT_GIB, SAMPLE_BYTES, WindowSampling
-from pipeline.training.context import STATE_FILE, LocalContext
-from pipeline.training.ray_workers import Workers, train_on_workers
-
-STUDENT_FILE = "student.safetensors"
-BEST_FILE = "student_best.safetensors"
+from pipeline.students.load import BEST_FILE, STUDENT_FILE
+from pipeline.training.context import LocalContext
+from pipeline.training.run import CheckpointWriter, TrainingPlan, train
 
 log = logging.getLogger(__name__)
 
@@ -76,47 +72,80 @@ class DistillRun:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What every worker knows of the set: where its training utterances lie, and what scores the student."""
+    """What every worker knows: the run, where its training utterances lie, and what scores the student."""
 
+    run: DistillRun
     places: RowLocations
-    held_out: ValidationSet
+    validation: ValidationSet
 
 
-def distill(run: DistillRun, address: str | None) -> dict:
+@dataclass(frozen=True, kw_only=True)
+class TrainedStudent:
+    """What a finished distillation wrote and measured; utterances and speakers are those of its training.
+
+    val_mean_auc: epoch -> AUC, or None where the split `val` gives none, of the epochs that were scored.
+    prior: of the training set, and the strength at which it is best taken out of the answers.
+    """
+
+    checkpoint: str
+    best_checkpoint: str
+    best_epoch: int
+    steps: int
+    loss: float
+    utterances: int
+    speakers: int
+    val_utterances: int
+    val_mean_auc: dict[int, float | None]
+    prior: list[float]
+    prior_strength: float
+    history: list[dict[str, Any]]
+
+
+def distill_student(run: DistillRun, address: str | None = None) -> TrainedStudent:
     """Trains until the recipe's last epoch, going on from the last saved state.
 
-    Raises UserError if another run trains into the same folder.
-
-    Returns checkpoint, best_checkpoint, best_epoch, steps, loss, utterances, speakers, val_utterances, val_mean_auc
-    (epoch -> AUC or None), prior, prior_strength, curve.
+    Raises UserError if the set, the front end or the number of workers does not fit, and as `pipeline.training.run.train`.
     """
-    identity = run.identity()
     index = LabelIndex(run.labels_uri)
     rows = index.training()
     require_shares(run.recipe, len(rows), max(1, run.workers))
     _require_student(run)
-    if run.workers == 0:
-        local_device(run.gpu)
-    claim(run.student_uri, identity | {"utterances": index.fingerprint()}, renamed=RENAMED_FIELDS)
-    _warn_missing(run, rows)
     prior_E = soft_prior(rows["logits"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1))
-    data = TrainingData(index.places(rows), ValidationSet(index, prior_E))
-    with lease(run.student_uri):
-        curve = _full_history(run, data, address)
-    return {
-        "checkpoint": storage.join(run.student_uri, STUDENT_FILE),
-        "best_checkpoint": storage.join(run.student_uri, BEST_FILE),
-        "best_epoch": best_epoch(curve),
-        "steps": curve[-1]["step"],
-        "loss": curve[-1]["loss"],
-        "utterances": len(rows),
-        "speakers": len(pc.unique(rows["speaker_id"])),
-        "val_utterances": len(data.held_out),
-        "val_mean_auc": {metrics["epoch"]: metrics["val_mean_auc"] for metrics in curve if metrics["scored"]},
-        "prior": prior_E.tolist(),
-        "prior_strength": curve[-1]["prior_strength"],
-        "curve": curve,
-    }
+    data = TrainingData(run, index.places(rows), ValidationSet(index, prior_E))
+    plan = TrainingPlan(
+        name="student training",
+        output_uri=run.student_uri,
+        identity=run.identity() | {"utterances": index.fingerprint()},
+        renamed=RENAMED_FIELDS,
+        epochs=run.recipe.epochs,
+        workers=run.workers,
+        min_workers=run.min_workers,
+        gpu=run.gpu,
+    )
+
+    def prepare() -> TrainingData:
+        _warn_missing(run, rows)
+        return data
+
+    history = train(plan, prepare, _train, address).history
+    write_curves(
+        run.student_uri, history
+    )  # a run that was stopped between its last state and these has no other chance
+    last = history[-1]
+    return TrainedStudent(
+        checkpoint=storage.join(run.student_uri, STUDENT_FILE),
+        best_checkpoint=storage.join(run.student_uri, BEST_FILE),
+        best_epoch=best_epoch(history),
+        steps=last["step"],
+        loss=last["loss"],
+        utterances=len(rows),
+        speakers=len(pc.unique(rows["speaker_id"])),
+        val_utterances=len(data.validation),
+        val_mean_auc={metrics["epoch"]: metrics["val_mean_auc"] for metrics in history if metrics["scored"]},
+        prior=prior_E.tolist(),
+        prior_strength=last["prior_strength"],
+        history=history,
+    )
 
 
 def _warn_missing(run: DistillRun, rows: pa.Table) -> None:
@@ -139,21 +168,10 @@ def _warn_missing(run: DistillRun, rows: pa.Table) -> None:
         )
 
 
-def _full_history(run: DistillRun, data: TrainingData, address: str | None) -> list[dict]:
-    """Trains what is left to train."""
-    context = LocalContext(run.student_uri)
-    state = context.load()
-    if state is None or state["trainer"]["epoch"] < run.recipe.epochs:
-        _train_elsewhere(run, data, context, address)
-        return context.load()["curve"]
-    write_curves(run.student_uri, state["curve"])  # a run stopped between its last state and these has no other chance
-    return state["curve"]
-
-
-def best_epoch(curve: list[dict]) -> int:
+def best_epoch(history: list[dict[str, Any]]) -> int:
     """The first of the epochs with the best mean AUC on the split `val`; the last one where there is no AUC."""
-    scored = [metrics for metrics in curve if metrics["val_mean_auc"] is not None]
-    return max(scored, key=lambda metrics: metrics["val_mean_auc"], default=curve[-1])["epoch"]
+    scored = [metrics for metrics in history if metrics["val_mean_auc"] is not None]
+    return max(scored, key=lambda metrics: metrics["val_mean_auc"], default=history[-1])["epoch"]
 
 
 def require_shares(recipe: StudentRecipe, utterances: int, workers: int) -> None:
@@ -180,80 +198,56 @@ def _batch_utterances(recipe: StudentRecipe, utterances: int) -> int:
     return min(utterances, max(1, recipe.batch_size // recipe.windows_per_utterance))
 
 
-def _train_elsewhere(run: DistillRun, data: TrainingData, context: LocalContext, address: str | None) -> None:
-    if run.workers == 0:
-        try:
-            _train(run, data, context)
-        except FloatingPointError as error:
-            raise UserError(str(error)) from error
-        return
-    workers = Workers(number=run.workers, gpu=run.gpu, least=run.min_workers)
-    with session(address):
-        train_on_workers("student training", lambda worker: _train(run, data, worker), run.student_uri, workers)
-
-
-def _train(run: DistillRun, data: TrainingData, context: LocalContext) -> None:
-    """One worker's part: its share of each batch, and after every epoch the state goes context."""
-    recipe = run.recipe
-    share = RankShare(
-        batch=_batch_utterances(recipe, len(data.places)), rank=context.rank, world_size=context.world_size
-    )
+def _train(data: TrainingData, context: LocalContext) -> None:
+    """One worker's part: its share of each batch, and after every epoch the state goes to the output folder."""
+    run, recipe, utterances = data.run, data.run.recipe, len(data.places)
+    share = RankShare(batch=_batch_utterances(recipe, utterances), rank=context.rank, world_size=context.world_size)
     trainer = StudentTrainer(recipe, context.process(run.gpu), weight=share.weight, front_end=run.front_end())
-    progressed = Progress(run, data.held_out, trainer)
-    if (state := context.load()) is not None:
-        trainer.load_state(state["trainer"])
-        progressed.curve, progressed.best = state["curve"], state["best"]
+    checkpoints = CheckpointWriter(trainer, context)
     draw = WindowSampling(
         windows=recipe.windows_per_utterance, pooling=recipe.target_pooling, seed=recipe.seed, padding=recipe.padding
     )
-    batches = window_batches(data.places, draw, share, trainer.step, run.speech_memory_gib)
-    steps = recipe.steps_per_epoch(len(data.places))
-    every = data.held_out.evaluate_every(recipe, len(data.places))
+    batches = window_batches(data.places, draw, share, first_batch=trainer.step, kept_gib=run.speech_memory_gib)
+    steps, every = recipe.steps_per_epoch(utterances), data.validation.evaluate_every(recipe, utterances)
     with progress(recipe.epochs * steps, "distill", "steps", trainer.step) as bar, contextlib.closing(batches):
         pace = Pace((recipe.epochs - trainer.epoch) * steps, after_step=bar.update)
         while trainer.epoch < recipe.epochs:
             metrics = asdict(trainer.run_epoch(pace.watch(islice(batches, steps)), trainer.epoch))
-            scored = trainer.epoch % every == 0 or trainer.epoch == recipe.epochs
             bar.set_postfix_str(f"epoch {trainer.epoch}/{recipe.epochs}, loss {metrics['loss']:.4f}")
-            context.save(progressed.files(metrics, share, scored) if context.rank == 0 else {}, metrics)
             if context.rank == 0:
-                write_curves(run.student_uri, progressed.curve)
+                scored = trainer.epoch % every == 0 or trainer.epoch == recipe.epochs
+                metrics |= _throughput(metrics, share) | _scores(data, trainer, checkpoints.history, scored)
+            checkpoints.record(metrics)
+            checkpoints.save(_student_files(data, trainer, checkpoints) if context.rank == 0 else {})
+            if context.rank == 0:
+                write_curves(run.student_uri, checkpoints.history)
 
 
-class Progress:
-    """What rank 0 keeps beside the trainer: the curve, and the file of the best student so far."""
+def _throughput(metrics: dict[str, Any], share: RankShare) -> dict[str, Any]:
+    """Of all workers together, from what one of them has counted in an epoch."""
+    seconds = metrics["data_wait_s"] + metrics["compute_s"]
+    return {
+        "windows_per_s": metrics["windows"] * share.batch / share.rows / seconds,
+        "data_wait": metrics["data_wait_s"] / seconds,
+        "workers": share.world_size,
+    }
 
-    def __init__(self, run: DistillRun, held_out: ValidationSet, trainer: StudentTrainer):
-        self.identity = run.identity()
-        self.held_out = held_out
-        self.trainer = trainer
-        self.curve: list[dict] = []
-        self.best = torch.empty(0, dtype=torch.uint8)
 
-    def files(self, metrics: dict, share: RankShare, scored: bool) -> dict[str, bytes]:
-        """Adds what is measured after an epoch to its metrics. Returns the students and the state to go on from."""
-        seconds = metrics["data_wait_s"] + metrics["compute_s"]
-        metrics["windows_per_s"] = metrics["windows"] * share.batch / share.rows / seconds
-        metrics["data_wait"] = metrics["data_wait_s"] / seconds
-        metrics["workers"] = share.world_size
-        strength = self.curve[-1]["prior_strength"] if self.curve else 1.0
-        metrics |= NOT_SCORED | {"prior_strength": strength, "scored": scored}
-        if scored:
-            metrics |= self.held_out.score(self.trainer.student)
-        metrics["time"] = time.time()
-        self.curve.append(metrics)
-        student = self._student(metrics)
-        if best_epoch(self.curve) == metrics["epoch"]:
-            self.best = torch.frombuffer(bytearray(student), dtype=torch.uint8)
-        state = io.BytesIO()
-        torch.save({"trainer": self.trainer.state(), "curve": self.curve, "best": self.best}, state)
-        return {STUDENT_FILE: student, BEST_FILE: self.best.numpy().tobytes(), STATE_FILE: state.getvalue()}
+def _scores(data: TrainingData, trainer: StudentTrainer, history: list[dict[str, Any]], scored: bool) -> dict[str, Any]:
+    """On the split `val`; of an epoch that is not scored only the strength of the prior, which is the last one's."""
+    strength = history[-1]["prior_strength"] if history else 1.0
+    found = {**NOT_SCORED, "prior_strength": strength, "scored": scored}
+    return found | (data.validation.score(trainer.student) if scored else {}) | {"time": time.time()}
 
-    def _student(self, metrics: dict) -> bytes:
-        """The student as users load it."""
-        meta = {"epochs": metrics["epoch"], "steps": metrics["step"], "loss": metrics["loss"]}
-        meta |= {name: metrics[name] for name in ("val_mean_auc", "prior_strength")}
-        meta |= {"prior": self.held_out.prior_E.tolist(), **self.identity}
-        file = io.BytesIO()
-        save_student(self.trainer.student, file, meta)
-        return file.getvalue()
+
+def _student_files(data: TrainingData, trainer: StudentTrainer, checkpoints: CheckpointWriter) -> dict[str, bytes]:
+    """The student of the last epoch, as users load it, and that of the best."""
+    metrics = checkpoints.history[-1]
+    meta = {"epochs": metrics["epoch"], "steps": metrics["step"], "loss": metrics["loss"]}
+    meta |= {name: metrics[name] for name in ("val_mean_auc", "prior_strength")}
+    meta |= {"prior": data.validation.prior_E.tolist(), **data.run.identity()}
+    file = io.BytesIO()
+    save_student(trainer.student, file, meta)
+    if best_epoch(checkpoints.history) == metrics["epoch"]:
+        checkpoints.keep_best(file.getvalue())
+    return {STUDENT_FILE: file.getvalue(), BEST_FILE: checkpoints.best}

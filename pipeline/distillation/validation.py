@@ -53,9 +53,9 @@ class ValidationSet:
         """val_mean_auc, val_auc (emotion -> AUC; None where not estimable) and prior_strength."""
         if not len(self):
             return {"val_mean_auc": None, "val_auc": dict.fromkeys(EMOTIONS), "prior_strength": 1.0}
-        if self.speech is None:
-            self.speech = self.places.read(np.arange(len(self)))["speech_flac"].to_pylist()
-        probabilities_NE = np.stack([_probabilities(student, flac) for flac in self.speech])
+        speech = self.speech or self.places.read(np.arange(len(self)))["speech_flac"].to_pylist()
+        self.speech = speech
+        probabilities_NE = np.stack([_probabilities(student, flac) for flac in speech])
         asked = (probabilities_NE, self.dominant_N, self.speakers_N)
         auc = emotion_auc(*asked, resamples=1)  # the intervals are not used
         return {

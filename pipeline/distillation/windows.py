@@ -87,9 +87,12 @@ class Utterances:
 
     def of(self, rows: Iterable[Row]) -> Iterator[Utterance]:
         for row in rows:
-            yield self.kept.get(row.number) or self._read(row.number, row.table.slice(row.at, 1).to_pylist()[0])
+            yield self.kept.get(row.number) or self._read(row)
 
-    def _read(self, number: int, row: dict) -> Utterance:
+    def _read(self, place: Row) -> Utterance:
+        if place.table is None:
+            raise KeyError(f"utterance {place.number} is not kept any more and has no table to be read from")
+        row = place.table.slice(place.at, 1).to_pylist()[0]
         whole = self.kept_bytes + SAMPLE_BYTES * row["speech_samples"] <= self.most_bytes
         utterance = Utterance(
             id=row["utterance_id"],
@@ -100,7 +103,7 @@ class Utterances:
             frame_logits_NE=np.array(row["frame_logits"], np.float32),
         )
         if whole:
-            self.kept[number] = utterance
+            self.kept[place.number] = utterance
             self.kept_bytes += SAMPLE_BYTES * row["speech_samples"]
         return utterance
 
@@ -126,4 +129,6 @@ class WindowSampler:
         for _ in range(self.draw.windows):
             start = draw_window(rng, utterance.samples, frames)
             target_E = pool_logits(utterance.frame_logits_NE, frames, *window_span(start), how=self.draw.pooling)
+            if target_E is None:
+                raise ValueError(f"{utterance.id}: the window drawn at sample {start} holds no labelled frame")
             yield utterance.window(start, self.draw.padding), target_E

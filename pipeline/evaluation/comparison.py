@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -69,12 +70,21 @@ def _found(difference: Estimate, sign: int) -> dict:
     return {"value": value, "low": low, "high": high, "finding": finding}
 
 
-def origin(name: str, student: Student, labels_uri: str, teacher: str) -> dict:
-    """Whether the student learned from these labels: teacher, trained_by, teacher_differs and set_differs.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Whether a student learned from the labels that it is scored on. teacher: of those labels; trained_by: of its own.
 
-    None stands for what the student's file or the labels' folder does not tell. Warns in one line where they differ.
-    teacher: of the labels.
+    None stands for what the student's file or the labels' folder does not tell.
     """
+
+    teacher: str
+    trained_by: str | None
+    teacher_differs: bool | None
+    set_differs: bool | None
+
+
+def origin(name: str, student: Student, labels_uri: str, teacher: str) -> Origin:
+    """teacher: of the labels. Warns in one line where the student learned from others."""
     learned_from = student_meta(student).get("labels") or {}
     identity_uri = storage.join(labels_uri, IDENTITY_FILE)
     scored_on = storage.read_json(identity_uri) if storage.exists(identity_uri) else {}
@@ -86,9 +96,4 @@ def origin(name: str, student: Student, labels_uri: str, teacher: str) -> dict:
         log.warning("%s learned from teacher %s; these labels are by %s, another one", name, trained_by, teacher)
     if set_differs:
         log.warning("%s learned from another set: heard, unheard and train are not those of its training", name)
-    return {
-        "teacher": teacher,
-        "trained_by": trained_by,
-        "teacher_differs": teacher_differs,
-        "set_differs": set_differs,
-    }
+    return Origin(teacher=teacher, trained_by=trained_by, teacher_differs=teacher_differs, set_differs=set_differs)

@@ -49,11 +49,6 @@ class StudentScorer:
         return pa.concat_tables(parts)
 
 
-def score(student: Student, labels_uri: str, address: str | None) -> pa.Table:
-    """`score_students` for one of them."""
-    return score_students({"student": student}, labels_uri, address)["student"]
-
-
 def score_students(students: dict[str, Student], labels_uri: str, address: str | None) -> dict[str, pa.Table]:
     """Every student's probabilities for every labelled utterance that has speech; a table of `SCORE_SCHEMA` each, all
     with the same utterances in the same order. Raises UserError where a student gives NaN, naming the utterance."""
@@ -135,7 +130,7 @@ def evaluate_scores(scores: pa.Table, split: str) -> dict:
 
 def _agreement(answers: ScoredRows) -> dict:
     compared = (answers.probabilities_NE, answers.logits_NE, answers.speakers_N)
-    known_E = (answers.logits_NE > MASKED_BELOW).any(0)
+    known_E = np.any(answers.logits_NE > MASKED_BELOW, axis=0)
     result = {
         "masked": [emotion for emotion, known in zip(EMOTIONS, known_E, strict=True) if not known],
         "kl": mean_divergence(*compared),

@@ -89,6 +89,7 @@ def _smile():
 def probe_features(
     student: Student,
     clips: Sequence[CorpusClip],
+    *,
     device: str = "cpu",
     as_published: bool = False,
     keep_speech: bool = False,

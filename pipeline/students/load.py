@@ -1,4 +1,4 @@
-"""Which file a student is, and its fingerprint."""
+"""Which file a student is, what it holds, and its fingerprint."""
 
 from cluster import storage
 from cluster.failures import UserError
@@ -6,10 +6,12 @@ from modeling.students.build import Student
 from modeling.students.checkpoint import load_student
 
 STUDENT_FILE = "student.safetensors"
+BEST_FILE = "student_best.safetensors"
+"""What training writes into its folder: the student after the last epoch, and that of the best epoch."""
 
 
 def student_file(uri: str) -> str:
-    """The file itself, or `student.safetensors` in the folder that training wrote."""
+    """The file itself, or `STUDENT_FILE` in the folder that training wrote."""
     return storage.join(uri, STUDENT_FILE) if storage.is_folder(uri) else uri
 
 
@@ -19,8 +21,8 @@ def student_fingerprint(uri: str) -> str:
 
 
 def read_student(uri: str) -> Student:
-    """The student at a path or s3:// URI, or `student.safetensors` in that folder. Raises UserError if it is not one."""
-    file_uri = storage.join(uri, "student.safetensors") if storage.is_folder(uri) else uri
+    """The student in the file that `student_file` names. Raises UserError if it is none."""
+    file_uri = student_file(uri)
     try:
         return load_student(storage.read_bytes(file_uri))
     except ValueError as error:

@@ -6,6 +6,7 @@ K classes of a head.
 
 import hashlib
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -74,8 +75,8 @@ def media_files(paths: list[str]) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """What is asked of the student for each file.
+class PredictionOptions:
+    """What is wanted of the student for each file.
 
     timeline: also windows of it; head: classes of one's own beside the eight emotions.
     """
@@ -93,7 +94,7 @@ class Predictions:
         self.samples: list[int] = []
         self.starts: list[int] = []
         self.probabilities: list[np.ndarray] = []
-        self.embedding_sum, self.heard = 0.0, 0
+        self.embedding_sum, self.heard = np.zeros(1), 0
         self.head_probabilities: list[np.ndarray] = []
 
     def add(self, start: int, speech_T: np.ndarray, covers: int) -> None:
@@ -128,10 +129,10 @@ class Predictions:
 class FilePredictor:
     """Ray Data callable: rows with `file` -> rows of `ROWS_SCHEMA`."""
 
-    def __init__(self, student: ray.ObjectRef, question: Question):
+    def __init__(self, student: ray.ObjectRef, options: PredictionOptions):
         arm_exit_alarm()
         self.student: Student = ray.get(student)
-        self.question = question
+        self.options = options
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         return pa.Table.from_pylist([self._predict(uri) for uri in rows["file"].to_pylist()], schema=ROWS_SCHEMA)
@@ -139,15 +140,15 @@ class FilePredictor:
     def _predict(self, uri: str) -> dict:
         try:
             with SourceFiles() as files:
-                return {"file": uri} | predictions_of_file(self.student, files.path(uri), self.question)
+                return {"file": uri} | predictions_of_file(self.student, files.path(uri), self.options)
         except Rejected as problem:
             return {"file": uri, "reject_reason": problem.reason.value, "reject_detail": problem.detail}
 
 
-def predictions_of_file(student: Student, path: str, question: Question) -> dict:
+def predictions_of_file(student: Student, path: str, options: PredictionOptions) -> dict:
     """The columns of `ROWS_SCHEMA` for one file on this machine. Raises Rejected where there is nothing to hear."""
     spans = Stretches(Predictions(student, None), TimelineOptions(window_s=SPAN_S, hop_s=SPAN_S))
-    windows = Stretches(Predictions(student, question.head), question.timeline) if question.timeline else None
+    windows = Stretches(Predictions(student, options.head), options.timeline) if options.timeline else None
     total = clipped = 0
     digest = hashlib.sha256()
     for piece in stream_speech(path):
@@ -166,8 +167,8 @@ def predictions_of_file(student: Student, path: str, question: Question) -> dict
         "clipped": clipped / total,
         "sound_sha256": digest.hexdigest(),
         "probabilities": probabilities_E,
-        "embedding": embedding_D if question.embeddings else None,
-        "head": question.head.probabilities(embedding_D) if question.head else None,
+        "embedding": embedding_D if options.embeddings else None,
+        "head": options.head.probabilities(embedding_D) if options.head else None,
     }
     if windows:
         windows.close()
@@ -203,7 +204,9 @@ def _window_columns(windows: Stretches, total: int) -> dict:
     }
 
 
-def predict(student: Student, files: list[str], question: Question, address: str | None) -> pa.Table:
+def predict_files(
+    student: Student, files: list[str], options: PredictionOptions, address: str | None = None
+) -> pa.Table:
     """One row of `ROWS_SCHEMA` for each file, in the order given."""
     with session(address), progress(len(files), "predict", "files") as bar:
         stage = Stage(name="student", workers=min(worker_cores(address), len(files)))
@@ -212,14 +215,14 @@ def predict(student: Student, files: list[str], question: Question, address: str
             ray.data.from_arrow([pa.table({"file": [file]}) for file in files])
             .map_batches(
                 FilePredictor,
-                fn_constructor_args=(ray.put(student), question),
+                fn_constructor_args=(ray.put(student), options),
                 **actor_pool(stage, batch_size=None),
             )
             .iter_batches(batch_format="pyarrow", batch_size=None)
         )
         found = []
         for batch in batches:
-            found.append(batch.cast(ROWS_SCHEMA))
+            found.append(cast(pa.Table, batch).cast(ROWS_SCHEMA))
             bar.update(len(batch))
     order = {file: position for position, file in enumerate(files)}
     table = pa.concat_tables(found)

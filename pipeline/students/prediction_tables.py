@@ -50,7 +50,7 @@ def _flat(table: pa.Table) -> pa.Table:
 
 
 def file_table(rows: pa.Table, meta: dict, classes: Sequence[str] = ()) -> pa.Table:
-    """rows: of `predicting.ROWS_SCHEMA`; meta: of the student; classes: of the head, if one was used.
+    """rows: of `pipeline.students.predict.ROWS_SCHEMA`; meta: of the student; classes: of the head, if one was used.
 
     file, reject_reason, reject_detail, seconds, emotion, the eight raw probabilities, emotion_corrected, the eight
     corrected ones (NAME_corrected; null for a student without a prior), head_emotion, head_CLASS, clipped (part of the
@@ -103,7 +103,7 @@ def _head_columns(probabilities_NK: np.ndarray, classes: Sequence[str]) -> dict[
 
 def _named(probabilities_NK: np.ndarray, names: Sequence[str], best: str, each: str) -> dict[str, pa.Array]:
     """The likeliest name, then a column a name; null where the row is NaN."""
-    known_N = np.isfinite(probabilities_NK).all(1)
+    known_N = np.all(np.isfinite(probabilities_NK), axis=1)
     likeliest_N = np.where(known_N[:, None], probabilities_NK, 0).argmax(1)
     columns = {best: pa.array([names[k] for k in likeliest_N], pa.string(), mask=~known_N)}
     for k, name in enumerate(names):

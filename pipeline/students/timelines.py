@@ -17,7 +17,7 @@ from pipeline.media.speech import LEAST_SPEECH_S
 
 WINDOW_S = 2.0
 HOP_S = 0.5
-LONGEST_WINDOW_S = 10.0  # the student uses no more of a clip (paper.md section 4.2)
+LONGEST_WINDOW_S = 10.0  # the student uses no more of a clip (Albanie et al. 2018, section 4.2)
 SHORTEST_HOP_S = 0.01  # one frame of its spectrogram
 
 FRAME_OVERHANG = FRAME_SAMPLES - HOP_SAMPLES

@@ -19,7 +19,7 @@ from modeling.emotions import EMOTIONS
 from modeling.faces.ferplus import SIDE_PX, VOTE_COLUMNS, FaceSet
 
 USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
-"""Split -> its name in the column Usage of the two CSV files (paper.md 7.3)."""
+"""Split -> its name in the column Usage of the two CSV files (github.com/microsoft/FERPlus, README)."""
 FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 """Split -> its folder in Microsoft's form (microsoft/FERPlus, README)."""
 FACES_CSV, VOTES_CSV, LABELS_CSV = "fer2013.csv", "fer2013new.csv", "label.csv"
@@ -102,7 +102,7 @@ def read_parquet(uri: str, split: str | None = None) -> FaceSet:
         return f"{uri}, row {row}"
 
     keep_N = _rows_of_split(uri, table["split"], split) if split else np.ones(len(table), bool)
-    table, rows = table.filter(keep_N), np.flatnonzero(keep_N)
+    table, rows = table.filter(keep_N), np.flatnonzero(keep_N).tolist()
     votes_NV = _votes(table, VOTE_COLUMNS, lambda i: place(rows[i]))
     pictures = zip(table["png"], rows, strict=True)
     return FaceSet(np.stack([_decoded(png.as_py(), place(row)) for png, row in pictures]), votes_NV)

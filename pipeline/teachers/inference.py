@@ -25,4 +25,4 @@ def mean_probabilities(teachers: Sequence[Weights], images_NHW: np.ndarray, devi
     for weights in teachers:
         teacher = load_teacher(weights.name, weights.data, weights.description, device=device)
         probabilities.append(softmax(face_logits(teacher, images_NHW), axis=1))
-    return np.mean(probabilities, axis=0, dtype=np.float32)
+    return np.asarray(np.mean(probabilities, axis=0, dtype=np.float32))

@@ -1,28 +1,24 @@
-"""Fits a face teacher to FER+: in this process, or with Ray Train on any number of DDP workers.
+"""Trains a face teacher on FER+: in this process, or with Ray Train on any number of DDP workers.
 
 The loop is `modeling.teacher_training.trainer`; here it is given the faces and told where its state goes.
 """
 
-import io
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
-import ray
-import torch
 
 from cluster import storage
 from cluster.devices import local_device
 from cluster.failures import UserError
-from cluster.identity import claim
 from cluster.progress import progress
-from cluster.session import session
 from modeling.faces.ferplus import FaceSet, class_counts, paper_rule
 from modeling.teacher_training.recipes import RENAMED_FIELDS, TeacherRecipe
 from modeling.teacher_training.trainer import TEACHER_FILES, TeacherTrainer, new_network
 from pipeline.assets.weights import Weights
 from pipeline.teachers.inference import mean_probabilities
-from pipeline.training.context import STATE_FILE, LocalContext, RayTrainContext
-from pipeline.training.ray_workers import Workers, train_on_workers
+from pipeline.training.context import LocalContext
+from pipeline.training.run import CheckpointWriter, TrainingPlan, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +38,7 @@ class TeacherRun:
     gpu: bool = False
     compiled: bool = False
 
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """What decides the teacher; where and how it is computed does not."""
         return {
             "recipe": asdict(self.recipe),
@@ -52,7 +48,7 @@ class TeacherRun:
             "valid": self.valid.fingerprint,
         }
 
-    def counts(self) -> dict:
+    def counts(self) -> dict[str, dict[str, int]]:
         """Rows, those that the paper's cleaning keeps, and their emotions, for each split."""
         splits = {"train": self.train, "valid": self.valid}
         kept = {split: paper_rule(faces.votes_NV) for split, faces in splits.items()}
@@ -62,26 +58,43 @@ class TeacherRun:
         }
 
 
-def fit_teacher(run: TeacherRun, address: str | None) -> dict:
-    """Trains until the recipe's last epoch, going on from the last saved state. Returns weights, valid_accuracy, curve."""
+@dataclass(frozen=True, kw_only=True)
+class TrainedTeacher:
+    """weights: URI of the teacher's file; valid_accuracy: of the epoch whose weights it holds, by the paper's cleaning."""
+
+    weights: str
+    valid_accuracy: float
+    epochs: int
+    history: list[dict[str, Any]]
+
+
+def train_face_teacher(run: TeacherRun, address: str | None = None) -> TrainedTeacher:
+    """Trains until the recipe's last epoch, going on from the last saved state.
+
+    Raises UserError if faces or weights do not fit the recipe, and as `pipeline.training.run.train`.
+    """
     _require_trainable(run)
-    claim(run.teacher_uri, run.identity(), renamed=RENAMED_FIELDS)
-    context = LocalContext(run.teacher_uri)
-    state = context.load()
-    if state is None or state["trainer"]["epoch"] < run.recipe.epochs:
+    plan = TrainingPlan(
+        name="teacher training",
+        output_uri=run.teacher_uri,
+        identity=run.identity(),
+        renamed=RENAMED_FIELDS,
+        epochs=run.recipe.epochs,
+        workers=run.workers,
+        gpu=run.gpu,
+    )
+
+    def prepare() -> TrainingData:
         device = local_device(run.gpu and run.workers == 0)
-        soft_labels_NE = mean_probabilities(run.soft_teachers, run.train.images_NHW, device)
-        if run.workers == 0:
-            _train_here(run, soft_labels_NE, context)
-        else:
-            _train_with_ray(run, soft_labels_NE, address)
-        state = context.load()
-    return {
-        "weights": storage.join(run.teacher_uri, TEACHER_FILES[run.recipe.network]),
-        "valid_accuracy": _saved_epoch(state["curve"], run.recipe)["valid_accuracy"],
-        "epochs": len(state["curve"]),
-        "curve": state["curve"],
-    }
+        return TrainingData(run, mean_probabilities(run.soft_teachers, run.train.images_NHW, device))
+
+    history = train(plan, prepare, _train, address).history
+    return TrainedTeacher(
+        weights=storage.join(run.teacher_uri, TEACHER_FILES[run.recipe.network]),
+        valid_accuracy=_saved_epoch(history, run.recipe)["valid_accuracy"],
+        epochs=len(history),
+        history=history,
+    )
 
 
 def _require_trainable(run: TeacherRun) -> None:
@@ -97,26 +110,19 @@ def _require_trainable(run: TeacherRun) -> None:
         new_network(run.recipe, run.init)
     except ValueError as error:
         raise UserError(f"--init: {error}") from error
-    if run.workers == 0:
-        local_device(run.gpu)
 
 
-def _train_here(run: TeacherRun, soft_labels_NE: np.ndarray | None, context: LocalContext) -> None:
-    try:
-        _train(run, soft_labels_NE, context)
-    except FloatingPointError as error:
-        raise UserError(str(error)) from error
+@dataclass(frozen=True)
+class TrainingData:
+    """What every worker is given. soft_labels_NE: the probabilities of `soft_teachers` for all training faces, if any."""
+
+    run: TeacherRun
+    soft_labels_NE: np.ndarray | None
 
 
-def _train_with_ray(run: TeacherRun, soft_labels_NE: np.ndarray | None, address: str | None) -> None:
-    with session(address):
-        shared = ray.put((run, soft_labels_NE))  # the faces go to each node once
-        workers = Workers(number=run.workers, gpu=run.gpu)
-        train_on_workers("teacher training", lambda worker: _train(*ray.get(shared), worker), run.teacher_uri, workers)
-
-
-def _train(run: TeacherRun, soft_labels_NE: np.ndarray | None, context: LocalContext | RayTrainContext) -> None:
-    """One worker's part: its share of each batch, and after every epoch the state goes context."""
+def _train(data: TrainingData, context: LocalContext) -> None:
+    """One worker's part: its share of each batch, and after every epoch the state goes to the output folder."""
+    run = data.run
     trainer = TeacherTrainer(
         run.recipe,
         run.train,
@@ -124,37 +130,26 @@ def _train(run: TeacherRun, soft_labels_NE: np.ndarray | None, context: LocalCon
         context.process(run.gpu),
         init=run.init,
         compiled=run.compiled,
-        soft_labels_NE=soft_labels_NE,
+        soft_labels_NE=data.soft_labels_NE,
     )
-    curve: list[dict] = []
-    best = torch.empty(0, dtype=torch.uint8)
-    if (state := context.load()) is not None:
-        trainer.load_state(state["trainer"])
-        curve, best = state["curve"], state["best"]
+    checkpoints = CheckpointWriter(trainer, context)
     with progress(run.recipe.epochs, "train teacher", "epochs", trainer.epoch) as bar:
         while trainer.epoch < run.recipe.epochs:
             metrics = asdict(trainer.run_epoch())
-            curve.append(metrics)
-            if context.rank == 0 and _saved_epoch(curve, run.recipe) is metrics:
-                best = torch.frombuffer(bytearray(trainer.file(_meta(run, metrics))), dtype=torch.uint8)
             bar.set_postfix_str(f"valid accuracy {metrics['valid_accuracy']:.4f}")
             bar.update(1)
-            context.save(_files(run, trainer, curve, best) if context.rank == 0 else {}, metrics)
+            checkpoints.record(metrics)
+            if context.rank == 0 and _saved_epoch(checkpoints.history, run.recipe) is metrics:
+                checkpoints.keep_best(trainer.file(_meta(run, metrics)))
+            checkpoints.save({TEACHER_FILES[run.recipe.network]: checkpoints.best})
 
 
-def _files(run: TeacherRun, trainer: TeacherTrainer, curve: list[dict], best: torch.Tensor) -> dict[str, bytes]:
-    """The teacher as users load it, and the state that training goes on from."""
-    state = io.BytesIO()
-    torch.save({"trainer": trainer.state(), "curve": curve, "best": best}, state)
-    return {TEACHER_FILES[run.recipe.network]: best.numpy().tobytes(), STATE_FILE: state.getvalue()}
-
-
-def _saved_epoch(curve: list[dict], recipe: TeacherRecipe) -> dict:
+def _saved_epoch(history: list[dict[str, Any]], recipe: TeacherRecipe) -> dict[str, Any]:
     """The epoch whose weights are the teacher: the last, or the first of the best."""
-    return max(curve, key=lambda metrics: metrics["valid_accuracy"]) if recipe.keep_best else curve[-1]
+    return max(history, key=lambda metrics: metrics["valid_accuracy"]) if recipe.keep_best else history[-1]
 
 
-def _meta(run: TeacherRun, metrics: dict) -> dict:
+def _meta(run: TeacherRun, metrics: dict[str, Any]) -> dict[str, Any]:
     return {**run.identity(), "epoch": metrics["epoch"], "valid_accuracy": metrics["valid_accuracy"]}
 
 

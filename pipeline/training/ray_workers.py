@@ -16,7 +16,7 @@ from logging.handlers import QueueListener
 
 import ray
 import ray.train.torch
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.queue import Queue
@@ -24,9 +24,11 @@ from ray.util.queue import Queue
 from cluster import storage
 from cluster.budget import Stage, room_for
 from cluster.failures import UserError
+from cluster.lease import Proof
 from cluster.logs import log_as_received
 from cluster.session import living_nodes, wait_for_room
-from pipeline.training.context import STATE_FILE, RayTrainContext
+from pipeline.training.context import RayTrainContext
+from pipeline.training.state import STATE_FILE
 
 RESTARTS = 3
 """How often in a row workers are replaced, without an epoch finished in between, before the job gives up."""
@@ -63,23 +65,25 @@ class Workers:
         return ScalingConfig(num_workers=number, use_gpu=self.gpu)
 
 
-def train_on_workers(name: str, loop: Callable[[RayTrainContext], None], output_uri: str, workers: Workers) -> None:
+def train_on_workers(name: str, loop: Callable[[RayTrainContext], None], workers: Workers, lease: Proof) -> None:
     """Runs the loop on every worker until it ends. Lines that rank 0 logs appear here.
+
+    lease: of the run, whose output folder the loop's context writes to.
 
     Raises UserError if the loop stops by FloatingPointError (on all workers alike) or UserError, if workers are lost
     again and again, or if no node comes in the place of a lost one. Any other exception of the loop is a bug and raises
     at once, but for RuntimeError: so torch tells that another worker is gone.
     """
     wait_for_room([workers.stage(name)])
-    failures, saved = 0, _saved(output_uri)
+    failures, saved = 0, _saved(lease.output_uri)
     with _messages() as messages:
         while True:
             try:
-                stopped_by = _attempt(name, lambda: _run(loop, RayTrainContext(output_uri, messages)), workers)
+                stopped_by = _attempt(name, lambda: _run(loop, RayTrainContext(lease, messages)), workers)
                 break
             except (TrainingFailedError, RayActorError) as error:
                 _require_accident(error)
-                last, saved = saved, _saved(output_uri)
+                last, saved = saved, _saved(lease.output_uri)
                 failures = failures + 1 if saved == last else 1
                 if failures > RESTARTS:
                     raise _given_up(name, error) from error
@@ -229,6 +233,6 @@ def _messages() -> Iterator[Queue]:
     try:
         yield queue
     finally:
-        with contextlib.suppress(ray.exceptions.RayError):  # the cluster may be gone
+        with contextlib.suppress(RayError):  # the cluster may be gone
             listener.stop()
             queue.shutdown()

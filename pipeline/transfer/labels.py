@@ -40,7 +40,7 @@ SHIFT_PX, ZOOM = 2.0, 0.06
 Labels = Callable[[SpeechClip], dict]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FaceBank:
     """Faces with what the teacher says of them. rows_M: their places in the face file; emotion_M: by FER+'s majority."""
 
@@ -76,7 +76,9 @@ def chosen_faces(
     return np.concatenate(rows), np.repeat(columns, [len(part) for part in rows])
 
 
-def face_bank(faces: FaceSet, rows_M: np.ndarray, emotion_M: np.ndarray, teacher: Teacher, cache_uri: str) -> FaceBank:
+def face_bank(
+    faces: FaceSet, rows_M: np.ndarray, emotion_M: np.ndarray, *, teacher: Teacher, cache_uri: str
+) -> FaceBank:
     """The teacher's raw logits of `VARIANTS` copies of each face; kept at `cache_uri` and read from there when it exists."""
     images_MHW = faces.images_NHW[rows_M]
     if storage.exists(cache_uri):
@@ -88,7 +90,14 @@ def face_bank(faces: FaceSet, rows_M: np.ndarray, emotion_M: np.ndarray, teacher
         logits = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), VARIANTS * len(EMOTIONS))
         storage.write_table(cache_uri, pa.table({"row": rows_M, "emotion": emotion_M, "logits": logits}))
     logits_MVE = flat.reshape(len(rows_M), VARIANTS, len(EMOTIONS))
-    return FaceBank(images_MHW, rows_M, emotion_M, logits_MVE, teacher.fingerprint, teacher.masked)
+    return FaceBank(
+        images_MHW=images_MHW,
+        rows_M=rows_M,
+        emotion_M=emotion_M,
+        logits_MVE=logits_MVE,
+        teacher=teacher.fingerprint,
+        teacher_masks=teacher.masked,
+    )
 
 
 def moved_copies(images_MHW: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -104,7 +113,7 @@ def moved_copies(images_MHW: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return np.stack(copies)
 
 
-def face_labels(bank: FaceBank, faces_uri: str, emotions: dict[str, int], faces_per_clip: int, seed: int) -> Labels:
+def face_labels(bank: FaceBank, emotions: dict[str, int], *, faces_uri: str, faces_per_clip: int, seed: int) -> Labels:
     """Labels of clips by the teacher, from faces that show `emotions` (utterance_id -> index).
 
     The faces of a clip follow each other in equal runs of frames. They depend on the seed, the clip and the emotion only.

@@ -7,6 +7,8 @@ OUT/runs                      a student for each rho and seed, and for the true 
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +36,7 @@ from pipeline.transfer.trials import SUPERVISED, TransferBenchmark, TransferRun,
 log = logging.getLogger(__name__)
 
 
-def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict:
+def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict[str, Any]:
     """Makes every set, student and score that is not there yet. Returns the JSON of the job, without report and seconds."""
     clips = benchmark.readable
     wanted = [emotion for emotion in EMOTIONS if emotion in {clip.file.truth for clip in clips}]
@@ -45,7 +47,7 @@ def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict:
     weights = benchmark.teacher
     teacher = load_teacher(weights.name, weights.data, weights.description, device=device)
     logits_uri = storage.join(benchmark.out_uri, "face_logits.parquet")
-    bank = face_bank(benchmark.faces, rows_M, emotion_M, teacher, logits_uri)
+    bank = face_bank(benchmark.faces, rows_M, emotion_M, teacher=teacher, cache_uri=logits_uri)
     kinds = [*benchmark.rhos, SUPERVISED]
     runs = [TransferRun(rho, seed, split) for seed, split in enumerate(splits) for rho in kinds]
     scores = all_scores(benchmark, runs, bank, address)
@@ -55,7 +57,7 @@ def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict:
         for kind in kinds
     }
     return result | {
-        **findings(result, benchmark.rhos),
+        **json_ready(findings(result, benchmark.rhos)),
         "emotions": result[SUPERVISED]["emotions"],
         "n": result[SUPERVISED]["n"],
         "speakers": result[SUPERVISED]["speakers"],
@@ -68,28 +70,43 @@ def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict:
     }
 
 
-def findings(result: dict[str, dict], rhos: Sequence[str]) -> dict:
-    """What the benchmark is for: chance at rho = 0, more with rho, and how much of the ceiling at rho = 1 (null where a
-    rho was not asked for, or the ceiling itself is not above chance)."""
+@dataclass(frozen=True)
+class NegativeControl:
+    """Whether the interval at rho = 0, where faces say nothing of voices, contains chance."""
+
+    contains_chance: bool
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the benchmark is for: chance at rho = 0, more with rho, and how much of the ceiling at rho = 1. None where a rho
+    was not asked for, or the ceiling itself is not above chance."""
+
+    negative_control: NegativeControl | None
+    rises_with_rho: bool | None
+    transfer_of_ceiling: float | None
+
+
+def findings(result: dict[str, dict[str, Any]], rhos: Sequence[str]) -> Findings:
+    """result: quality of the students by rho, and `SUPERVISED`."""
     at = {float(rho): result[rho] for rho in rhos}
     control = None
     if 0.0 in at:
-        control = {
-            "contains_chance": at[0.0]["low"] <= CHANCE <= at[0.0]["high"],
-            "low": at[0.0]["low"],
-            "high": at[0.0]["high"],
-        }
+        low, high = at[0.0]["low"], at[0.0]["high"]
+        control = NegativeControl(low <= CHANCE <= high, low, high)
     means = [at[rho]["mean_auc"] for rho in sorted(at)]
     ceiling = result[SUPERVISED]["mean_auc"] - CHANCE
-    return {
-        "negative_control": control,
-        "rises_with_rho": all(a < b for a, b in zip(means, means[1:], strict=False)) if len(means) > 1 else None,
-        "transfer_of_ceiling": (at[1.0]["mean_auc"] - CHANCE) / ceiling if 1.0 in at and ceiling > 0 else None,
-    }
+    return Findings(
+        negative_control=control,
+        rises_with_rho=all(a < b for a, b in zip(means, means[1:], strict=False)) if len(means) > 1 else None,
+        transfer_of_ceiling=(at[1.0]["mean_auc"] - CHANCE) / ceiling if 1.0 in at and ceiling > 0 else None,
+    )
 
 
 def _splits(clips: Sequence[SpeechClip], seeds: int) -> list[SpeakerSplit]:
-    speakers = np.array([clip.file.speaker_id for clip in clips])
+    speakers = [clip.file.speaker_id for clip in clips]
     truth_N = np.array([EMOTIONS.index(clip.file.truth) for clip in clips])
     try:
         splits = split_speakers(speakers, truth_N, seeds)

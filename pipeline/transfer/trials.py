@@ -25,7 +25,7 @@ from modeling.faces.ferplus import FaceSet
 from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.assets.weights import Weights
 from pipeline.dataset.distillation_set import read_columns
-from pipeline.distillation.run import DistillRun, distill
+from pipeline.distillation.run import DistillRun, distill_student
 from pipeline.media.flac import decode_flac
 from pipeline.schema import SCHEMA_VERSION
 from pipeline.students.load import read_student
@@ -155,21 +155,23 @@ def _make(benchmark: TransferBenchmark, run: TransferRun, bank: FaceBank, addres
     labels = (
         true_labels(speech_fingerprint(benchmark.clips))
         if faces is None
-        else face_labels(bank, benchmark.faces_uri, faces, benchmark.faces_per_clip, run.seed)
+        else face_labels(
+            bank, faces, faces_uri=benchmark.faces_uri, faces_per_clip=benchmark.faces_per_clip, seed=run.seed
+        )
     )
     write_set(labels_uri, benchmark.clips, run.split, labels)
     recipe = replace(benchmark.recipe, seed=run.seed)
-    trained = distill(
+    trained = distill_student(
         DistillRun(labels_uri=labels_uri, student_uri=student_uri, recipe=recipe, gpu=benchmark.gpu), address
     )
-    student = read_student(trained["checkpoint"]).to(local_device(benchmark.gpu))
+    student = read_student(trained.checkpoint).to(local_device(benchmark.gpu))
     rows = [
         {
             "utterance_id": clip.file.utterance_id,
             "speaker_id": clip.file.speaker_id,
             "truth": clip.file.truth,
             "face": EMOTIONS[faces[clip.file.utterance_id]] if faces else None,
-            "probabilities": student.predict(decode_flac(clip.speech_flac), SAMPLE_RATE_HZ).numpy(),
+            "probabilities": student.predict(decode_flac(clip.speech_flac or b""), SAMPLE_RATE_HZ).numpy(),
         }
         for clip in clips
         if clip.file.speaker_id in run.split.held_out

@@ -18,8 +18,9 @@ from cluster import storage
 from cluster.failures import UserError
 from modeling.distillation.recipes import smoke
 from modeling.students.checkpoint import load_student
-from pipeline.distillation.run import DistillRun, distill
+from pipeline.distillation.run import DistillRun, distill_student
 from pipeline.training.context import LocalContext
+from pipeline.training.state import read_state
 from tests.support.object_store import running_server, weed
 from tests.support.training_commands import (
     EPOCHS,
@@ -129,12 +130,13 @@ def test_with_min_workers_the_rest_goes_on_without_the_lost_node(labels, whole, 
     assert curve[-1]["loss"] == pytest.approx(expected[-1]["loss"], rel=0.1)
 
 
-def raising_key_error(run, data, context):
+def raising_key_error(data, context):
     raise KeyError(f"attempt of rank {context.rank}")
 
 
-def raising_runtime_error(run, data, context):
-    Path(run.student_uri, f"attempt-{len(list(Path(run.student_uri).glob('attempt-*')))}").touch()
+def raising_runtime_error(data, context):
+    folder = Path(data.run.student_uri)
+    (folder / f"attempt-{len(list(folder.glob('attempt-*')))}").touch()
     raise RuntimeError("as torch says that a peer is gone")
 
 
@@ -145,13 +147,13 @@ def test_a_bug_is_not_tried_for_ever(labels, ray_session, tmp_path, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.distillation.run._train", raising_key_error)
         with pytest.raises(Exception, match="attempt of rank 0"):
-            distill(run, None)
+            distill_student(run)
     assert "going on" not in caplog.text
     monkeypatch.setattr("pipeline.distillation.run._train", raising_runtime_error)
     monkeypatch.setattr(ray_workers, "RESTARTS", 1)
     run = dataclasses.replace(run, student_uri=str(tmp_path / "b"))
     with pytest.raises(Exception, match="a peer is gone"):
-        distill(run, None)
+        distill_student(run)
     assert len(list((tmp_path / "b").glob("attempt-*"))) == 2
 
 
@@ -169,7 +171,7 @@ def small_disk(tmp_path):
 def test_a_full_disk_is_one_line_and_the_last_epoch_stays(labels, small_disk, tmp_path, monkeypatch):
     recipe = dataclasses.replace(smoke(), epochs=4)
     run = DistillRun(labels_uri=labels, student_uri=str(small_disk / "student"), recipe=recipe)
-    distill(dataclasses.replace(run, student_uri=str(tmp_path / "whole")), None)
+    distill_student(dataclasses.replace(run, student_uri=str(tmp_path / "whole")))
     save, filler = LocalContext.save, small_disk / "filler"
 
     def save_on_a_full_disk(self, files, metrics):
@@ -181,12 +183,12 @@ def test_a_full_disk_is_one_line_and_the_last_epoch_stays(labels, small_disk, tm
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match="disk is full") as told:
         patch.setattr(LocalContext, "save", save_on_a_full_disk)
-        distill(run, None)
+        distill_student(run)
     assert run.student_uri in str(told.value) and "\n" not in str(told.value)
-    assert LocalContext(run.student_uri).load()["trainer"]["epoch"] == 2
+    assert read_state(run.student_uri).epoch == 2
     assert load_student(str(small_disk / "student" / "student.safetensors")).meta["epochs"] == 2
     filler.unlink()
-    assert [epoch["epoch"] for epoch in distill(run, None)["curve"]] == [1, 2, 3, 4]
+    assert [epoch["epoch"] for epoch in distill_student(run).history] == [1, 2, 3, 4]
     assert_same_weights(small_disk / "student" / "student.safetensors", tmp_path / "whole" / "student.safetensors")
 
 
@@ -196,7 +198,7 @@ def test_an_object_store_that_is_away_for_20_s_costs_20_s(labels, tmp_path, monk
     folder = tmp_path / "s3"
     folder.mkdir()
     run = DistillRun(labels_uri=labels, student_uri="s3://bucket/student", recipe=smoke())
-    whole = distill(dataclasses.replace(run, student_uri=str(tmp_path / "whole")), None)
+    whole = distill_student(dataclasses.replace(run, student_uri=str(tmp_path / "whole")))
     save = LocalContext.save
     with running_server(folder) as server:
         for name, value in server.environment.items():
@@ -210,10 +212,10 @@ def test_an_object_store_that_is_away_for_20_s_costs_20_s(labels, tmp_path, monk
             save(self, files, metrics)
 
         monkeypatch.setattr(LocalContext, "save", save_while_it_is_away)
-        away = distill(run, None)
-        assert [epoch["loss"] for epoch in away["curve"]] == [epoch["loss"] for epoch in whole["curve"]]
-        (tmp_path / "away.safetensors").write_bytes(storage.read_bytes(away["checkpoint"]))
-    assert_same_weights(tmp_path / "away.safetensors", Path(whole["checkpoint"]))
+        away = distill_student(run)
+        assert [epoch["loss"] for epoch in away.history] == [epoch["loss"] for epoch in whole.history]
+        (tmp_path / "away.safetensors").write_bytes(storage.read_bytes(away.checkpoint))
+    assert_same_weights(tmp_path / "away.safetensors", Path(whole.checkpoint))
 
 
 def test_a_second_training_into_the_same_folder_is_refused_while_the_first_runs(labels, tmp_path, monkeypatch):
@@ -222,6 +224,6 @@ def test_a_second_training_into_the_same_folder_is_refused_while_the_first_runs(
         run.until_epoch(1)
         recipe = dataclasses.replace(smoke(), epochs=EPOCHS)
         with pytest.raises(UserError, match=f"process {run.process.pid} on"):
-            distill(DistillRun(labels_uri=labels, student_uri=str(out), recipe=recipe), None)
+            distill_student(DistillRun(labels_uri=labels, student_uri=str(out), recipe=recipe))
         run.result()
     assert [epoch["epoch"] for epoch in record(out)] == list(range(1, EPOCHS + 1))

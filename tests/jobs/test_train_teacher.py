@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from cluster.lease import lease
 from jobs.evaluate_teacher import main as evaluate_teacher
 from jobs.train_teacher import main
 from modeling.faces.ferplus import VOTE_COLUMNS
@@ -61,6 +62,15 @@ def test_it_trains_counts_and_writes_a_teacher_that_loads(ferplus, tmp_path, cap
     assert (tmp_path / "out" / "teacher.safetensors").read_bytes() == weights
     assert main(command(ferplus, tmp_path / "out", "--seed", "1")) == 1
     assert "different run" in capfd.readouterr().err
+
+
+def test_a_second_training_into_one_folder_is_refused_while_the_first_runs(ferplus, tmp_path, capfd):
+    out = tmp_path / "out"
+    with lease(str(out)):
+        assert main(command(ferplus, out)) == 1
+        assert f"is being written by process {os.getpid()} on" in capfd.readouterr().err
+        assert [path.name for path in out.iterdir()] == ["lease.json"]
+    assert main(command(ferplus, out)) == 0
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def utterances(batch: dict) -> list[int]:
 def visited(
     places: RowLocations, share: RankShare, batches: int, first: int = 0, draw: WindowSampling = ONE_WINDOW
 ) -> list[list[int]]:
-    stream = window_batches(places, draw, share, first)
+    stream = window_batches(places, draw, share, first_batch=first)
     return [utterances(batch) for batch in islice(stream, batches)]
 
 
@@ -151,7 +151,7 @@ def test_the_order_is_the_same_for_the_same_seed_and_pass_and_another_for_anothe
 def test_a_stream_that_goes_on_equals_one_that_never_stopped(places, small_or_large, first):
     share = RankShare(batch=4)  # five full batches in a pass
     whole = list(islice(window_batches(places, ONE_WINDOW, share), 12))
-    resumed = list(islice(window_batches(places, ONE_WINDOW, share, first), 12 - first))
+    resumed = list(islice(window_batches(places, ONE_WINDOW, share, first_batch=first), 12 - first))
     for one, other in zip(whole[first:], resumed, strict=True):
         assert (one["speech"] == other["speech"]).all() and (one["target"] == other["target"]).all()
 

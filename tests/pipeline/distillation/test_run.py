@@ -19,7 +19,7 @@ from modeling.students.checkpoint import load_student
 from pipeline.dataset.distillation_set import write_part
 from pipeline.distillation import batches
 from pipeline.distillation.batches import LabelIndex
-from pipeline.distillation.run import DistillRun, best_epoch, distill, require_shares
+from pipeline.distillation.run import DistillRun, best_epoch, distill_student, require_shares
 from pipeline.distillation.validation import LARGEST, ValidationSet
 from pipeline.training.context import LocalContext
 from tests.support.label_rows import label_table, labelled_row
@@ -63,7 +63,7 @@ def stopped_after(run: DistillRun, epoch: int, monkeypatch) -> None:
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(LocalContext, "save", save_and_stop)
-        distill(run, None)
+        distill_student(run)
 
 
 def test_a_set_that_has_grown_or_changed_meanwhile_is_refused(labels, tmp_path, monkeypatch, caplog):
@@ -72,7 +72,7 @@ def test_a_set_that_has_grown_or_changed_meanwhile_is_refused(labels, tmp_path, 
     assert "its labelling has not ended" in caplog.text
     write_part(labels, label_table([labelled_row("s9/new", seconds=1.5)]))
     with pytest.raises(UserError, match="utterances was '20 of train and 12 of val, .*', now '21 of train"):
-        distill(run, None)
+        distill_student(run)
 
 
 def test_a_set_with_an_utterance_in_two_parts_is_refused(labels):
@@ -86,28 +86,28 @@ def test_memory_for_speech_changes_no_student_and_too_little_is_told(labels, tmp
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "kept"), recipe=smoke())
     anew = dataclasses.replace(run, student_uri=str(tmp_path / "anew"), speech_memory_gib=0.0)
     with caplog.at_level(logging.INFO, "pipeline"):
-        kept = distill(run, None)["checkpoint"]
+        kept = distill_student(run).checkpoint
         assert "--speech-memory-gib" not in caplog.text
-        assert same(kept, distill(anew, None)["checkpoint"])
+        assert same(kept, distill_student(anew).checkpoint)
     assert "each worker keeps 0 GiB of it" in caplog.text and "--speech-memory-gib" in caplog.text
 
 
 @pytest.mark.parametrize("block", [1000, 6], ids=["in memory", "streamed"])
 def test_a_run_that_was_stopped_goes_on_to_the_same_student(labels, tmp_path, monkeypatch, block):
     monkeypatch.setattr(batches, "BLOCK_UTTERANCES", block)
-    recipe = dataclasses.replace(smoke(), epochs=4, share_per_epoch=0.7)  # epochs that end within a pass
+    recipe = dataclasses.replace(smoke(), epochs=4, fraction_per_epoch=0.7)  # epochs that end within a pass
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "stopped"), recipe=recipe)
-    whole = distill(dataclasses.replace(run, student_uri=str(tmp_path / "whole")), None)
+    whole = distill_student(dataclasses.replace(run, student_uri=str(tmp_path / "whole")))
     stopped_after(run, 2, monkeypatch)
-    resumed = distill(run, None)
-    assert [epoch["epoch"] for epoch in resumed["curve"]] == [1, 2, 3, 4]
-    assert resumed["steps"] == whole["steps"]
-    assert resumed["val_mean_auc"] == whole["val_mean_auc"] and resumed["best_epoch"] == whole["best_epoch"]
-    assert same(resumed["checkpoint"], whole["checkpoint"])
-    assert same(resumed["best_checkpoint"], whole["best_checkpoint"])
+    resumed = distill_student(run)
+    assert [epoch["epoch"] for epoch in resumed.history] == [1, 2, 3, 4]
+    assert resumed.steps == whole.steps
+    assert resumed.val_mean_auc == whole.val_mean_auc and resumed.best_epoch == whole.best_epoch
+    assert same(resumed.checkpoint, whole.checkpoint)
+    assert same(resumed.best_checkpoint, whole.best_checkpoint)
     events = EventAccumulator(str(tmp_path / "stopped" / "tensorboard"))
     events.Reload()
-    assert [point.step for point in events.Scalars("loss")] == [epoch["step"] for epoch in whole["curve"]]
+    assert [point.step for point in events.Scalars("loss")] == [epoch["step"] for epoch in whole.history]
 
 
 def test_the_best_student_is_that_of_the_epoch_with_the_best_auc(labels, tmp_path, monkeypatch):
@@ -125,20 +125,20 @@ def test_the_best_student_is_that_of_the_epoch_with_the_best_auc(labels, tmp_pat
     monkeypatch.setattr(ValidationSet, "score", lambda *args: score(*args) | {"val_mean_auc": next(answers)})
     monkeypatch.setattr(LocalContext, "save", save_and_keep)
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "s"), recipe=dataclasses.replace(smoke(), epochs=4))
-    result = distill(run, None)
-    assert result["best_epoch"] == 2 and result["val_mean_auc"] == {1: 0.6, 2: 0.8, 3: 0.7, 4: 0.8}
-    assert Path(result["best_checkpoint"]).read_bytes() == kept[2]
-    assert Path(result["checkpoint"]).read_bytes() == kept[4]
-    assert load_student(result["best_checkpoint"]).meta["val_mean_auc"] == 0.8
+    result = distill_student(run)
+    assert result.best_epoch == 2 and result.val_mean_auc == {1: 0.6, 2: 0.8, 3: 0.7, 4: 0.8}
+    assert Path(result.best_checkpoint).read_bytes() == kept[2]
+    assert Path(result.checkpoint).read_bytes() == kept[4]
+    assert load_student(result.best_checkpoint).meta["val_mean_auc"] == 0.8
 
 
 def test_without_a_val_split_the_best_is_the_last_and_the_prior_is_known(tmp_path):
     rows = [labelled_row(f"s/{n}", EMOTIONS[n % 4 // 3], seconds=1.5) for n in range(12)]  # three of four are neutral
     labels = write_labels(tmp_path / "labels", rows)
-    result = distill(DistillRun(labels_uri=labels, student_uri=str(tmp_path / "s"), recipe=smoke()), None)
-    assert result["best_epoch"] == 2 and same(result["best_checkpoint"], result["checkpoint"])
-    assert set(result["val_mean_auc"].values()) == {None}
-    meta = load_student(result["checkpoint"]).meta
+    result = distill_student(DistillRun(labels_uri=labels, student_uri=str(tmp_path / "s"), recipe=smoke()))
+    assert result.best_epoch == 2 and same(result.best_checkpoint, result.checkpoint)
+    assert set(result.val_mean_auc.values()) == {None}
+    meta = load_student(result.checkpoint).meta
     shown = np.exp(4) / (np.exp(4) + 7)  # logit 4 against seven zeros
     expected = np.full(8, (1 - shown) / 7)
     expected[:2] += np.array([0.75, 0.25]) * (shown - (1 - shown) / 7)
@@ -163,7 +163,7 @@ def test_a_target_that_is_not_finite_stops_with_the_last_epoch_kept(tmp_path):
     labels = write_labels(tmp_path / "labels", rows)
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "s"), recipe=smoke())
     with pytest.raises(UserError, match="not finite"):
-        distill(run, None)
+        distill_student(run)
     assert not (tmp_path / "s" / "student.safetensors").exists()
 
 
@@ -178,8 +178,8 @@ def test_workers_need_two_windows_each():
 
 
 def test_the_first_of_equal_epochs_is_the_best():
-    curve = [{"epoch": n + 1, "val_mean_auc": auc} for n, auc in enumerate([None, 0.7, 0.7])]
-    assert best_epoch(curve) == 2 and best_epoch(curve[:1]) == 1
+    history = [{"epoch": n + 1, "val_mean_auc": auc} for n, auc in enumerate([None, 0.7, 0.7])]
+    assert best_epoch(history) == 2 and best_epoch(history[:1]) == 1
 
 
 @pytest.mark.slow
@@ -190,36 +190,36 @@ def test_two_workers_streamed_and_killed_go_on_with_two_or_none(ray_session, tmp
     row = labelled_row("s/0", seconds=1.1)
     rows = [row | {"utterance_id": f"s/{n}", "emotion": EMOTIONS[n % 3]} for n in range(1100)]
     labels = write_labels(tmp_path / "labels", rows, parts=12)
-    recipe = dataclasses.replace(smoke(), epochs=3, share_per_epoch=0.03)
+    recipe = dataclasses.replace(smoke(), epochs=3, fraction_per_epoch=0.03)
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "whole"), recipe=recipe, workers=2)
     with caplog.at_level(logging.INFO, "pipeline"):
-        whole = distill(run, None)
+        whole = distill_student(run)
     told = [record.getMessage() for record in caplog.records]
-    assert any(f"loss {whole['loss']:.4g}" in line for line in told)  # what rank 0 logs is seen here
-    assert [epoch["workers"] for epoch in whole["curve"]] == [2, 2, 2]
-    assert whole["steps"] == 3 * recipe.steps_per_epoch(1100)
+    assert any(f"loss {whole.loss:.4g}" in line for line in told)  # what rank 0 logs is seen here
+    assert [epoch["workers"] for epoch in whole.history] == [2, 2, 2]
+    assert whole.steps == 3 * recipe.steps_per_epoch(1100)
 
     stopped = dataclasses.replace(run, student_uri=str(tmp_path / "stopped"))
     monkeypatch.setattr(ray_workers, "RESTARTS", 0)
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.distillation.run._train", dying_after_first_epoch)
         with pytest.raises(Exception, match="killed"):
-            distill(stopped, None)
+            distill_student(stopped)
     copy = tmp_path / "alone"
     copy.mkdir()
     for file in (tmp_path / "stopped").glob("*.*"):
         (copy / file.name).write_bytes(file.read_bytes())
-    resumed = distill(stopped, None)
-    assert [epoch["epoch"] for epoch in resumed["curve"]] == [1, 2, 3]
-    assert same(resumed["checkpoint"], whole["checkpoint"])
+    resumed = distill_student(stopped)
+    assert [epoch["epoch"] for epoch in resumed.history] == [1, 2, 3]
+    assert same(resumed.checkpoint, whole.checkpoint)
 
-    alone = distill(dataclasses.replace(run, student_uri=str(copy), workers=0), None)
-    assert [epoch["workers"] for epoch in alone["curve"]] == [2, 1, 1]
-    assert alone["curve"][0]["loss"] == whole["curve"][0]["loss"]
-    assert alone["steps"] == whole["steps"]
+    alone = distill_student(dataclasses.replace(run, student_uri=str(copy), workers=0))
+    assert [epoch["workers"] for epoch in alone.history] == [2, 1, 1]
+    assert alone.history[0]["loss"] == whole.history[0]["loss"]
+    assert alone.steps == whole.steps
 
 
-def dying_after_first_epoch(run, data, context):
+def dying_after_first_epoch(data, context):
     """The loop of a worker that is lost when the second epoch begins."""
     from pipeline.distillation import run as distilling
 
@@ -231,19 +231,19 @@ def dying_after_first_epoch(run, data, context):
             raise RuntimeError("killed")
 
     context.save = save_and_die
-    distilling._train(run, data, context)
+    distilling._train(data, context)
 
 
 ON_THREE_CPUS = """
 import dataclasses, json, sys
 import ray
 from modeling.distillation.recipes import smoke
-from pipeline.distillation.run import DistillRun, distill
+from pipeline.distillation.run import DistillRun, distill_student
 
 ray.init(num_cpus=3, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
 recipe = dataclasses.replace(smoke(), batch_size=16)
 run = DistillRun(labels_uri=sys.argv[1], student_uri=sys.argv[2], recipe=recipe, workers=4, min_workers=1)
-print(json.dumps(distill(run, None)["curve"]))
+print(json.dumps(distill_student(run).history))
 """
 
 
@@ -263,4 +263,4 @@ def test_workers_stop_at_a_target_that_is_not_finite(ray_session, tmp_path):
     rows[5]["frame_logits"] = np.full((6, 8), np.nan).tolist()
     labels = write_labels(tmp_path / "labels", rows)
     with pytest.raises(UserError, match="not finite"):
-        distill(DistillRun(labels_uri=labels, student_uri=str(tmp_path / "s"), recipe=smoke(), workers=2), None)
+        distill_student(DistillRun(labels_uri=labels, student_uri=str(tmp_path / "s"), recipe=smoke(), workers=2))

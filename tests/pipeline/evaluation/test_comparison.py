@@ -128,7 +128,7 @@ def test_another_teacher_is_said(tmp_path, caplog, meta, differs, line):
     student.meta = meta
     with caplog.at_level(logging.WARNING, logger="pipeline"):
         found = origin("s", student, str(tmp_path), "compact@0")
-    assert found["teacher_differs"] is differs and found["teacher"] == "compact@0"
+    assert found.teacher_differs is differs and found.teacher == "compact@0"
     assert line in caplog.text and len(caplog.records) == (1 if line else 0)
 
 
@@ -136,6 +136,6 @@ def test_another_set_of_utterances_is_said(tmp_path, caplog):
     (tmp_path / "identity.json").write_text('{"teacher": "compact@0", "manifest": "m"}')
     student = build_student(StudentConfig())
     student.meta = {"labels": {"teacher": "compact@0", "manifest": "other"}}
-    assert origin("s", student, str(tmp_path), "compact@0")["set_differs"] is True
+    assert origin("s", student, str(tmp_path), "compact@0").set_differs is True
     assert "learned from another set" in caplog.text
-    assert origin("s", student, str(tmp_path / "no_identity"), "compact@0")["set_differs"] is None
+    assert origin("s", student, str(tmp_path / "no_identity"), "compact@0").set_differs is None

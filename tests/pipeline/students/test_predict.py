@@ -19,7 +19,7 @@ from modeling.students.build import StudentConfig, build_student
 from modeling.students.head import EmotionHead
 from pipeline.media.speech import read_speech, stream_speech
 from pipeline.rejects import Rejected, RejectReason
-from pipeline.students.predict import ROWS_SCHEMA, Question, predictions_of_file
+from pipeline.students.predict import ROWS_SCHEMA, PredictionOptions, predictions_of_file
 from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_prediction_table
 from pipeline.students.timelines import TimelineOptions
 from tests.support.tones import tone
@@ -33,10 +33,12 @@ def student():
     return build_student(StudentConfig(widths=(8, 16, 16), embedding=32)).eval()
 
 
-def rows(student, paths, **question):
+def rows(student, paths, **options):
     import pyarrow as pa
 
-    answers = [{"file": str(path)} | predictions_of_file(student, str(path), Question(**question)) for path in paths]
+    answers = [
+        {"file": str(path)} | predictions_of_file(student, str(path), PredictionOptions(**options)) for path in paths
+    ]
     return pa.Table.from_pylist(answers, schema=ROWS_SCHEMA)
 
 
@@ -88,7 +90,7 @@ def test_no_sound_of_a_long_file_is_left_out_and_each_span_counts_by_its_length(
         w * student.logits_of_clip(torch.from_numpy(s)).softmax(0).numpy()
         for w, s in zip((10, 10, 5.5), spans, strict=True)
     )
-    answer = predictions_of_file(student, str(path), Question(embeddings=True))
+    answer = predictions_of_file(student, str(path), PredictionOptions(embeddings=True))
     assert answer["seconds"] == pytest.approx(25.5)
     np.testing.assert_allclose(answer["probabilities"], expected / 25.5, atol=1e-6)
 
@@ -97,7 +99,7 @@ def test_no_sound_of_a_long_file_is_left_out_and_each_span_counts_by_its_length(
 def test_a_short_rest_is_left_out_unless_there_is_nothing_else(student, tmp_path, seconds, used):
     path = wav(tmp_path / "a.wav", tone(300, 1, seconds))
     heard = torch.from_numpy(read_speech(path, 0, None)[: round(used * 16_000)])
-    answer = predictions_of_file(student, str(path), Question(embeddings=True))
+    answer = predictions_of_file(student, str(path), PredictionOptions(embeddings=True))
     np.testing.assert_allclose(answer["embedding"], student.outputs_of_clip(heard)[1], rtol=1e-5)
 
 
@@ -107,7 +109,7 @@ def test_sound_that_is_no_number_is_rejected(student, tmp_path, value):
     sound[8000] = value
     path = wav(tmp_path / "a.wav", sound, subtype="FLOAT")
     with pytest.raises(Rejected) as rejected:
-        predictions_of_file(student, str(path), Question())
+        predictions_of_file(student, str(path), PredictionOptions())
     assert rejected.value.reason == RejectReason.DAMAGED_AUDIO
 
 
@@ -120,7 +122,7 @@ def test_what_cannot_be_heard_is_rejected_for_its_reason(student, tmp_path):
     found = {}
     for path in tmp_path.iterdir():
         with pytest.raises(Rejected) as rejected:
-            predictions_of_file(student, str(path), Question())
+            predictions_of_file(student, str(path), PredictionOptions())
         found[path.stem] = rejected.value.reason.value
     assert found.pop("header") in ("damaged_audio", "too_short")
     assert found == {"zero": "empty_file", "text": "not_a_video", "silent": "silent", "hiss": "silent"}
@@ -132,7 +134,7 @@ def test_rate_and_channels_change_little_and_files_and_arrays_agree(student, tmp
     sound = 0.3 * np.sin(2 * np.pi * 300 * t) * np.sin(2 * np.pi * 1.5 * t) ** 2
     stereo = np.stack([sound, sound], 1).astype(np.float32)
     path = wav(tmp_path / "a.wav", stereo, rate, subtype="PCM_16")
-    of_file = predictions_of_file(student, str(path), Question(embeddings=True))
+    of_file = predictions_of_file(student, str(path), PredictionOptions(embeddings=True))
     for array in (stereo, stereo.T, np.round(stereo * 32_767).astype(np.int16)):
         np.testing.assert_allclose(student.predict(array, rate), of_file["probabilities"], atol=0.02)
         assert student.embed(array, rate).shape == (32,)
@@ -141,8 +143,10 @@ def test_rate_and_channels_change_little_and_files_and_arrays_agree(student, tmp
 def test_clipped_sound_is_counted(student, tmp_path):
     t = np.arange(48_000) / 16_000
     path = wav(tmp_path / "a.wav", np.clip(5 * np.sin(2 * np.pi * 200 * t), -1, 1))
-    assert predictions_of_file(student, str(path), Question())["clipped"] > 0.5
-    assert predictions_of_file(student, str(wav(tmp_path / "b.wav", tone(200, 1, 3))), Question())["clipped"] == 0
+    assert predictions_of_file(student, str(path), PredictionOptions())["clipped"] > 0.5
+    assert (
+        predictions_of_file(student, str(wav(tmp_path / "b.wav", tone(200, 1, 3))), PredictionOptions())["clipped"] == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -225,7 +229,7 @@ def test_lengths_and_names_that_cannot_be_are_refused(tmp_path):
 
 def peak_bytes(student, path) -> int:
     tracemalloc.start()
-    predictions_of_file(student, str(path), Question(timeline=TimelineOptions(window_s=10, hop_s=10)))
+    predictions_of_file(student, str(path), PredictionOptions(timeline=TimelineOptions(window_s=10, hop_s=10)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak

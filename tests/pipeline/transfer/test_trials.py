@@ -50,7 +50,13 @@ def test_a_page_is_drawn_where_a_value_lies_outside_its_interval():
     }
     assert quality["low"] > quality["mean_auc"]
     result = {"0": quality, "1": quality, "supervised": quality}
-    result |= findings(result, ["0", "1"]) | {"n": 500, "speakers": 20, "seeds": 1, "rejected": 0, "left_out": {}}
+    result |= json_ready(findings(result, ["0", "1"])) | {
+        "n": 500,
+        "speakers": 20,
+        "seeds": 1,
+        "rejected": 0,
+        "left_out": {},
+    }
     result |= {
         "emotions": quality["emotions"],
         "held_out_speakers": {"0": ["a"]},
