@@ -14,6 +14,7 @@ from cluster.failures import UserError
 from cluster.logs import show_logs
 from cluster.run_record import RunRecord
 from cluster.session import session
+from cluster.tally import Counts, StageCount
 from cluster.working_tree import PROJECT_ROOT
 from modeling.teachers.load import DEFAULT_TEACHER
 from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
@@ -56,7 +57,7 @@ class JobTiming:
     rows: int
     seconds: float
     start_s: float
-    stages: dict[str, dict]
+    stages: Counts
     work_s: float
     looks: list[Look]
     pauses: Sequence[tuple[float, float]] = ()
@@ -111,7 +112,9 @@ def job_and_floors(
             if job.process.returncode:
                 raise UserError(f"the job ended with exit code {job.process.returncode}; what it said is above")
             told = json.loads(answer.splitlines()[-1])
-    return JobTiming(**told | {"looks": [Look(**look) for look in told["looks"]], "pauses": job.pauses}), floors
+    stages = {name: StageCount(**count) for name, count in told["stages"].items()}
+    looks = [Look(**look) for look in told["looks"]]
+    return JobTiming(**told | {"stages": stages, "looks": looks, "pauses": job.pauses}), floors
 
 
 def _written(labels: str) -> int:
@@ -124,11 +127,11 @@ def _labelled(manifest: str, labels: str, gpu: bool) -> JobTiming:
     plan, looks = LabelPlan(gpus_per_teacher=float(gpu)), []
     record = RunRecord("bench-label", plan)
 
-    def work_s(stages: dict[str, dict]) -> float:
-        return sum(stages[stage]["seconds"] for stage in (CPU_STAGES if gpu else WORK_STAGES) if stage in stages)
+    def work_s(stages: Counts) -> float:
+        return sum(stages[stage].seconds for stage in (CPU_STAGES if gpu else WORK_STAGES) if stage in stages)
 
-    def look(stages: dict[str, dict]) -> None:
-        decoded, written = (stages.get(stage, {}).get("rows", 0) for stage in ("decode", "write"))
+    def look(stages: Counts) -> None:
+        decoded, written = (stages.get(stage, StageCount()).rows for stage in ("decode", "write"))
         looks.append(Look(time.time(), work_s(stages), decoded, written))
 
     run = labelling.LabelRun(

@@ -23,7 +23,7 @@ from cluster.lease import Proof, lease
 from cluster.progress import progress
 from cluster.run_record import RunRecord
 from cluster.session import is_embedded, session
-from cluster.tally import start_tally
+from cluster.tally import Counts, start_tally
 from modeling.teachers.base import CropRule
 from modeling.teachers.load import load_teacher
 from pipeline.assets.weights import Weights
@@ -67,7 +67,7 @@ class LabelRun:
     labeller: type = TeacherLabeller
     retry: Retry | None = None
     """Only the rejects of this order are labelled, again."""
-    watcher: Callable[[dict[str, dict]], None] = lambda counts: None
+    watcher: Callable[[Counts], None] = lambda counts: None
     """Is given what each stage has done (`Tally.counts`) about once a second."""
 
     def identity(self) -> dict:
@@ -123,7 +123,7 @@ def _run_tasks(run: LabelRun, plan: LabelPlan, todo: pa.Table, record: RunRecord
     tally = start_tally()
     record.counts["embedded"] = is_embedded()
 
-    def counts() -> dict[str, dict]:
+    def counts() -> Counts:
         counted = ray.get(tally.counts.remote())
         run.watcher(counted)
         return counted

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
-Counts = dict[str, dict]
-"""Stage -> rows, rejected, seconds, size_bytes; as `cluster.tally.Tally.counts` gives them."""
+from cluster.tally import Counts, StageCount
 
 LABELLING_STAGES = {
     "fetch": "files copied from remote storage",
@@ -59,12 +58,12 @@ def stage_line(counts: Counts, rows: int, seconds: float) -> str:
     stage rejects the next ones need not do."""
     parts, expected = [], rows
     for stage in SHOWN:
-        count = counts.get(stage, {"rows": 0, "rejected": 0})
-        if count["rows"] and seconds > 0:
-            per_s = count["rows"] / seconds
-            left = tqdm.format_interval(max(0, expected - count["rows"]) / per_s)
-            parts.append(f"{stage} {count['rows']} ({per_s:.1f}/s, {left} left)")
-        expected = rows if stage == "teacher" else expected - count["rejected"]  # rejects are written too
+        count = counts.get(stage, StageCount())
+        if count.rows and seconds > 0:
+            per_s = count.rows / seconds
+            left = tqdm.format_interval(max(0, expected - count.rows) / per_s)
+            parts.append(f"{stage} {count.rows} ({per_s:.1f}/s, {left} left)")
+        expected = rows if stage == "teacher" else expected - count.rejected  # rejects are written too
     return ", ".join(parts)
 
 
@@ -75,10 +74,10 @@ def stage_table(counts: Counts, seconds: float) -> str:
     for stage in LABELLING_STAGES:
         if stage in counts:
             count = counts[stage]
-            rows = max(1, count["rows"])
+            rows = max(1, count.rows)
             lines.append(
-                f"{stage:<9}{count['rows']:>9}{count['rejected']:>10}{count['seconds']:>10.1f}"
-                f"{count['rows'] / max(seconds, 1e-9):>9.2f}{1000 * count['seconds'] / rows:>9.1f}"
-                f"{count['size_bytes'] / 1e6:>10.1f}"
+                f"{stage:<9}{count.rows:>9}{count.rejected:>10}{count.seconds:>10.1f}"
+                f"{count.rows / max(seconds, 1e-9):>9.2f}{1000 * count.seconds / rows:>9.1f}"
+                f"{count.size_bytes / 1e6:>10.1f}"
             )
     return "\n".join(lines)

@@ -45,7 +45,7 @@ def test_counts_of_several_workers_add_up():
     tally = Tally()
     tally.count({"decode": StageCount(3, 1, 0.5, 100)})
     tally.count({"decode": StageCount(2, 0, 0.25, 50), "write": StageCount(1)})
-    assert tally.counts()["decode"] == {"rows": 5, "rejected": 1, "seconds": 0.75, "size_bytes": 150}
+    assert tally.counts()["decode"] == StageCount(rows=5, rejected=1, seconds=0.75, size_bytes=150)
 
 
 def test_a_worker_without_a_tally_works_too():
