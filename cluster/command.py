@@ -1,6 +1,6 @@
 """Runs a job from the command line: options by tyro, logs to stderr, one JSON object as the last line of stdout.
 
-Exit codes: 0 done, 1 a problem the user can mend (one line, no traceback), 2 wrong usage; a bug shows its traceback.
+Exit codes: 0 done, 1 a problem the user can fix (one line, no traceback), 2 wrong usage; a bug shows its traceback.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,7 +33,7 @@ class JobOptions:
 
 
 @contextlib.contextmanager
-def _stdout_reserved() -> Iterator[Callable[[str], None]]:
+def _stdout_reserved() -> Generator[Callable[[str], object]]:
     """Everything printed inside, by libraries and workers too, goes to stderr; yields the way to the real stdout."""
     sys.stdout.flush()
     real = os.dup(1)
@@ -47,7 +47,7 @@ def _stdout_reserved() -> Iterator[Callable[[str], None]]:
 
 
 @contextlib.contextmanager
-def help_to_any_reader() -> Iterator[None]:
+def help_to_any_reader() -> Generator[None]:
     """Around what prints help: a reader such as `head`, which leaves when it has seen enough, ends it with exit code 0."""
     try:
         try:

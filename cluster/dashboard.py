@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import ray
 import requests
@@ -52,7 +52,7 @@ class Dashboard(RequestsWithTimeout, JobSubmissionClient):
 
 
 @contextlib.contextmanager
-def readable(address: str) -> Iterator[None]:
+def readable(address: str) -> Generator[None]:
     """Turns what Ray's client raises inside the block into one line."""
     try:
         yield

@@ -6,7 +6,7 @@ becomes a reject row (`pipeline/rejects.py`). Everything else is a bug and raise
 
 
 class UserError(ValueError):
-    """Something the person at the keyboard can mend; the message holds the value and the next step."""
+    """Something the person at the keyboard can fix; the message holds the value and the next step."""
 
 
 class StorageUnavailable(UserError):

@@ -1,33 +1,35 @@
 """What a run is, written into its output folder, so that another run is never mixed in or written over."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from cluster import storage
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.lease import FILE as LEASE_FILE
 
 FILE = "identity.json"
 
 
 def claim(
-    output_uri: str, identity: dict, may_change: tuple[str, ...] = (), *, renamed: Mapping[str, str] | None = None
+    output_uri: str, identity: object, may_change: tuple[str, ...] = (), *, renamed: Mapping[str, str] | None = None
 ) -> None:
-    """Marks the folder as the home of this run, or checks that it already is. `may_change`: names of which another value
-    is taken over. `renamed`: names, at any depth, that earlier versions wrote, and what they are called now.
+    """Marks the folder as the home of this run, or checks that it already is.
+
+    identity: a dataclass or a mapping that `json_ready` takes. may_change: names of which another value is taken over.
+    renamed: names, at any depth, that earlier versions wrote, and what they are called now.
 
     Raises UserError, with nothing changed, if it holds another run or files that are not ours.
     """
     identity_uri = storage.join(output_uri, FILE)
-    identity = json.loads(json.dumps(identity))  # as it will be read back: tuples are lists there
+    given: dict[str, Any] = json_ready(identity)  # as it will be read back: tuples are lists there
     if storage.exists(identity_uri):
         found = _with_names_of_today(storage.read_json(identity_uri), renamed or {})
-        differing = sorted(key for key in identity.keys() | found.keys() if identity.get(key) != found.get(key))
+        differing = sorted(key for key in given.keys() | found.keys() if given.get(key) != found.get(key))
         if differing and set(differing) <= set(may_change):
-            storage.write_json(identity_uri, identity)
+            storage.write_json(identity_uri, given)
         elif differing:
-            changes = "; ".join(f"{key} was {found.get(key)!r}, now {identity.get(key)!r}" for key in differing)
+            changes = "; ".join(f"{key} was {found.get(key)!r}, now {given.get(key)!r}" for key in differing)
             raise UserError(
                 f"{output_uri} holds a different run ({changes}); choose another --out, or repeat its options"
             )
@@ -35,7 +37,7 @@ def claim(
     lease_uri = storage.join(output_uri, LEASE_FILE)
     if storage.exists(output_uri) and any(file.uri != lease_uri for file in storage.list_files(output_uri)):
         raise UserError(f"{output_uri} is not empty and is not the output of such a run; choose an empty or new --out")
-    storage.write_json(identity_uri, identity)
+    storage.write_json(identity_uri, given)
 
 
 def _with_names_of_today(value: Any, renamed: Mapping[str, str]) -> Any:
@@ -44,7 +46,7 @@ def _with_names_of_today(value: Any, renamed: Mapping[str, str]) -> Any:
     return [_with_names_of_today(item, renamed) for item in value] if isinstance(value, list) else value
 
 
-def read_identity(output_uri: str) -> dict:
+def read_identity(output_uri: str) -> dict[str, Any]:
     """The identity of a finished or begun run. Raises UserError if the folder holds none."""
     identity_uri = storage.join(output_uri, FILE)
     if not storage.exists(identity_uri):

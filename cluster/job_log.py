@@ -57,9 +57,10 @@ class JobLog:
 
     def _line(self, line: str) -> None:
         if _is_json_object(line):
-            line, self.result = self.result, line
-            if line is None:
+            before, self.result = self.result, line
+            if before is None:
                 return
+            line = before
         if self.hidden_lines > 0:
             self.hidden_lines -= 1
         else:

@@ -68,7 +68,7 @@ def _aside(path: str, data: bytes, partial: str) -> Generator[Path]:
 def require_writable(folder: str) -> None:
     """Raises OSError if no file can be written below a folder, which need not be there yet and is not made."""
     path = Path(folder)
-    there = next(place for place in (path, *path.parents) if place.exists())
+    there = next(above for above in (path, *path.parents) if above.exists())
     if not there.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if os.statvfs(there).f_flag & os.ST_RDONLY:

@@ -4,7 +4,7 @@ import logging
 import sys
 
 PACKAGES = ("cluster", "modeling", "pipeline", "jobs", "__main__")
-"""Loggers are named after their modules, so that one part can be made silent; `__main__`: a module run by `python -m`."""
+"""Loggers are named after their modules, so that one of them can be made silent; `__main__`: a module run by `python -m`."""
 
 
 def show_logs() -> None:

@@ -1,13 +1,14 @@
 """Progress on stderr: a live bar in a terminal, a plain line now and then in a log file."""
 
 import sys
+from typing import NoReturn
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LOG_LINES = 10.0
 
 
-def progress(total: int, what: str, unit: str, done: int = 0) -> tqdm:
+def progress(total: int, what: str, unit: str, done: int = 0) -> "tqdm[NoReturn]":
     """A tqdm bar that counts `total` of `unit`, with rate and time left; one line a refresh outside a terminal.
 
     done: what an earlier run did, which says nothing of this one's rate.

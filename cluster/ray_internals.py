@@ -10,9 +10,12 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import ray
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-from ray._raylet import AuthenticationTokenLoader, GcsClient
+from ray._raylet import (
+    AuthenticationTokenLoader,  # pyright: ignore[reportAttributeAccessIssue]  compiled, without types
+    GcsClient,  # pyright: ignore[reportAttributeAccessIssue]
+)
+from ray.exceptions import AuthenticationError
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -74,7 +77,7 @@ def give_token_if_asked(address: str) -> None:
     """
     try:
         GcsClient(address=address)
-    except ray.exceptions.AuthenticationError:
+    except AuthenticationError:
         if not maybe_enable_token_auth_if_token_available(warn_if_disabled=False):
             raise
         GcsClient(address=address)

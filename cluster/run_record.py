@@ -5,12 +5,13 @@ import dataclasses
 import importlib.metadata
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import UTC, datetime
 from typing import Any
 
 from cluster import storage
 from cluster.cores import local_cores
+from cluster.json_values import json_ready
 
 RECORDED_PACKAGES = tuple(
     "emovox ray torch torchaudio pyarrow av decord retinaface-pytorch numpy scikit-learn opensmile onnxruntime".split()
@@ -29,19 +30,21 @@ def installed_versions() -> dict[str, str]:
 class RunRecord:
     """Collects the facts of one job and writes them beside its output.
 
-    stages: name -> wall seconds; inputs: name -> fingerprint; counts: name -> number.
+    stages: name -> wall seconds; inputs: name -> what tells one input from another (a fingerprint, a recipe, the identity of
+    a set); counts: name -> what was counted. The values of both are whatever `json_ready` takes.
     """
 
     def __init__(self, job: str, configuration: Any):
+        """configuration: the dataclass of the job's options."""
         self.job = job
-        self.configuration = dataclasses.asdict(configuration)
+        self.configuration: dict[str, Any] = dataclasses.asdict(configuration)
         self.started = time.time()
         self.stages: dict[str, float] = {}
-        self.inputs: dict[str, str] = {}
+        self.inputs: dict[str, Any] = {}
         self.counts: dict[str, Any] = {}
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Generator[None]:
         """Adds the wall time of the block to stage `name`."""
         start = time.perf_counter()
         try:
@@ -52,8 +55,9 @@ class RunRecord:
     def seconds(self) -> float:
         return time.time() - self.started
 
-    def as_dict(self) -> dict:
-        return {
+    def as_dict(self) -> dict[str, Any]:
+        """The content of run.json."""
+        content = {
             "job": self.job,
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             "seconds": round(self.seconds(), 3),
@@ -64,6 +68,7 @@ class RunRecord:
             "stages_s": {name: round(seconds, 3) for name, seconds in self.stages.items()},
             "counts": self.counts,
         }
+        return json_ready(content)
 
     def write_into(self, folder_uri: str) -> None:
         """Writes `OUT/run.json` for an output that is a folder."""

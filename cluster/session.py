@@ -4,10 +4,12 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import ray
 from ray.autoscaler.sdk import request_resources
+from ray.exceptions import AuthenticationError, RpcError
 
 from cluster import ray_internals
 from cluster.budget import Stage, require_room
@@ -40,7 +42,7 @@ def is_remote(address: str | None) -> bool:
 
 
 @contextlib.contextmanager
-def session(address: str | None) -> Iterator[None]:
+def session(address: str | None) -> Generator[None]:
     """Ray for the length of the block: the one that runs already, the cluster at `address`, or an embedded one."""
     started = not ray.is_initialized()
     if started:
@@ -84,7 +86,7 @@ def wait_for_room(stages: Sequence[Stage], task_cpus: float = 0.0) -> None:
     task_cpus: see `cluster.budget.require_room`.
     """
     give_up = time.monotonic() + (0.0 if is_embedded() else NODES_WAIT_S)
-    bundles: list[dict] = []
+    bundles: list[dict[str, float]] = []
     try:
         while True:
             try:
@@ -105,7 +107,10 @@ def wait_for_room(stages: Sequence[Stage], task_cpus: float = 0.0) -> None:
 
 
 def _start(address: str | None) -> None:
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": os.environ.get("EMOVOX_WORKER_LOGS") == "1"}
+    quiet: dict[str, Any] = {
+        "logging_level": logging.ERROR,
+        "log_to_driver": os.environ.get("EMOVOX_WORKER_LOGS") == "1",
+    }
     if not is_remote(address):
         log.info("starting an embedded Ray session on %d cores", local_cores())
         ray_internals.use_embedded_settings()
@@ -123,19 +128,19 @@ def _start(address: str | None) -> None:
         if "://" not in address and address != "auto":
             ray_internals.give_token_if_asked(address)
         ray.init(address=address, runtime_env=runtime_env, **quiet)
-    except ray.exceptions.AuthenticationError as error:
+    except AuthenticationError as error:
         raise UserError(
             f"--address {address}: the cluster asks for a token and refuses this one; give its own, which is in "
             "~/.ray/auth_token of its head, in RAY_AUTH_TOKEN or in the same file here"
         ) from error
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RpcError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RpcError) as error:
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({str(error).partition(chr(10))[0]}); start one with "
             "`ray start --head`, or leave --address out for an embedded session"
         ) from error
 
 
-def _start_embedded(quiet: dict) -> None:
+def _start_embedded(quiet: dict[str, Any]) -> None:
     """Raises UserError where Ray's processes do not come up in time, as on a machine that is very busy."""
     try:
         ray.init(
@@ -152,5 +157,5 @@ def _start_embedded(quiet: dict) -> None:
             raise
         raise UserError(
             f"Ray could not be started on this machine ({str(error).partition(chr(10))[0]}); where others keep it busy, or "
-            "/tmp is full, mend that, and give this command again: it goes on from what is written"
+            "/tmp is full, change that, and give this command again: it goes on from what is written"
         ) from error

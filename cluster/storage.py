@@ -12,11 +12,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -45,7 +45,7 @@ class StoredFile:
     size: int
 
 
-def is_local(uri: str) -> bool:
+def is_local(uri: str | Path) -> bool:
     return not re.match(r"^[a-z][a-z0-9+.-]*://", str(uri)) or str(uri).startswith("file://")
 
 
@@ -55,8 +55,8 @@ def absolute(uri: str | Path) -> str:
     return os.path.abspath(os.path.expanduser(uri)) if is_local(uri) else uri.rstrip("/")
 
 
-def join(uri: str | Path, *parts: str) -> str:
-    return "/".join([str(uri).rstrip("/"), *parts])
+def join(uri: str | Path, *names: str) -> str:
+    return "/".join([str(uri).rstrip("/"), *names])
 
 
 def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
@@ -68,7 +68,7 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
 
 
 def _s3(uri: str) -> "PatientS3":
-    """The object store. s3fs is loaded only here: a job with local files needs none of it."""
+    """The object store. s3fs is loaded when it is first needed: a job with local files needs none of it."""
     scheme, _, path = str(uri).partition("://")
     if scheme != "s3":
         raise UserError(f"{uri}: the scheme is not known; use a local path, file:// or s3://")
@@ -90,7 +90,7 @@ def _s3_of(environment: tuple[tuple[str, str], ...]) -> "PatientS3":
 
 
 @contextlib.contextmanager
-def explained(uri: str | Path, what: str) -> Iterator[None]:
+def explained(uri: str | Path, what: str) -> Generator[None]:
     """Turns the many errors of the file systems into one line that names the URI and the next step."""
     try:
         yield
@@ -175,8 +175,9 @@ def list_files(uri: str | Path, suffixes: tuple[str, ...] = ()) -> list[StoredFi
         if is_local(uri):
             files = [StoredFile(path, size) for path, size in local_files.walk(uri)]
         else:
-            found = _s3(uri).find(uri, detail=True).values()
-            files = [StoredFile(f"s3://{info['name']}", info["size"]) for info in found if info["type"] == "file"]
+            found: dict[str, dict[str, Any]] = _s3(uri).find(uri, detail=True)  # pyright: ignore[reportAssignmentType]
+            infos = [info for info in found.values() if info["type"] == "file"]
+            files = [StoredFile(f"s3://{info['name']}", info["size"]) for info in infos]
             if not files and _kind(uri) != pafs.FileType.Directory:  # some servers keep empty folders
                 raise FileNotFoundError(uri)
         if [file.uri for file in files] == [uri]:
@@ -195,7 +196,9 @@ def read_bytes(uri: str | Path) -> bytes:
     with explained(uri, "read it"):
         if is_local(uri):
             return Path(absolute(uri)).read_bytes()
-        return _s3(str(uri)).cat_file(absolute(uri), max_concurrency=1)
+        data = _s3(str(uri)).cat_file(absolute(uri), max_concurrency=1)
+        assert isinstance(data, bytes), "cat_file gives text only where it is asked for"
+        return data
 
 
 def write_bytes(uri: str | Path, data: bytes) -> None:
@@ -233,7 +236,7 @@ def _create_object(uri: str, data: bytes) -> bool:
     return True
 
 
-def read_json(uri: str | Path) -> dict:
+def read_json(uri: str | Path) -> dict[str, Any]:
     """Raises UserError for a file that holds no JSON object."""
     try:
         value = json.loads(read_bytes(uri))
@@ -280,7 +283,7 @@ def sha256(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def local_copy(uri: str | Path) -> Iterator[str]:
+def local_copy(uri: str | Path) -> Generator[str]:
     """A path on this machine with the content: the file or folder itself if it is local, else a temporary copy.
 
     A remote folder is meant where the URI ends with "/"; its files are copied side by side.
@@ -315,10 +318,10 @@ def _copy(uri: str, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_ranges(uri: str | Path, size: int) -> Iterator[BinaryIO]:
-    """An object of `size` bytes as a file of which only the parts that are read are fetched, in blocks of 128 KiB."""
+def open_ranges(uri: str | Path, size: int) -> Generator[BinaryIO]:
+    """An object of `size` bytes as a file of which only the ranges that are read are fetched, in blocks of 128 KiB."""
     with (
         explained(uri, "read it"),
         _s3(str(uri)).open(absolute(uri), "rb", size=size, block_size=RANGE_BYTES, cache_type="blockcache") as file,
     ):
-        yield file
+        yield cast(BinaryIO, file)

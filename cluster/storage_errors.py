@@ -19,8 +19,10 @@ BAD_CREDENTIALS = {
 }
 """S3 error codes (docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html) that hold for every file."""
 
-BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "ThrottlingException"}
-BUSY |= {"RequestLimitExceeded", "OperationAborted", "RequestTimeoutException", "503 SlowDown"}
+BUSY = frozenset(
+    "SlowDown ServiceUnavailable InternalError RequestTimeout Throttling ThrottlingException RequestLimitExceeded "
+    "OperationAborted RequestTimeoutException".split()
+) | {"503 SlowDown"}
 BUSY_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 
 ANOTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
@@ -55,9 +57,9 @@ def status_of(error: BaseException) -> int:
 
 def endpoint_name(url: str) -> str:
     """Scheme, host and port of an endpoint, without a user and password that may stand in it."""
-    parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+    split = urlsplit(url)
+    host = f"[{split.hostname}]" if ":" in (split.hostname or "") else split.hostname
+    return f"{split.scheme}://{host}" + (f":{split.port}" if split.port else "")
 
 
 def bad_credentials(uri: str, code: str) -> StorageUnavailable:
@@ -85,7 +87,8 @@ def what_fails(endpoint: str, error: BaseException) -> str:
     """In a few words, why there is no answer; the cause behind botocore's own error tells more than its text."""
     if status := status_of(error):
         return f"{endpoint} answers {status} {code_of(error)}".removesuffix(f" {status}")
-    causes, cause = [], error
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
     while cause is not None and cause not in causes:
         causes.append(cause)
         cause = getattr(cause, "os_error", None) or cause.__cause__ or cause.__context__

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import time
+from typing import Any, NoReturn
 
 import s3fs
 from aiohttp import ClientError as BrokenConnection
@@ -64,6 +65,17 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, TROUBLES) or type(error).__name__ == "ResponseParserError"
 
 
+def _error(state: RetryCallState) -> BaseException:
+    """Of a try that has failed."""
+    error = state.outcome.exception() if state.outcome else None
+    assert error is not None, "tenacity asks only after a failure"
+    return error
+
+
+def _waited_s(state: RetryCallState) -> float:
+    return state.seconds_since_start or 0.0
+
+
 class PatientS3(s3fs.S3FileSystem):
     """s3fs with `_call_s3`, through which every request goes, made patient; s3fs's and botocore's own retries are off.
 
@@ -73,11 +85,12 @@ class PatientS3(s3fs.S3FileSystem):
     retries = BODY_TRIES
     connect_timeout, read_timeout = CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any):
         once = {"retries": {"mode": "standard", "total_max_attempts": 1}}
-        super().__init__(**{"use_listings_cache": False, "config_kwargs": once} | options)
+        ours: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": once}
+        super().__init__(**ours | options)
 
-    async def _call_s3(self, method: str, *arguments, **keywords):
+    async def _call_s3(self, method: str, *arguments: Any, **keywords: Any) -> Any:
         uri = "s3://" + "/".join(filter(None, (keywords.get("Bucket"), keywords.get("Key", keywords.get("Prefix")))))
         try:
             return await self._answer(uri, method, *arguments, **keywords)
@@ -102,25 +115,27 @@ class PatientS3(s3fs.S3FileSystem):
 
     call_s3 = sync_wrapper(_call_s3)  # s3fs binds its own at class creation; files being written use this one
 
-    async def _answer(self, uri: str, method: str, *arguments, **keywords):
+    async def _answer(self, uri: str, method: str, *arguments: Any, **keywords: Any) -> Any:
         """The answer to one request, asked for again while the trouble is transient."""
         started = time.monotonic()
 
-        def give_up(state: RetryCallState) -> None:
-            error = state.outcome.exception()
+        def give_up(state: RetryCallState) -> NoReturn:
             waited_s = time.monotonic() - started  # botocore's error is left out: its text may hold more of the address
-            raise storage_errors.not_answering(uri, self._endpoint(), error, waited_s) from None
+            raise storage_errors.not_answering(uri, self._endpoint(), _error(state), waited_s) from None
+
+        def is_over(state: RetryCallState) -> bool:
+            return _waited_s(state) + state.upcoming_sleep > patience_s()
 
         attempts = AsyncRetrying(
             retry=retry_if_exception(is_transient),
             wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
-            stop=lambda state: state.seconds_since_start + state.upcoming_sleep > patience_s(),
+            stop=is_over,
             before_sleep=self._warn,
             retry_error_callback=give_up,
         )
         return await attempts(self._request, method, *arguments, **keywords)
 
-    async def _request(self, method: str, *arguments, **keywords):
+    async def _request(self, method: str, *arguments: Any, **keywords: Any) -> Any:
         """One request. Any answer, a refusal too, ends the first look of this process."""
         await self.set_session()
         client = await self.get_s3(keywords.get("Bucket"))
@@ -134,7 +149,7 @@ class PatientS3(s3fs.S3FileSystem):
         storage_patience.answered()
         return answer
 
-    async def _with_reason(self, error: Exception, uri: str, keywords: dict) -> Exception:
+    async def _with_reason(self, error: Exception, uri: str, keywords: dict[str, Any]) -> Exception:
         """A refused HEAD has no body; a listing of the same place says whether it is the credentials."""
         try:
             await self._answer(
@@ -149,8 +164,8 @@ class PatientS3(s3fs.S3FileSystem):
         global _last_warning
         if time.monotonic() - _last_warning > SECONDS_BETWEEN_WARNINGS:
             _last_warning = time.monotonic()
-            why = storage_errors.what_fails(self._endpoint(), state.outcome.exception())
-            log.warning("%s; trying again for up to %.0f s", why, patience_s() - state.seconds_since_start)
+            why = storage_errors.what_fails(self._endpoint(), _error(state))
+            log.warning("%s; trying again for up to %.0f s", why, patience_s() - _waited_s(state))
 
     def _endpoint(self) -> str:
         url = self._s3.meta.endpoint_url if self._s3 is not None else self.endpoint_url

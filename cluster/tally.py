@@ -9,9 +9,11 @@ item on which workers died `MAX_DEATHS` times is named to the next one, which le
 
 import time
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import cast
 
 import ray
+from ray.actor import ActorHandle
 from ray.util import metrics
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -19,7 +21,7 @@ MAX_DEATHS = 3
 """A node that leaves takes innocent items with it; three times the same one is no accident."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class StageCount:
     """Sums of one stage over all its workers; seconds of work, not of the clock."""
 
@@ -28,16 +30,24 @@ class StageCount:
     seconds: float = 0.0
     size_bytes: int = 0
 
-    def add(self, other: "StageCount") -> None:
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+    def __add__(self, other: "StageCount") -> "StageCount":
+        return StageCount(
+            rows=self.rows + other.rows,
+            rejected=self.rejected + other.rejected,
+            seconds=self.seconds + other.seconds,
+            size_bytes=self.size_bytes + other.size_bytes,
+        )
+
+
+Counts = dict[str, StageCount]
+"""By the name of the stage."""
 
 
 class Tally:
     """The actor's side; make one with `start_tally`."""
 
     def __init__(self) -> None:
-        self.stages: dict[str, StageCount] = {}
+        self.stages: Counts = {}
         self.in_work: dict[str, str] = {}
         self.deaths: Counter[str] = Counter()
         self.began_at: float | None = None
@@ -49,7 +59,7 @@ class Tally:
             self.deaths[died_on] += 1
         return [item for item, times in self.deaths.items() if times >= MAX_DEATHS]
 
-    def take_up(self, task: str, item: str, stages: dict[str, StageCount]) -> None:
+    def take_up(self, task: str, item: str, stages: Counts) -> None:
         """A worker takes up an item, or none ("") for a while; `stages`: what it counted since it told last."""
         self.in_work[task] = item
         self.count(stages)
@@ -57,37 +67,51 @@ class Tally:
     def end(self, task: str) -> None:
         self.in_work.pop(task, None)
 
-    def count(self, stages: dict[str, StageCount]) -> None:
+    def count(self, stages: Counts) -> None:
         for name, count in stages.items():
-            self.stages.setdefault(name, StageCount()).add(count)
+            self.stages[name] = self.stages.get(name, StageCount()) + count
 
     def began(self) -> float | None:
         """When the first worker took up a task, in Unix seconds."""
         return self.began_at
 
-    def counts(self) -> dict[str, StageCount]:
-        """By stage."""
-        return dict(self.stages)
+    def counts(self) -> Counts:
+        return self.stages
 
 
-def start_tally() -> "ray.actor.ActorHandle":
+def start_tally() -> ActorHandle[Tally]:
     """A tally on the driver's node; it ends with the last handle to it."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
-    return ray.remote(Tally).options(**options).remote()
+    return cast(ActorHandle[Tally], ray.remote(Tally).options(**options).remote())
+
+
+class StageMetrics:
+    """The same counts as Ray's metrics, of which each worker exports its own."""
+
+    def __init__(self) -> None:
+        self.rows = metrics.Counter("emovox_rows", "utterances that went through", tag_keys=("stage", "outcome"))
+        self.seconds = metrics.Counter("emovox_stage_seconds", "seconds of work", tag_keys=("stage",))
+        self.bytes = metrics.Counter("emovox_bytes", "bytes that went through", tag_keys=("stage",))
+
+    def add(self, stage: str, count: StageCount) -> None:
+        for outcome, number in (("ok", count.rows - count.rejected), ("rejected", count.rejected)):
+            if number:
+                self.rows.inc(number, {"stage": stage, "outcome": outcome})
+        if count.seconds > 0:
+            self.seconds.inc(count.seconds, {"stage": stage})
+        if count.size_bytes:
+            self.bytes.inc(count.size_bytes, {"stage": stage})
 
 
 class Meter:
     """A worker's side. Without a tally it does nothing, so that a stage also works as plain Python."""
 
-    def __init__(self, tally: "ray.actor.ActorHandle | None" = None):
+    def __init__(self, tally: ActorHandle[Tally] | None = None):
         self.tally = tally
         self.task = ""
-        self.unsent: dict[str, StageCount] = {}
-        if tally is not None:
-            self.rows = metrics.Counter("emovox_rows", "utterances that went through", tag_keys=("stage", "outcome"))
-            self.seconds = metrics.Counter("emovox_stage_seconds", "seconds of work", tag_keys=("stage",))
-            self.bytes = metrics.Counter("emovox_bytes", "bytes that went through", tag_keys=("stage",))
+        self.unsent: Counts = {}
+        self.metrics = None if tally is None else StageMetrics()
 
     def begin(self, task: str) -> set[str]:
         """Returns the items to leave out."""
@@ -97,12 +121,12 @@ class Meter:
     def take_up(self, item: str) -> None:
         """Waits until it is noted, since the next thing may be the end of this process."""
         if self.tally is not None:
-            ray.get(self._told(item))
+            ray.get(self._told(self.tally, item))
 
     def put_down(self) -> None:
         """Nothing is in work until the next `take_up`: what ends this process meanwhile is no item's fault."""
         if self.tally is not None:
-            self._told("")
+            self._told(self.tally, "")
 
     def end(self) -> None:
         if self.tally is not None:
@@ -111,20 +135,15 @@ class Meter:
 
     def count(self, stage: str, rows: int = 0, rejected: int = 0, seconds: float = 0.0, size_bytes: int = 0) -> None:
         """Adds to the sums of a stage; they travel with the next `take_up`, `end` or `send`."""
-        if self.tally is None:
+        if self.metrics is None:
             return
-        self.unsent.setdefault(stage, StageCount()).add(StageCount(rows, rejected, seconds, size_bytes))
-        for outcome, number in (("ok", rows - rejected), ("rejected", rejected)):
-            if number:
-                self.rows.inc(number, {"stage": stage, "outcome": outcome})
-        if seconds > 0:
-            self.seconds.inc(seconds, {"stage": stage})
-        if size_bytes:
-            self.bytes.inc(size_bytes, {"stage": stage})
+        added = StageCount(rows, rejected, seconds, size_bytes)
+        self.unsent[stage] = self.unsent.get(stage, StageCount()) + added
+        self.metrics.add(stage, added)
 
-    def _told(self, item: str) -> ray.ObjectRef:
+    def _told(self, tally: ActorHandle[Tally], item: str) -> "ray.ObjectRef[None]":
         unsent, self.unsent = self.unsent, {}
-        return self.tally.take_up.remote(self.task, item, unsent)
+        return tally.take_up.remote(self.task, item, unsent)
 
     def send(self) -> None:
         if self.tally is not None and self.unsent:

@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 PREFIX = f"emovox-copy-{socket.gethostname()}-"
@@ -19,7 +19,7 @@ YOUNG_S = 60.0
 
 
 @contextlib.contextmanager
-def temporary_folder() -> Iterator[str]:
+def temporary_folder() -> Generator[str]:
     """A new folder below TMPDIR, removed at the end of the block. The first of a process removes what killed ones left."""
     remove_left_behind()
     with (
@@ -32,7 +32,7 @@ def temporary_folder() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _locked(folder: str | Path) -> Iterator[None]:
+def _locked(folder: str | Path) -> Generator[None]:
     """Locks the folder while its process lives, which the kernel knows in whatever container it is. Raises
     BlockingIOError if a living process has locked it."""
     descriptor = os.open(folder, os.O_RDONLY)

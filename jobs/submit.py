@@ -17,6 +17,7 @@ from cluster.command import help_to_any_reader
 from cluster.dashboard import Dashboard, dashboard_address
 from cluster.failures import UserError
 from cluster.job_log import JobLog, follow
+from cluster.json_values import json_ready
 from cluster.logs import show_logs
 from cluster.submission import cancel, details, exit_code, jobs_of, submit
 
@@ -41,7 +42,7 @@ class Submit:
 
     A cluster that asks for a token gets it from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token.
 
-    Exit codes: the job's own (0 done, 1 to be mended by you, 2 wrong usage), 143 cancelled, 130 Ctrl-C.
+    Exit codes: the job's own (0 done, 1 a problem that you can fix, 2 wrong usage), 143 cancelled, 130 Ctrl-C.
     """
 
     address: str | None = None
@@ -156,13 +157,22 @@ def _follow(dashboard: Dashboard, submission_id: str, tail: int | None = None) -
     return code
 
 
+@dataclass(frozen=True)
+class ListedJob:
+    """What `--list` prints of a job; started: local time."""
+
+    submission_id: str
+    status: str
+    started: str
+
+
 def _show_list(dashboard: Dashboard) -> int:
-    rows = []
+    listed: list[ListedJob] = []
     for job in jobs_of(dashboard):
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
-        rows.append({"submission_id": job.submission_id, "status": job.status.value, "started": started})
+        listed.append(ListedJob(job.submission_id, job.status.value, started))
         print(f"{started}  {job.status.value:<9}  {job.submission_id}  {job.entrypoint}", file=sys.stderr)
-    print(json.dumps({"jobs": rows}))
+    print(json.dumps(json_ready({"jobs": listed})))
     return 0
 
 

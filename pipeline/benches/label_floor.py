@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
-from cluster.huge_pages import large_pages
+from cluster.huge_pages import with_huge_pages
 from pipeline.assets.weights import Weights
 from pipeline.benches.label_ways import Floor
 from pipeline.rejects import Rejected
@@ -32,7 +32,7 @@ BareWork = Callable[[Sequence[str]], tuple[Spent, dict[str, str]]]
 def bare_workers(warm_up: str, weights: tuple[Weights, Weights], cores: int) -> Iterator[BareWork]:
     """The processes, ready: their first passes, over the clip `warm_up`, are behind them. Between calls they sleep."""
     with processes(cores, _start_floor, weights) as pool:
-        with large_pages():  # as the workers of the job have them
+        with with_huge_pages():  # as the workers of the job have them
             list(pool.map(_floor_of, [warm_up] * 2 * cores))
 
         def bare_work(paths: Sequence[str]) -> tuple[Spent, dict[str, str]]:

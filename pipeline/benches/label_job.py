@@ -15,7 +15,7 @@ from cluster.failures import UserError
 from cluster.logs import show_logs
 from cluster.run_record import RunRecord
 from cluster.session import session
-from cluster.tally import StageCount
+from cluster.tally import Counts, StageCount
 from cluster.working_tree import PROJECT_ROOT
 from modeling.teachers.load import DEFAULT_TEACHER
 from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
@@ -27,7 +27,6 @@ from pipeline.decoding.isolated_decoder import Deadline
 from pipeline.labelling import run as labelling
 from pipeline.labelling.cropper import CropOptions
 from pipeline.labelling.placement import LabelPlan
-from pipeline.labelling.stage_progress import Counts
 
 CPU_STAGES = ("decode", "faces")
 """Whose seconds of work are those of a core, in which a pause does not count; a teacher's on a GPU are the clock's."""
@@ -71,7 +70,7 @@ class JobTiming:
     rows: int
     seconds: float
     start_s: float
-    stages: dict[str, StageCount]
+    stages: Counts
     work_s: float
     looks: list[Look]
     pauses: Sequence[tuple[float, float]] = ()

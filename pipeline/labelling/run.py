@@ -23,7 +23,7 @@ from cluster.lease import Proof, lease
 from cluster.progress import progress
 from cluster.run_record import RunRecord
 from cluster.session import is_embedded, session
-from cluster.tally import start_tally
+from cluster.tally import Counts, start_tally
 from modeling.teachers.base import CropRule
 from modeling.teachers.load import load_teacher
 from pipeline.assets.weights import Weights
@@ -38,7 +38,7 @@ from pipeline.labelling.node_watch import NodesLost, watch
 from pipeline.labelling.operators import Cropper, Labeller, PartCropper, PartLabeller, PartSummary, PartWriter
 from pipeline.labelling.placement import LabelPlan
 from pipeline.labelling.retry_rejects import Retry, RetryCounts
-from pipeline.labelling.stage_progress import Counts, stage_table, watched
+from pipeline.labelling.stage_progress import stage_table, watched
 from pipeline.labelling.tasks import cut_tasks, packed
 from pipeline.schema import SCHEMA_VERSION
 

@@ -3,14 +3,11 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
-from cluster.tally import StageCount
-
-Counts = Mapping[str, StageCount]
-"""Stage -> what all its workers did, as `cluster.tally.Tally.counts` gives it."""
+from cluster.tally import Counts, StageCount
 
 LABELLING_STAGES = {
     "fetch": "files copied from remote storage",

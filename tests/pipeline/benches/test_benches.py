@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cluster.tally import StageCount
 from jobs import bench
 from pipeline.assets.weights import teacher_weights
 from pipeline.benches import measuring
@@ -124,7 +125,7 @@ def test_the_steady_state_of_labelling_leaves_out_beginning_end_and_pauses():
     looks += [
         Look(at=150.0 + t, work_s=144 + 0.8 * (t - 90), decoded=min(100, t), written=t - 10) for t in range(91, 111)
     ]
-    stages = {name: {"seconds": 160 / 3, "rows": 100} for name in ("decode", "faces", "teacher")}
+    stages = {name: StageCount(rows=100, seconds=160 / 3) for name in ("decode", "faces", "teacher")}
     run = JobTiming(
         rows=100, seconds=160.0, start_s=5.0, stages=stages, work_s=160.0, looks=looks, pauses=[(140.5, 190.5)]
     )
