@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset.manifest import write_manifest
-from tests.pipeline.labelling.test_run import manifest_of
+from tests.support.labelling_runs import manifest_of
 from tests.support.placed_run import UTTERANCES_A_CLIP
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pytest
 from cluster.tally import MAX_DEATHS
 from pipeline.labelling.cropper import FaceCropper
 from pipeline.labelling.labeller import TeacherLabeller
-from tests.pipeline.labelling.test_run import labelled_by, manifest_of, read_rows, run_of
+from tests.support.labelling_runs import labelled_by, manifest_of, read_rows, run_of
 
 
 class DeadlyCropper(FaceCropper):

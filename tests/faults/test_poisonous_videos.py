@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from pipeline.decoding.isolated_decoder import Deadline
-from tests.pipeline.labelling.test_run import labelled_by, manifest_of, read_rows, run_of
+from tests.support.labelling_runs import labelled_by, manifest_of, read_rows, run_of
 
 
 @pytest.mark.slow

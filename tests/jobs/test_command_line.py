@@ -70,7 +70,7 @@ def test_values_that_cannot_be_meant_are_wrong_usage(job, arguments, capfd):
 
 def test_a_wrong_teacher_file_stops_before_anything_is_written(capfd, tmp_path):
     from pipeline.dataset.manifest import write_manifest
-    from tests.pipeline.labelling.test_run import manifest_of
+    from tests.support.labelling_runs import manifest_of
 
     write_manifest(manifest_of({"a": "/a.mp4"}), str(tmp_path / "m.parquet"))
     (tmp_path / "teacher.safetensors").write_bytes(b"garbage")

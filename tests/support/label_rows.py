@@ -6,7 +6,7 @@ import pyarrow as pa
 from modeling.emotions import EMOTIONS
 from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.media.speech import encode_flac
-from pipeline.schema import DISTILLATION_SCHEMA
+from pipeline.schema import DISTILLATION_SCHEMA, IDENTITY_FIELDS
 
 
 def labelled_row(
@@ -43,10 +43,10 @@ def labelled_row(
     } | columns
 
 
-def reject_row(utterance_id: str, reason: str, split: str = "train") -> dict:
-    row = labelled_row(utterance_id, split=split)
-    kept = ("utterance_id", "speaker_id", "video_id", "video_uri", "audio_uri", "start_s", "end_s", "split")
-    return {name: row[name] for name in kept} | {"reject_reason": reason, "reject_detail": "as made by the test"}
+def reject_row(utterance_id: str, reason: str, **columns) -> dict:
+    row = labelled_row(utterance_id)
+    kept = {field.name: row[field.name] for field in IDENTITY_FIELDS}
+    return kept | {"reject_reason": reason, "reject_detail": "as made by the test"} | columns
 
 
 def label_table(rows: list[dict]) -> pa.Table:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.dataset import distillation_set
 from pipeline.dataset.manifest import write_manifest
 from pipeline.schema import DISTILLATION_SCHEMA
-from tests.pipeline.labelling.test_run import manifest_of
+from tests.support.labelling_runs import manifest_of
 
 SECONDS = 300
 CLIPS = {

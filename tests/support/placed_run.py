@@ -17,7 +17,7 @@ from pipeline.labelling.cropper import CropOptions, FaceCropper
 from pipeline.labelling.labeller import TeacherLabeller
 from pipeline.labelling.placement import LabelPlan, Placing
 from pipeline.labelling.run import LabelRun, label
-from tests.pipeline.labelling.test_run import manifest_of
+from tests.support.labelling_runs import manifest_of
 
 UTTERANCES_A_CLIP = 8
 

@@ -4,12 +4,12 @@ import io
 
 import cv2
 import numpy as np
-import pyarrow as pa
 import soundfile
 from scipy.special import softmax
 
 from modeling.emotions import EMOTIONS
 from pipeline.schema import DISTILLATION_SCHEMA
+from tests.support.label_rows import labelled_row
 
 RATE_HZ = 16_000
 
@@ -34,56 +34,51 @@ def flac(seconds: float, tone_at_s: float | None = None) -> bytes:
     return file.getvalue()
 
 
-def labelled_row(
+def pictured_row(
     number: int, seconds: float = 3.0, missing: tuple[int, ...] = (), start_s: float = 0.0, **changes
 ) -> dict:
-    """One labelled utterance; `missing`: grid positions without a face."""
+    """A labelled row with all that a page shows: faces, changing logits, sound. `missing`: grid positions without a face."""
     rng = np.random.default_rng(number)
     sampled = int(seconds / 0.24) + 1
     indices = [k for k in range(sampled) if k not in missing]
     logits = np.cumsum(rng.normal(0, 0.6, (sampled, 8)), axis=0)[indices] + rng.normal(0, 2, 8)
     times = [start_s + 0.24 * k for k in indices]
     pictured = times[:: max(1, len(times) // 6)]
-    return dict.fromkeys(DISTILLATION_SCHEMA.names) | {
-        "utterance_id": f"utt_{number:03d}",
-        "speaker_id": f"speaker_{number % 4}",
-        "video_id": f"video_{number % 4}",
-        "video_uri": f"clips/{number}.mp4",
-        "audio_uri": f"clips/{number}.mp4",
-        "start_s": start_s,
-        "split": "train" if number % 3 else "unheard",
-        "emotion": EMOTIONS[int(logits.max(axis=0).argmax())],
-        "logits": logits.max(axis=0).tolist(),
-        "frame_logits": logits.tolist(),
-        "frame_indices": indices,
-        "frame_times_s": times,
-        "frame_boxes": [[0, 0, 64, 64]] * len(indices),
-        "frame_scores": [0.9] * len(indices),
-        "frames_sampled": sampled,
-        "face_tracks": [],
-        "labelled_track": 0,
-        "face_is_ambiguous": False,
-        "thumbnails": [drawn_face(k / len(pictured)) for k in range(len(pictured))],
-        "thumbnail_times_s": pictured,
-        "speech_flac": flac(seconds),
-        "speech_samples": round(seconds * RATE_HZ),
-        "teacher": "stub@0",
-        "detector": "drawn",
-        "decode_s": 0.5,
-        "detect_s": 0.25,
-        "teacher_s": 0.125,
-        **changes,
-    }
+    row = labelled_row(
+        f"utt_{number:03d}", EMOTIONS[int(logits.max(axis=0).argmax())], "train" if number % 3 else "unheard"
+    )
+    return (
+        dict.fromkeys(DISTILLATION_SCHEMA.names)
+        | row
+        | {
+            **people_of(number),
+            "start_s": start_s,
+            "end_s": None,
+            "logits": logits.max(axis=0).tolist(),
+            "frame_logits": logits.tolist(),
+            "frame_indices": indices,
+            "frame_times_s": times,
+            "frame_boxes": [[0, 0, 64, 64]] * len(indices),
+            "frame_scores": [0.9] * len(indices),
+            "frames_sampled": sampled,
+            "face_tracks": [],
+            "labelled_track": 0,
+            "face_is_ambiguous": False,
+            "thumbnails": [drawn_face(k / len(pictured)) for k in range(len(pictured))],
+            "thumbnail_times_s": pictured,
+            "speech_flac": flac(seconds),
+            "speech_samples": round(seconds * RATE_HZ),
+            "decode_s": 0.5,
+            "detect_s": 0.25,
+            "teacher_s": 0.125,
+            **changes,
+        }
+    )
 
 
-def reject_row(number: int, reason: str, **changes) -> dict:
-    row = labelled_row(number)
-    kept = dict.fromkeys(row) | {name: row[name] for name in DISTILLATION_SCHEMA.names[:8]}
-    return kept | {"reject_reason": reason, "reject_detail": "detail", **changes}
-
-
-def table_of(rows: list[dict]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=DISTILLATION_SCHEMA)
+def people_of(number: int) -> dict:
+    """Four people, each in one video."""
+    return {"speaker_id": f"speaker_{number % 4}", "video_id": f"video_{number % 4}"}
 
 
 def timeline(seconds: float) -> dict:

@@ -8,8 +8,8 @@ import pytest
 from pipeline.dataset import distillation_set
 from pipeline.dataset.parts import LARGE_MANIFEST, LARGE_PART_ROWS, PART_ROWS, cut_parts, part_name, part_rows
 from pipeline.labelling.tasks import cut_tasks, packed, regrouped, unpacked
-from tests.pipeline.labelling.test_run import manifest_of
 from tests.support.label_rows import label_table, reject_row
+from tests.support.labelling_runs import manifest_of
 
 
 def ids(table: pa.Table) -> list[str]:

@@ -14,8 +14,8 @@ from pipeline.decoding.isolated_decoder import Deadline
 from pipeline.labelling import retry_rejects
 from pipeline.labelling.run import LabelPlan, label
 from pipeline.schema import IDENTITY_FIELDS
-from tests.pipeline.labelling.test_run import labelled_by, manifest_of, run_of
 from tests.support.label_rows import label_table, labelled_row, reject_row
+from tests.support.labelling_runs import labelled_by, manifest_of, run_of
 
 REASONS = {"s/a": None, "s/b": "storage_error", "s/c": "no_face", "s/d": "storage_error", "s/e": "storage_error"}
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.evaluation.comparison import differences
 from pipeline.evaluation.scoring import evaluate_scores
 from pipeline.reports.evaluation import evaluation_report
-from tests.pipeline.reports.test_page import Page
+from tests.support.html_page import Page
 from tests.support.report_inputs import FACTS
 from tests.support.score_tables import score_table
 

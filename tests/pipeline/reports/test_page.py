@@ -6,7 +6,6 @@ import itertools
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -18,6 +17,8 @@ from pipeline.rejects import EXPLANATIONS, RejectReason
 from pipeline.reports import figures, findings, utterance_card
 from pipeline.reports import page as page_module
 from pipeline.schema import SCHEMA_VERSION
+from tests.support.html_page import Page
+from tests.support.label_rows import label_table, reject_row
 from tests.support.report_inputs import (
     FACTS,
     RATE_HZ,
@@ -25,9 +26,8 @@ from tests.support.report_inputs import (
     drawn_face,
     evaluation,
     flac,
-    labelled_row,
-    reject_row,
-    table_of,
+    people_of,
+    pictured_row,
     timeline,
 )
 
@@ -35,40 +35,16 @@ assert SCHEMA_VERSION == "1"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-class Page(HTMLParser):
-    """Tags with their attributes, and the text that a reader sees."""
-
-    def __init__(self, html: str):
-        super().__init__(convert_charrefs=True)
-        self.tags, self.text, self._hidden = [], "", False
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.text += " "
-        self._hidden = tag in ("style", "script")
-
-    def handle_endtag(self, tag):
-        self._hidden = False
-
-    def handle_data(self, data):
-        self.text += "" if self._hidden else data
-
-    def all(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def words(self) -> str:
-        return " ".join(self.text.split())
-
-
 @pytest.fixture(scope="module")
 def mixed_html() -> str:
-    rows = [labelled_row(k) for k in range(5)]
-    rows[1] = labelled_row(1, missing=(4, 5, 6), face_is_ambiguous=True)
-    rows += [reject_row(5, "no_face"), reject_row(6, "no_face"), reject_row(7, "silent")]
+    rows = [pictured_row(k) for k in range(5)]
+    rows[1] = pictured_row(1, missing=(4, 5, 6), face_is_ambiguous=True)
+    rows += [
+        reject_row(f"utt_{k:03d}", reason, **people_of(k))
+        for k, reason in ((5, "no_face"), (6, "no_face"), (7, "silent"))
+    ]
     evaluations = {"unheard": evaluation("unheard"), "train": evaluation("train")}
-    return page_module.demo_report(table_of(rows), TRAINING, evaluations, {"utt_002": timeline(3.0)}, FACTS)
+    return page_module.demo_report(label_table(rows), TRAINING, evaluations, {"utt_002": timeline(3.0)}, FACTS)
 
 
 def test_page_tells_the_run_in_numbers(mixed_html):
@@ -121,11 +97,11 @@ def test_pictures_fetch_nothing(mixed_html):
 
 def test_hostile_names_are_escaped():
     hostile = '<script>alert("x")</script>" onload="y'
-    rows = [labelled_row(0, utterance_id=hostile, speaker_id=hostile, video_id=hostile, teacher=hostile)]
-    rows += [reject_row(1, "truncated", utterance_id=hostile + "1", reject_detail="<img src=x onerror=alert(1)>")]
+    rows = [pictured_row(0, utterance_id=hostile, speaker_id=hostile, video_id=hostile, teacher=hostile)]
+    rows += [reject_row(hostile + "1", "truncated", reject_detail="<img src=x onerror=alert(1)>")]
     facts = {**FACTS, "title": hostile, "clips": [{"name": hostile, "source": hostile}], "files": {hostile: hostile}}
     evaluations = {"unheard": evaluation("unheard")}
-    html = page_module.demo_report(table_of(rows), TRAINING, evaluations, {}, facts)
+    html = page_module.demo_report(label_table(rows), TRAINING, evaluations, {}, facts)
     page = Page(html)
     assert len(page.all("script")) == 1  # ours, and no other
     assert "<script>alert" not in html and "<img src=x" not in html
@@ -134,7 +110,9 @@ def test_hostile_names_are_escaped():
 
 
 def test_cap_is_stated_and_keeps_every_split():
-    html = page_module.demo_report(table_of([labelled_row(k, 1.2) for k in range(9)]), [], {}, {}, {}, max_detailed=4)
+    html = page_module.demo_report(
+        label_table([pictured_row(k, 1.2) for k in range(9)]), [], {}, {}, {}, max_detailed=4
+    )
     page = Page(html)
     assert len(page.all("article")) == 4
     assert "4 of 9 labelled utterances are shown" in page.words
@@ -143,7 +121,7 @@ def test_cap_is_stated_and_keeps_every_split():
 
 
 def test_sound_is_left_out_where_the_page_would_grow_too_large(monkeypatch):
-    table = table_of([labelled_row(k) for k in range(3)])
+    table = label_table([pictured_row(k) for k in range(3)])
     whole = page_module.demo_report(table, [], {}, {}, {})
     monkeypatch.setattr(page_module, "PAGE_BYTES", 0)
     without = page_module.demo_report(table, [], {}, {}, {})
@@ -157,10 +135,10 @@ def test_thirty_utterances_stay_below_five_megabytes():
         noise, 0.1 * np.random.default_rng(0).standard_normal(8 * RATE_HZ), RATE_HZ, format="FLAC", subtype="PCM_16"
     )
     rows = [
-        labelled_row(k, 8.0, speech_flac=noise.getvalue(), speech_samples=8 * RATE_HZ) for k in range(30)
+        pictured_row(k, 8.0, speech_flac=noise.getvalue(), speech_samples=8 * RATE_HZ) for k in range(30)
     ]  # noise: the worst case
     html = page_module.demo_report(
-        table_of(rows), TRAINING, {}, {row["utterance_id"]: timeline(8.0) for row in rows}, FACTS
+        label_table(rows), TRAINING, {}, {row["utterance_id"]: timeline(8.0) for row in rows}, FACTS
     )
     assert len(html.encode()) < 5_000_000
     page = Page(html)
@@ -168,12 +146,12 @@ def test_thirty_utterances_stay_below_five_megabytes():
 
 
 def test_only_rejects_make_a_page():
-    words = Page(page_module.demo_report(table_of([reject_row(0, "empty_file")]), [], {}, {}, {})).words
+    words = Page(page_module.demo_report(label_table([reject_row("utt_000", "empty_file")]), [], {}, {}, {})).words
     assert "It labelled 0 of them" in words and "1 was set aside" in words and "empty_file" in words
 
 
 def test_gaps_are_where_no_face_was_found():
-    row = labelled_row(0, 2.5, missing=(0, 4, 5, 10), start_s=100.0)  # grid positions 0 to 10; the axis ends at 2.5 s
+    row = pictured_row(0, 2.5, missing=(0, 4, 5, 10), start_s=100.0)  # grid positions 0 to 10; the axis ends at 2.5 s
     edges_s, probabilities_NE = utterance_card.teacher_steps(row, utterance_card.axis_length(row))
     assert np.allclose(probabilities_NE[[1, 2, 3, 6, 7, 8, 9]], softmax(row["frame_logits"], axis=1))
     gaps = [
@@ -202,19 +180,19 @@ def test_curve_of_small_values_has_a_readable_scale():
 
 
 def test_axis_covers_frames_beyond_the_speech():
-    assert utterance_card.axis_length(labelled_row(0, 3.0)) == 3.0
-    assert utterance_card.axis_length(labelled_row(0, 3.0, speech_samples=16_000)) == pytest.approx(13 * 0.24)
+    assert utterance_card.axis_length(pictured_row(0, 3.0)) == 3.0
+    assert utterance_card.axis_length(pictured_row(0, 3.0, speech_samples=16_000)) == pytest.approx(13 * 0.24)
 
 
 def test_row_without_speech_has_a_card_without_sound():
     page = Page(
-        page_module.demo_report(table_of([labelled_row(0, speech_flac=None, speech_samples=0)]), [], {}, {}, {})
+        page_module.demo_report(label_table([pictured_row(0, speech_flac=None, speech_samples=0)]), [], {}, {}, {})
     )
     assert not page.all("audio") and "speech none kept" in page.words and "not embedded" not in page.words
 
 
 def test_thumbnails_lie_at_their_times():
-    row = labelled_row(0, 4.0, start_s=10.0, thumbnails=[drawn_face(0), drawn_face(1)], thumbnail_times_s=[11.0, 13.0])
+    row = pictured_row(0, 4.0, start_s=10.0, thumbnails=[drawn_face(0), drawn_face(1)], thumbnail_times_s=[11.0, 13.0])
     card = utterance_card.utterance_card(row, None)
     assert [p["left"] for p in card["thumbnails"]["pictures"]] == pytest.approx([25, 75])
     assert card["thumbnails"]["room"] == pytest.approx(50)

@@ -11,7 +11,7 @@ from modeling.emotions import EMOTIONS
 from modeling.evaluation.ferplus_accuracy import examine
 from modeling.faces.ferplus import FaceSet
 from pipeline.reports.teacher import mistakes, teacher_report
-from tests.pipeline.reports.test_page import Page
+from tests.support.html_page import Page
 
 
 @pytest.fixture(scope="module")
