@@ -31,7 +31,7 @@ FRONT_END = "SMALL_WAVLM"
 BATCH_IS_SMALLER_BY = {
     "student-compact": 8,
     "student-ssl": 8,
-    "student-smoke": 1,
+    "student-smoke": 4,
     "student-paper": 32,
     "teacher-compact": 16,
     "teacher-again": 16,
@@ -51,9 +51,8 @@ def recipes() -> dict[str, StudentRecipe | TeacherRecipe]:
 def curve(name: str) -> list[float]:
     """The losses before ten optimiser steps, at epochs spread over the recipe's schedule."""
     recipe = recipes()[name]
-    batch = max(2, recipe.batch_size // BATCH_IS_SMALLER_BY.get(name, OTHERS_ARE_SMALLER_BY))
     epochs = [round(epoch) for epoch in np.linspace(0, recipe.epochs - 1, LINES)]
-    smaller = dataclasses.replace(recipe, batch_size=batch)
+    smaller = dataclasses.replace(recipe, batch_size=recipe.batch_size // BATCH_IS_SMALLER_BY[name])
     return _student_losses(smaller, epochs) if isinstance(recipe, StudentRecipe) else _teacher_losses(smaller, epochs)
 
 
