@@ -1,19 +1,33 @@
-"""Shared fixtures. Real data is used where it is present (EMOVOX_TEST_DATA, or the folder beside the checkout in CI)."""
+"""Shared fixtures. Real data is used where it is present (EMOVOX_TEST_DATA, or the folder beside the checkout in CI).
 
-import os
+A test that needs real data (`data_dir`) or a GPU (`@pytest.mark.gpu`) is skipped where there is none; with
+EMOVOX_REQUIRE_DATA=1 or EMOVOX_REQUIRE_GPU=1 it fails instead.
+"""
+
 from pathlib import Path
 
 import pytest
 
-DATA_DIR = Path(os.environ.get("EMOVOX_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+from tests.support.random_state import random_state_restored
+from tests.support.requirements import require_data, require_gpu
+
+
+@pytest.fixture(autouse=True)
+def random_state_of_its_own():
+    """What a test seeds or draws changes no other test."""
+    with random_state_restored():
+        yield
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        require_gpu()
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder with FER+ faces, talking-face videos, speech and detector weights; tests that need it skip without it."""
-    if not (DATA_DIR / "video" / "manifest.csv").exists():
-        pytest.skip("no test data: set EMOVOX_TEST_DATA to a folder with ferplus/, video/, speech/ and weights/")
-    return DATA_DIR
+    """Folder with FER+ faces, talking-face videos, speech and detector weights."""
+    return require_data()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 None of it needs a cluster, Docker or a network. That KubeRay and AWS do with the files what is hoped is not shown here.
 """
 
-import ast
 import copy
 import importlib.util
 import json
@@ -18,17 +17,17 @@ import yaml
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from cluster.budget import Stage, require_room
+from cluster.session import CLUSTER_RESERVE_CPUS
+from tests.support.commands import commands, problem_of
 from tests.support.deploy_files import (
     DEPLOY,
     GUIDE,
     ROOT,
     amount,
     cluster_spec,
-    commands,
     container,
     groups,
     manifest,
-    problem_of,
 )
 
 KUBERAY = ["raycluster.yaml", "rayjob-label.yaml", "rayjob-distill.yaml"]
@@ -235,12 +234,12 @@ def test_commands_of_the_guide_are_jobs_with_their_options():
     "line, problem",
     [
         ("relabel --out x", "no job"),
-        ("label --manifest m --out o --gpu-per-teacher 1", "no option"),
-        ("label --out o", "not given"),
-        ("distill --labels l --out o --recipe vggm", "not one of"),
-        ("index stray --data d --out o", "takes no"),
-        ("submit --detached index --data d --out o", "submit has no option"),
-        ("submit --submission-id index-1 index --data d", "not given"),
+        ("label --manifest m --out o --gpu-per-teacher 1", "Unrecognized options: --gpu-per-teacher"),
+        ("label --out o", "--manifest"),
+        ("distill --labels l --out o --recipe vggm", "invalid choice 'vggm'"),
+        ("index stray --data d --out o", "Unrecognized options: stray"),
+        ("submit --detached index --data d --out o", "Unrecognized options: --detached"),
+        ("submit --submission-id index-1 index --data d", "--out"),
         ("submit relabel", "no job"),
     ],
 )
@@ -257,15 +256,9 @@ def stages_of(words: list[str], cpus: float) -> list[Stage]:
     """The stages that the job asks the cluster for (pipeline/labelling/run.py, pipeline/training/context.py)."""
     if words[0] == "distill":
         return [Stage(name="distill", workers=int(option(words, "--workers", "0")), gpus=float("--gpu" in words))]
-    source = ast.parse((ROOT / "cluster" / "session.py").read_text())
-    (reserve,) = [
-        node.value.value
-        for node in source.body
-        if isinstance(node, ast.Assign) and node.targets[0].id == "CLUSTER_RESERVE_CPUS"
-    ]
     teachers, gpus = option(words, "--teacher-workers", "1"), option(words, "--gpus-per-teacher", "0")
     assert gpus, "without a GPU the teacher would have no processes of its own"
-    croppers = option(words, "--crop-workers", str(cpus - reserve))
+    croppers = option(words, "--crop-workers", str(cpus - CLUSTER_RESERVE_CPUS))
     return [Stage(name="crop", workers=int(croppers)), Stage(name="teacher", workers=int(teachers), gpus=gpus)]
 
 

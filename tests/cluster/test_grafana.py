@@ -48,7 +48,7 @@ def test_every_metric_is_one_of_this_ray_or_ours(ray_names):
     assert len(asked) > 15
 
 
-def test_our_counters_are_those_that_the_workers_export():
+def test_our_counters_are_those_that_the_workers_export(ray_session):
     """Ray puts `ray_` before an application's metric, and `_total` behind a counter."""
     exported = [metric.info["name"] for metric in vars(StageMetrics()).values()]
     assert {f"ray_{name}_total" for name in exported} == OURS

@@ -3,7 +3,8 @@
 import re
 import tomllib
 
-from tests.support.deploy_files import DEPLOY, ROOT, problem_of
+from tests.support.commands import problem_of
+from tests.support.deploy_files import DEPLOY, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 

@@ -1,15 +1,21 @@
 """What a user sees of the jobs: help, exit codes, the last line of stdout, and one clear line when something is wrong."""
 
 import importlib
-import json
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
+import soundfile
 
 from jobs.__main__ import JOBS
+from modeling.emotions import EMOTIONS
 from pipeline.dataset.distillation_set import write_part
+from pipeline.dataset.manifest import write_manifest
+from tests.support.job_calls import answer_of
 from tests.support.label_rows import label_table, labelled_row
+from tests.support.labelling_runs import manifest_of
 
 
 def run(job: str, *arguments: object) -> int:
@@ -69,9 +75,6 @@ def test_values_that_cannot_be_meant_are_wrong_usage(job, arguments, capfd):
 
 
 def test_a_wrong_teacher_file_stops_before_anything_is_written(capfd, tmp_path):
-    from pipeline.dataset.manifest import write_manifest
-    from tests.support.labelling_runs import manifest_of
-
     write_manifest(manifest_of({"a": "/a.mp4"}), str(tmp_path / "m.parquet"))
     (tmp_path / "teacher.safetensors").write_bytes(b"garbage")
     arguments = [
@@ -135,43 +138,44 @@ def test_predict_names_a_path_that_is_not_there(capfd, tmp_path):
     )
 
 
-@pytest.mark.slow
-def test_labels_to_student_to_scores_to_predictions(ray_session, capfd, tmp_path):
-    """The jobs after labelling, on sounds that tell the emotion by their pitch."""
-    import numpy as np
-    import pandas as pd
-    import soundfile
-
-    emotions = ["neutral", "happiness"]
-    splits = ["train"] * 16 + ["heard"] * 12
+@pytest.fixture(scope="module")
+def distilled(ray_session, tmp_path_factory):
+    """Labels on sounds that tell the emotion by their pitch, the student distilled from them, and the job's answer."""
+    folder = tmp_path_factory.mktemp("distilled")
+    emotions, splits = ["neutral", "happiness"], ["train"] * 16 + ["heard"] * 12
     rows = [labelled_row(f"s{n % 6}/{n}", emotions[n % 2], split) for n, split in enumerate(splits)]
-    labels, student, scores = (tmp_path / name for name in ("labels", "student", "evaluation"))
+    labels, student = folder / "labels", folder / "student"
     write_part(str(labels), label_table(rows))
     (labels / "identity.json").write_text("{}")
-    assert run("distill", "--labels", labels, "--out", student, "--recipe", "compact", "--epochs", 12) == 0
-    distilled = json.loads(capfd.readouterr().out)
-    assert distilled["steps"] == 12 and distilled["loss"] > 0
-    assert run("evaluate", "--student", student, "--labels", labels, "--out", scores) == 0
-    evaluated = json.loads(capfd.readouterr().out)
-    assert evaluated["auc"]["neutral"] == pytest.approx(
-        {"value": 1.0, "low": 1.0, "high": 1.0, "positives": 6}, abs=0.2
-    )
-    assert (
-        evaluated["auc"]["fear"]["value"] is None
-        and (scores / "report.html").exists()
-        and (scores / "run.json").exists()
-    )
+    answer = answer_of("distill", "--labels", labels, "--out", student, "--recipe", "compact", "--epochs", 12)
+    return labels, student, answer
 
+
+@pytest.mark.slow
+def test_distill_says_what_it_did(distilled):
+    answer = distilled[2]
+    assert answer["steps"] == 12 and answer["loss"] > 0
+
+
+@pytest.mark.slow
+def test_evaluate_finds_what_the_student_has_learned_and_says_what_it_cannot_estimate(distilled, tmp_path):
+    labels, student, _ = distilled
+    scores = tmp_path / "evaluation"
+    auc = answer_of("evaluate", "--student", student, "--labels", labels, "--out", scores)["auc"]
+    assert auc["neutral"] == pytest.approx({"value": 1.0, "low": 1.0, "high": 1.0, "positives": 6}, abs=0.2)
+    assert auc["fear"]["value"] is None
+    assert (scores / "report.html").exists() and (scores / "run.json").exists()
+
+
+@pytest.mark.slow
+def test_predict_answers_for_long_stereo_sound_and_rejects_what_is_none(distilled, tmp_path):
     t = np.arange(int(25 * 44_100)) / 44_100
     soundfile.write(tmp_path / "long.wav", np.stack([0.3 * np.sin(2 * np.pi * 400 * t)] * 2, axis=1), 44_100)
     (tmp_path / "not_sound.wav").write_text("not sound")
-    table = tmp_path / "predictions.parquet"
-    files = [tmp_path / "long.wav", tmp_path / "not_sound.wav"]
-    assert run("predict", *files, "--student", student, "--out", table, "--embeddings") == 0
+    files, table = [tmp_path / "long.wav", tmp_path / "not_sound.wav"], tmp_path / "predictions.parquet"
+    answer_of("predict", *files, "--student", distilled[1], "--out", table, "--embeddings")
     predicted = pd.read_parquet(table)
     assert predicted["seconds"][0] == pytest.approx(25.0, abs=0.01)
-    assert predicted[["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"]].iloc[
-        0
-    ].sum() == pytest.approx(1, abs=1e-4)
+    assert predicted[list(EMOTIONS)].iloc[0].sum() == pytest.approx(1, abs=1e-4)
     assert predicted["reject_reason"].fillna("").tolist() == ["", "not_a_video"] and len(predicted["embedding"][0]) > 0
     assert (tmp_path / "predictions.run.json").exists()

@@ -17,6 +17,7 @@ from modeling.students.checkpoint import load_student, save_student
 from modeling.students.prior import corrected
 from pipeline.dataset.distillation_set import write_part
 from pipeline.media.flac import decode_flac
+from tests.support.job_calls import answer_of
 from tests.support.label_rows import label_table, labelled_row
 
 PRIOR = [0.6, 0.2, 0.05, 0.05, 0.04, 0.02, 0.02, 0.02]
@@ -45,11 +46,6 @@ def new_student(folder, seed: int, meta: dict, broken: bool = False):
     return folder
 
 
-def run(capfd, *arguments: object) -> dict:
-    assert main([str(argument) for argument in arguments]) == 0
-    return json.loads(capfd.readouterr().out)
-
-
 def problem(capfd, *arguments: object) -> str:
     assert main([str(argument) for argument in arguments]) == 1
     out, err = capfd.readouterr()
@@ -57,43 +53,38 @@ def problem(capfd, *arguments: object) -> str:
     return [line for line in err.splitlines() if line.startswith("emovox evaluate:")][-1]
 
 
+@pytest.fixture(scope="module")
+def a(tmp_path_factory):
+    meta = {"prior": PRIOR, "prior_strength": 0.5, "labels": {"teacher": "senet50@1"}}
+    return new_student(tmp_path_factory.mktemp("students") / "a", 1, meta)
+
+
+@pytest.fixture(scope="module")
+def alone(ray_session, labels, a, tmp_path_factory):
+    """Folder and answer of an evaluation of one student."""
+    out = tmp_path_factory.mktemp("one") / "one"
+    return out, answer_of("evaluate", "--student", a, "--labels", labels, "--out", out)
+
+
+@pytest.fixture(scope="module")
+def both(ray_session, labels, a, tmp_path_factory):
+    """Folder and answer of an evaluation of two students."""
+    folder = tmp_path_factory.mktemp("two")
+    b = new_student(folder / "b", 2, {"labels": {"teacher": "compact@0123456789abcdef"}})
+    return folder / "two", answer_of("evaluate", "--student", a, b, "--labels", labels, "--out", folder / "two")
+
+
 @pytest.mark.slow
-def test_one_student_then_several_then_a_broken_one(ray_session, capfd, labels, tmp_path):
-    a = new_student(tmp_path / "a", 1, {"prior": PRIOR, "prior_strength": 0.5, "labels": {"teacher": "senet50@1"}})
-    b = new_student(tmp_path / "b", 2, {"labels": {"teacher": "compact@0123456789abcdef"}})
-    alone = run(capfd, "--student", a, "--labels", labels, "--out", tmp_path / "one")
-    assert {"auc", "mean_auc", "mean_auc_low", "mean_auc_high", "utterances", "speakers", "report"} <= alone.keys()
-    assert (
-        alone["teacher_differs"] is True
-        and alone["utterances"] == 24
-        and alone["splits"].keys()
-        == {
-            "heard",
-            "unheard",
-        }
-    )
-    scores = pd.read_parquet(tmp_path / "one" / "scores.parquet")
-    _scores_are_the_students_own(scores, labels, load_student(a / "student.safetensors"))
-
-    both = run(capfd, "--student", a, b, "--labels", labels, "--out", tmp_path / "two")
-    assert both["students"]["a"] == {key: alone[key] for key in both["students"]["a"]}
-    assert both["students"]["b"]["teacher_differs"] is False
-    assert both["students"]["b"]["confusion"]["corrected"] is None
-    difference = both["differences"]["b"]["mean_auc"]
-    assert difference["value"] == pytest.approx(both["students"]["b"]["mean_auc"] - alone["mean_auc"])
-    assert difference["low"] <= difference["value"] <= difference["high"]
-    assert sorted(set(pd.read_parquet(tmp_path / "two" / "scores.parquet")["student"])) == ["a", "b"]
-    written = json.loads((tmp_path / "two" / "evaluation.json").read_text())
-    assert (
-        written == {key: both[key] for key in written} and "side by side" in (tmp_path / "two/report.html").read_text()
-    )
-
-    broken = new_student(tmp_path / "broken", 3, {}, broken=True)
-    line = problem(capfd, "--student", a, broken, "--labels", labels, "--out", tmp_path / "three")
-    assert "broken: NaN for utterance s0/00 (24 of 24 utterances)" in line and not (tmp_path / "three").exists()
+def test_one_student_is_scored_over_all_and_for_each_split(alone):
+    _, answer = alone
+    assert {"auc", "mean_auc", "mean_auc_low", "mean_auc_high", "utterances", "speakers", "report"} <= answer.keys()
+    assert answer["teacher_differs"] is True and answer["utterances"] == 24
+    assert answer["splits"].keys() == {"heard", "unheard"}
 
 
-def _scores_are_the_students_own(scores, labels, student):
+@pytest.mark.slow
+def test_the_written_scores_are_the_students_own_beside_the_teachers_logits(alone, labels, a):
+    scores, student = pd.read_parquet(alone[0] / "scores.parquet"), load_student(a / "student.safetensors")
     rows = pd.read_parquet(labels / "utterances").set_index("utterance_id")
     assert scores["utterance_id"].tolist() == sorted(rows.index)
     for score in scores.to_dict("records")[:3]:
@@ -104,25 +95,55 @@ def _scores_are_the_students_own(scores, labels, student):
         assert score["logits"] == pytest.approx(row["logits"]) and score["teacher"] == row["teacher"]
 
 
-def test_a_split_that_is_not_there_is_said_before_anything_is_scored(capfd, labels, tmp_path):
-    a = new_student(tmp_path / "a", 1, {})
+@pytest.mark.slow
+def test_a_student_among_several_is_scored_as_it_is_alone(alone, both):
+    first, second = both[1]["students"]["a"], both[1]["students"]["b"]
+    assert first == {key: alone[1][key] for key in first}
+    assert second["teacher_differs"] is False and second["confusion"]["corrected"] is None
+
+
+@pytest.mark.slow
+def test_several_students_are_compared_on_the_same_utterances(alone, both):
+    difference = both[1]["differences"]["b"]["mean_auc"]
+    assert difference["value"] == pytest.approx(both[1]["students"]["b"]["mean_auc"] - alone[1]["mean_auc"])
+    assert difference["low"] <= difference["value"] <= difference["high"]
+
+
+@pytest.mark.slow
+def test_scores_figures_and_page_of_several_students_are_written(both):
+    out, answer = both
+    assert sorted(set(pd.read_parquet(out / "scores.parquet")["student"])) == ["a", "b"]
+    written = json.loads((out / "evaluation.json").read_text())
+    assert written == {key: answer[key] for key in written}
+    assert "side by side" in (out / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_student_that_answers_nan_is_named_and_nothing_is_written(ray_session, capfd, labels, a, tmp_path):
+    broken = new_student(tmp_path / "broken", 3, {}, broken=True)
+    line = problem(capfd, "--student", a, broken, "--labels", labels, "--out", tmp_path / "three")
+    assert "broken: NaN for utterance s0/00 (24 of 24 utterances)" in line and not (tmp_path / "three").exists()
+
+
+def test_a_split_that_is_not_there_is_said_before_anything_is_scored(capfd, labels, a, tmp_path):
     line = problem(capfd, "--student", a, "--labels", labels, "--out", tmp_path / "o", "--split", "val")
     assert "split 'val', only in heard, unheard" in line and not (tmp_path / "o").exists()
 
 
-def test_labels_that_do_not_belong_together_are_refused(capfd, tmp_path):
-    a = new_student(tmp_path / "a", 1, {})
-    mixed, old = tmp_path / "mixed", tmp_path / "old"
+def test_labels_of_several_teachers_are_refused(capfd, a, tmp_path):
+    mixed = tmp_path / "mixed"
     write_part(str(mixed), label_table([labelled_row("s1/a"), labelled_row("s2/b", teacher="senet50@1")]))
     assert "labels of several teachers" in problem(capfd, "--student", a, "--labels", mixed, "--out", tmp_path / "o")
-    table = label_table([labelled_row("s1/a")])
+
+
+def test_labels_of_another_version_are_refused(capfd, a, tmp_path):
+    old, table = tmp_path / "old", label_table([labelled_row("s1/a")])
     storage.write_table(
         str(old / "utterances" / "part-0.parquet"), table.replace_schema_metadata({"emovox.schema_version": "0"})
     )
     assert pq.read_schema(old / "utterances" / "part-0.parquet").metadata[b"emovox.schema_version"] == b"0"
-    assert "schema version 0, this program reads 1" in problem(
-        capfd, "--student", a, "--labels", old, "--out", tmp_path / "o"
-    )
+    line = problem(capfd, "--student", a, "--labels", old, "--out", tmp_path / "o")
+    assert "schema version 0, this program reads 1" in line
 
 
 def test_one_student_may_be_given_plainly_from_python():

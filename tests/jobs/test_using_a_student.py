@@ -11,6 +11,7 @@ import torch
 
 from modeling.students.build import StudentConfig, build_student
 from modeling.students.checkpoint import save_student
+from tests.support.job_calls import answer_of
 from tests.support.tones import write_tone
 
 PRIOR = [0.6, 0.2, 0.05, 0.05, 0.04, 0.03, 0.02, 0.01]
@@ -42,27 +43,47 @@ def run(job: str, *arguments: object) -> int:
     return importlib.import_module(f"jobs.{job}").main([str(argument) for argument in arguments])
 
 
-@pytest.mark.slow
-def test_a_head_is_fitted_used_and_refused_with_another_student(ray_session, capfd, caplog, folder):
-    head, out, timeline = folder / "head.json", folder / "p.csv", folder / "t.parquet"
-    student = ("--student", folder / "student.safetensors")
-    assert run("fit_head", *student, "--data", folder / "mine.csv", "--out", head) == 0
-    fitted = json.loads(capfd.readouterr().out)
-    assert fitted["n"] == 16 and fitted["speakers"] == 4 and fitted["reasons"] == {"duplicate": 1, "not_a_video": 1}
-    assert fitted["uar"]["value"] == 1.0 and fitted["classes"] == {"high": 8, "low": 8}
+@pytest.fixture(scope="module")
+def fitted(ray_session, folder):
+    """A head for the student, and the job's answer."""
+    student, head = folder / "student.safetensors", folder / "head.json"
+    return head, answer_of("fit_head", "--student", student, "--data", folder / "mine.csv", "--out", head)
 
-    files = [folder / "0.wav", folder / "1.wav", folder / "text.wav"]
-    asked = ("predict", *files, "--out", out, "--head", head)
-    assert run(*asked, *student, "--timeline", timeline, "--window-s", 1, "--hop-s", 0.1) == 0
+
+@pytest.mark.slow
+def test_a_head_is_fitted_to_what_can_be_heard_and_scored(fitted):
+    answer = fitted[1]
+    assert answer["n"] == 16 and answer["speakers"] == 4 and answer["reasons"] == {"duplicate": 1, "not_a_video": 1}
+    assert answer["uar"]["value"] == 1.0 and answer["classes"] == {"high": 8, "low": 8}
+
+
+@pytest.mark.slow
+def test_predictions_hold_the_heads_class_the_corrected_emotion_and_a_timeline(fitted, capfd, caplog, folder, tmp_path):
+    out, timeline, files = tmp_path / "p.csv", tmp_path / "t.parquet", [folder / "0.wav", folder / "1.wav"]
+    asked = (
+        *files,
+        folder / "text.wav",
+        "--out",
+        out,
+        "--head",
+        fitted[0],
+        "--student",
+        folder / "student.safetensors",
+    )
+    assert run("predict", *asked, "--timeline", timeline, "--window-s", 1, "--hop-s", 0.1) == 0
     said = capfd.readouterr()
     assert json.loads(said.out)["windows"] == 6 and "mostly neutral" in caplog.text
     assert "corrected: " in said.err
     table = pd.read_csv(out)
     assert table["head_emotion"].tolist()[:2] == ["high", "low"] and table["reject_reason"][2] == "not_a_video"
     assert pd.isna(table["emotion"][2]) and table["emotion_corrected"].notna().tolist() == [True, True, False]
-    assert set(pd.read_parquet(timeline)["file"]) == {str(file) for file in files[:2]}
+    assert set(pd.read_parquet(timeline)["file"]) == {str(file) for file in files}
 
-    assert run(*asked, "--student", folder / "other.safetensors") == 1
+
+@pytest.mark.slow
+def test_a_head_is_refused_with_another_student(fitted, capfd, folder, tmp_path):
+    asked = (folder / "0.wav", "--out", tmp_path / "p.csv", "--head", fitted[0])
+    assert run("predict", *asked, "--student", folder / "other.safetensors") == 1
     assert "fitted to the student with sha256" in capfd.readouterr().err
 
 

@@ -157,7 +157,7 @@ def test_the_gradient_of_a_larger_part_weighs_more():
         torch.testing.assert_close(1.5 * one.grad, other.grad, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="bfloat16 is used on a GPU")
+@pytest.mark.gpu  # bfloat16 is used on a GPU alone
 def test_a_gpu_computes_in_bfloat16_close_to_single_precision():
     single = dataclasses.replace(RECIPE, autocast=False)
     assert training_precision(single, torch.device("cuda")) == "fp32"

@@ -6,63 +6,18 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
-from torchaudio.models import wav2vec2_model, wavlm_model
-from torchaudio.pipelines import Wav2Vec2Bundle
+from torchaudio.models import wav2vec2_model
 
 from modeling.speech.ssl_front_end import FRONT_ENDS, front_end_network
 from modeling.students.build import StudentConfig, build_student
 from modeling.students.checkpoint import load_student, save_student
-
-PARAMETERS = {
-    "extractor_mode": "group_norm",
-    "extractor_conv_layer_config": [(8, 10, 5), *[(8, 3, 2)] * 4, *[(8, 2, 2)] * 2],
-    "extractor_conv_bias": False,
-    "encoder_embed_dim": 16,
-    "encoder_projection_dropout": 0.1,
-    "encoder_pos_conv_kernel": 8,
-    "encoder_pos_conv_groups": 2,
-    "encoder_num_layers": 3,
-    "encoder_num_heads": 2,
-    "encoder_attention_dropout": 0.1,
-    "encoder_ff_interm_features": 24,
-    "encoder_ff_interm_dropout": 0.1,
-    "encoder_dropout": 0.1,
-    "encoder_layer_norm_first": False,
-    "encoder_layer_drop": 0.3,
-    "aux_num_out": None,
-}
-LARGER = {
-    **PARAMETERS,
-    "extractor_mode": "layer_norm",
-    "encoder_num_layers": 4,
-    "encoder_layer_norm_first": True,
-    "encoder_num_buckets": 32,
-    "encoder_max_distance": 80,
-}
-SMALL = {
-    "SMALL_WAV2VEC2": Wav2Vec2Bundle("small_wav2vec2.pth", PARAMETERS, 16_000, False, "Wav2Vec2"),
-    "SMALL_WAVLM": Wav2Vec2Bundle("small_wavlm.pth", LARGER, 16_000, True, "WavLM"),
-}
-BUILDERS = {"SMALL_WAV2VEC2": (wav2vec2_model, PARAMETERS), "SMALL_WAVLM": (wavlm_model, LARGER)}
+from tests.support.small_front_ends import BUILDERS, PARAMETERS, SMALL, file_of, published
 
 
 @pytest.fixture(autouse=True)
 def small_bundles(monkeypatch):
     for name, bundle in SMALL.items():
         monkeypatch.setitem(FRONT_ENDS, name, bundle)
-
-
-def published(name: str, seed: int = 0) -> torch.nn.Module:
-    """A network as torchaudio's builders make it, in evaluation mode."""
-    torch.manual_seed(seed)
-    build, parameters = BUILDERS[name]
-    return build(**parameters).eval()
-
-
-def file_of(content) -> bytes:
-    file = io.BytesIO()
-    torch.save(content, file)
-    return file.getvalue()
 
 
 def ssl_student(name: str = "SMALL_WAV2VEC2", **config):

@@ -90,7 +90,7 @@ def test_lower_precision_gives_the_same_emotions(data_dir, precision, tolerance)
     assert np.quantile(np.abs(exact - close), 0.99) < tolerance
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_the_gpu_gives_the_logits_of_the_cpu():
     crops = some_crops(700)
     on_cpu, on_gpu = (load_teacher("compact", packaged_weights(), device=device)(crops) for device in ("cpu", "cuda"))

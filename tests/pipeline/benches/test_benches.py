@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from cluster.tally import StageCount
 from jobs import bench
@@ -153,7 +152,7 @@ def test_of_two_ways_to_decode_the_cheaper_on_the_whole_is_the_floor():
     assert [bare_s([floor], ["decode"]) for floor in decided] == [1.0, 2.0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_teacher_on_a_gpu_is_measured_beside_what_a_matrix_product_reaches():
     figures = gpu_figures(teacher_weights("compact"))
     assert set(figures.teachers) == {"compact", "senet50, random weights"}
