@@ -1,10 +1,16 @@
 # `make demo` and `make test` set everything up themselves; a second call does not.
-PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help setup demo test test-slow test-endurance lint clean
+# The version of a Python, or nothing if it does not run (as a shim of pyenv may not), is not supported or has no venv module.
+version = $(shell $(1) -c 'import ensurepip, sys, venv; (3, 11) <= sys.version_info < (3, 14) and print(sys.version.split()[0])' 2>/dev/null)
+# The Python of the environment: the one that it was made with, else the newest here; `make PYTHON=...` takes another.
+HAS := $(call version,$(BIN)/python)
+PYTHON ?= $(if $(HAS),$(BIN)/python,$(firstword $(foreach python,python3.13 python3.12 python3.11,$(if $(call version,$(python)),$(python)))))
+WANTS := $(call version,$(PYTHON))
+
+.PHONY: help setup demo test test-slow test-endurance lint types clean
 
 help:
 	@echo "make demo              the whole method on sample videos (make demo CLIPS=folder: on your own)"
@@ -14,10 +20,14 @@ help:
 setup: $(READY)
 	@$(BIN)/emovox fetch > /dev/null || echo "setup: go on without the sample videos; make demo CLIPS=folder needs none" >&2
 
+ifneq "$(HAS)" "$(WANTS)"
+.PHONY: $(READY)  # an environment of another Python is made anew
+endif
+
 $(READY): pyproject.toml constraints.txt overrides.txt
-	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is not here; install Python 3.11 or say make PYTHON=..." >&2; exit 1; }
-	@echo "setup: creating $(VENV) with the pinned dependencies (about 6 GB, a few minutes)" >&2
-	$(PYTHON) -m venv $(VENV)
+	@[ -n "$(WANTS)" ] || { echo "setup: $(or $(PYTHON),python3.11 to python3.13) does not run here, or is no Python 3.11 to 3.13 with venv; say make PYTHON=..." >&2; exit 1; }
+	@echo "setup: creating $(VENV) with Python $(WANTS) and the pinned dependencies (about 6 GB, a few minutes)" >&2
+	$(PYTHON) -m venv $(if $(filter $(HAS),$(WANTS)),,--clear) $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --override overrides.txt --compile-bytecode --editable '.[test]'
 	@touch $(READY)
@@ -36,6 +46,9 @@ test-endurance: setup
 
 lint: setup
 	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/pyright
 
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache

@@ -20,8 +20,7 @@ def read_state_dict(source: bytes | str | Path) -> dict[str, Tensor]:
 
     Raises ValueError, for the caller to say which file it is and what to give, if it holds anything else.
     """
-    file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
-    with file:
+    with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
         try:
             content = cast(object, torch.load(file, map_location="cpu", weights_only=True))
         except Exception as error:  # reading foreign bytes fails in every way there is

@@ -27,14 +27,19 @@ def test_what_a_test_seeds_and_draws_changes_no_other():
 
 def test_random_state_is_restored_after_a_failure():
     state = torch.get_rng_state()
-    with pytest.raises(ValueError), random_state_restored():
-        torch.manual_seed(1)
-        raise ValueError
+
+    def seed_and_fail():
+        with random_state_restored():
+            torch.manual_seed(1)
+            raise ValueError("a test failed")
+
+    with pytest.raises(ValueError, match="a test failed"):
+        seed_and_fail()
     assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("kind", ["DATA", "GPU"])
-@pytest.mark.parametrize("value, outcome", [("1", pytest.fail.Exception), ("", pytest.skip.Exception)])
+@pytest.mark.parametrize(("value", "outcome"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)])
 def test_a_missing_thing_skips_or_fails_as_the_environment_says(monkeypatch, tmp_path, kind, value, outcome):
     monkeypatch.setattr(requirements, "DATA_DIR", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

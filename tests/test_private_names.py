@@ -61,9 +61,12 @@ def private_uses(path: Path, library: str, attributes: set[str]) -> Iterator[str
                 yield f"...{node.attr}"
         elif isinstance(node, ast.FunctionDef) and node.name in attributes:
             yield f"def {node.name}"
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if re.fullmatch(rf"{library}(\.\w+)*\._[a-z]\w*(\.\w+)*", node.value):
-                yield repr(node.value)
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and re.fullmatch(rf"{library}(\.\w+)*\._[a-z]\w*(\.\w+)*", node.value)
+        ):
+            yield repr(node.value)
 
 
 @pytest.mark.parametrize(

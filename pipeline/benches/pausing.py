@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -29,7 +30,7 @@ class Pausable:
         self._printed = self.process.stdout
         self.pauses: list[tuple[float, float]] = []
 
-    def __enter__(self) -> "Pausable":
+    def __enter__(self) -> Self:
         self._on_term = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         return self
 

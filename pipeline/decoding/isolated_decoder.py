@@ -5,6 +5,7 @@ which multiprocessing's spawn would import again. It ends with its parent: the k
 reads the end of the socket, or its own alarm ends a decoder that hangs.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -87,7 +88,7 @@ class IsolatedDecoder:
 
     def __init__(
         self,
-        deadline: Deadline = Deadline(),  # noqa: B008 (frozen)
+        deadline: Deadline = Deadline(),
         max_requests: int = 500,
         memory_bytes: int = MEMORY_BYTES,
     ):
@@ -97,7 +98,7 @@ class IsolatedDecoder:
         self._child: _Child | None = None
         self._request: DecodeRequest | None = None
 
-    def __enter__(self) -> "IsolatedDecoder":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
@@ -210,10 +211,8 @@ class _Child:
     def send(self, request: DecodeRequest, deadline: Deadline) -> None:
         self.requests += 1
         self.deadline = deadline
-        try:
+        with contextlib.suppress(OSError):  # it has just died; receive() says how
             messages.send(self.socket, (request, deadline, self.arrays.released()))
-        except OSError:  # it has just died; receive() says how
-            pass
 
     def receive(self) -> DecodedUtterance | Exception:
         self.until = time.monotonic() + self.deadline.to_open_s

@@ -169,7 +169,7 @@ def test_evaluate_finds_what_the_student_has_learned_and_says_what_it_cannot_est
 
 @pytest.mark.slow
 def test_predict_answers_for_long_stereo_sound_and_rejects_what_is_none(distilled, tmp_path):
-    t = np.arange(int(25 * 44_100)) / 44_100
+    t = np.arange(25 * 44_100) / 44_100
     soundfile.write(tmp_path / "long.wav", np.stack([0.3 * np.sin(2 * np.pi * 400 * t)] * 2, axis=1), 44_100)
     (tmp_path / "not_sound.wav").write_text("not sound")
     files, table = [tmp_path / "long.wav", tmp_path / "not_sound.wav"], tmp_path / "predictions.parquet"
