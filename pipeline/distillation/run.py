@@ -28,7 +28,7 @@ from cluster.identity import claim, read_identity
 from cluster.lease import lease
 from cluster.progress import progress
 from cluster.session import session
-from modeling.distillation.recipes import RENAMED_FIELDS, StudentRecipe
+from modeling.distillation.recipes import StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
 from modeling.students.build import build_student
 from modeling.students.checkpoint import save_student
@@ -69,7 +69,7 @@ class DistillRun:
 
     def identity(self) -> dict:
         """What decides the student; the number of workers does not."""
-        identity = {"labels": read_identity(self.labels_uri), "recipe": asdict(self.recipe)}
+        identity = {"labels": read_identity(self.labels_uri), "recipe": self.recipe.as_written()}
         front_end = self.front_end()
         return identity | ({"front_end": storage.sha256(front_end)} if front_end else {})
 
@@ -97,7 +97,7 @@ def distill(run: DistillRun, address: str | None) -> dict:
     _require_student(run)
     if run.workers == 0:
         local_device(run.gpu)
-    claim(run.student_uri, identity | {"utterances": index.fingerprint()}, renamed=RENAMED_FIELDS)
+    claim(run.student_uri, identity | {"utterances": index.fingerprint()})
     _warn_missing(run, rows)
     prior_E = soft_prior(rows["logits"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1))
     data = TrainingData(index.places(rows), ValidationSet(index, prior_E))

@@ -17,7 +17,7 @@ from cluster.identity import claim
 from cluster.progress import progress
 from cluster.session import session
 from modeling.faces.ferplus import FaceSet, class_counts, paper_rule
-from modeling.teacher_training.recipes import RENAMED_FIELDS, TeacherRecipe
+from modeling.teacher_training.recipes import TeacherRecipe
 from modeling.teacher_training.trainer import TEACHER_FILES, TeacherTrainer, new_network
 from pipeline.assets.weights import Weights
 from pipeline.teachers.inference import mean_probabilities
@@ -45,7 +45,7 @@ class TeacherRun:
     def identity(self) -> dict:
         """What decides the teacher; where and how it is computed does not."""
         return {
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.as_written(),
             "init": self.init and storage.sha256(self.init),
             "soft_teachers": [teacher.fingerprint for teacher in self.soft_teachers],
             "train": self.train.fingerprint,
@@ -65,7 +65,7 @@ class TeacherRun:
 def fit_teacher(run: TeacherRun, address: str | None) -> dict:
     """Trains until the recipe's last epoch, going on from the last saved state. Returns weights, valid_accuracy, curve."""
     _require_trainable(run)
-    claim(run.teacher_uri, run.identity(), renamed=RENAMED_FIELDS)
+    claim(run.teacher_uri, run.identity())
     context = LocalContext(run.teacher_uri)
     state = context.load()
     if state is None or state["trainer"]["epoch"] < run.recipe.epochs:
