@@ -12,7 +12,7 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
-from modeling.speech.torchaudio_bundles import FRONT_ENDS
+from modeling.speech.ssl_front_end import FRONT_ENDS
 from pipeline.distillation.run import DistillRun
 from pipeline.distillation.run import distill as distill_student
 from pipeline.distillation.windows import KEPT_GIB
