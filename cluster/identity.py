@@ -1,6 +1,5 @@
 """What a run is, written into its output folder, so that another run is never mixed in or written over."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from cluster import storage
@@ -11,20 +10,17 @@ from cluster.lease import FILE as LEASE_FILE
 FILE = "identity.json"
 
 
-def claim(
-    output_uri: str, identity: object, may_change: tuple[str, ...] = (), *, renamed: Mapping[str, str] | None = None
-) -> None:
+def claim(output_uri: str, identity: object, may_change: tuple[str, ...] = ()) -> None:
     """Marks the folder as the home of this run, or checks that it already is.
 
     identity: a dataclass or a mapping that `json_ready` takes. may_change: names of which another value is taken over.
-    renamed: names, at any depth, that earlier versions wrote, and what they are called now.
 
     Raises UserError, with nothing changed, if it holds another run or files that are not ours.
     """
     identity_uri = storage.join(output_uri, FILE)
     given: dict[str, Any] = json_ready(identity)  # as it will be read back: tuples are lists there
     if storage.exists(identity_uri):
-        found = _with_names_of_today(storage.read_json(identity_uri), renamed or {})
+        found = storage.read_json(identity_uri)
         differing = sorted(key for key in given.keys() | found.keys() if given.get(key) != found.get(key))
         if differing and set(differing) <= set(may_change):
             storage.write_json(identity_uri, given)
@@ -38,12 +34,6 @@ def claim(
     if storage.exists(output_uri) and any(file.uri != lease_uri for file in storage.list_files(output_uri)):
         raise UserError(f"{output_uri} is not empty and is not the output of such a run; choose an empty or new --out")
     storage.write_json(identity_uri, given)
-
-
-def _with_names_of_today(value: Any, renamed: Mapping[str, str]) -> Any:
-    if isinstance(value, dict):
-        return {renamed.get(key, key): _with_names_of_today(item, renamed) for key, item in value.items()}
-    return [_with_names_of_today(item, renamed) for item in value] if isinstance(value, list) else value
 
 
 def read_identity(output_uri: str) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """How a student is trained: one frozen value, three named ones, and the learning rate that follows from it."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from modeling.distillation.loss import PAPER_TEMPERATURE
 from modeling.distillation.targets import PADDINGS, POOLINGS
 from modeling.students.base import StudentConfig
 
-RENAMED_FIELDS = {"part_per_epoch": "fraction_per_epoch"}
-"""Names of a `StudentRecipe` in files of earlier versions -> what they are called now."""
+FIRST_NAMES = {"fraction_per_epoch": "part_per_epoch"}
+"""Fields of a recipe that files know by another name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,8 @@ class StudentRecipe:
     after warmup_epochs of linear rise for adamw (constant within an epoch, so it depends on no count of batches)
     fraction_per_epoch: of the training utterances that one epoch visits (the paper's "mini-epoch")
     windows_per_utterance: windows drawn from an utterance when it is visited
-    target_pooling: "max", "mean" or "attention" of the teacher's frame logits in a window (`soft_targets.pool_logits`)
-    padding: of utterances shorter than a window, "zeros" or "repeat" (`soft_targets.window_of`)
+    target_pooling: "max", "mean" or "attention" of the teacher's frame logits in a window (`targets.pool_logits`)
+    padding: of utterances shorter than a window, "zeros" or "repeat" (`targets.window_of`)
     batch_size: over all workers together
     grad_clip: largest norm of the gradient, or None; ema_decay: per step, of the weights that are saved, or None
     autocast: bfloat16 products on a GPU that has them; a CPU computes in float32
@@ -71,6 +72,11 @@ class StudentRecipe:
                 raise ValueError(f"{name} = {getattr(self, name)}: it must be above 0")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay = {self.ema_decay}: it must be between 0 and 1, or None")
+
+    def as_written(self) -> dict[str, Any]:
+        """For the identity of a training and the file of its student. The fraction keeps the name there that it had first, so
+        that trainings begun by earlier commits go on."""
+        return {FIRST_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
     def learning_rate(self, epoch: int) -> float:
         """Of one epoch, counted from 0."""

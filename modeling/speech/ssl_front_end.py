@@ -6,6 +6,7 @@ which `tests/test_private_names.py` holds. Without them each bundle's architectu
 """
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from torchaudio import pipelines
@@ -33,24 +34,23 @@ WEIGHTS_URL = "https://download.pytorch.org/torchaudio/models/"  # torchaudio/pi
 
 def front_end_url(name: str) -> str:
     """The address of the weights that torchaudio publishes for the bundle `name`."""
-    return WEIGHTS_URL + FRONT_ENDS[name]._path
+    return WEIGHTS_URL + FRONT_ENDS[name]._path  # pyright: ignore[reportPrivateUsage]
 
 
 def front_end_size(name: str) -> tuple[int, int]:
     """Layers of the bundle's network and the width of each."""
-    params = FRONT_ENDS[name]._params
+    params = _params(FRONT_ENDS[name])
     return params["encoder_num_layers"], params["encoder_embed_dim"]
 
 
 def wants_normalised_waveform(name: str) -> bool:
     """Whether the bundle's network takes waveforms of mean 0 and deviation 1 instead of those in [-1, 1]."""
-    return FRONT_ENDS[name]._normalize_waveform
+    return FRONT_ENDS[name]._normalize_waveform  # pyright: ignore[reportPrivateUsage]
 
 
 def front_end_network(bundle: Wav2Vec2Bundle) -> Wav2Vec2Model:
     """The bundle's network with random weights; `bundle.get_model` would fetch them from the internet."""
-    build = {"Wav2Vec2": wav2vec2_model, "WavLM": wavlm_model}[bundle._model_type]
-    return build(**bundle._params)
+    return (wavlm_model if _is_wavlm(bundle) else wav2vec2_model)(**_params(bundle))
 
 
 def load_front_end(network: Wav2Vec2Model, name: str, source: bytes | str | Path) -> None:
@@ -91,11 +91,19 @@ def _check(given: dict[str, Tensor], expected: dict[str, Tensor], bundle: str) -
         raise ValueError(f"not the weights of {bundle}: {reason}{looks}")
 
 
+def _params(bundle: Wav2Vec2Bundle) -> dict[str, Any]:
+    return bundle._params  # pyright: ignore[reportPrivateUsage]
+
+
+def _is_wavlm(bundle: Wav2Vec2Bundle) -> bool:
+    return bundle._model_type == "WavLM"  # pyright: ignore[reportPrivateUsage]
+
+
 def _build_of_bundle(bundle: Wav2Vec2Bundle) -> tuple[int, int, bool, bool]:
     """Layers, width, whether attention knows relative positions, whether every convolution is normalised."""
-    p = bundle._params
+    p = _params(bundle)
     is_normalised = p["extractor_mode"] == "layer_norm"
-    return p["encoder_num_layers"], p["encoder_embed_dim"], bundle._model_type == "WavLM", is_normalised
+    return p["encoder_num_layers"], p["encoder_embed_dim"], _is_wavlm(bundle), is_normalised
 
 
 def _build_of_tensors(tensors: dict[str, Tensor]) -> tuple[int, int, bool, bool]:

@@ -5,6 +5,7 @@ Shape letters: B clips, T samples at 16 kHz, F frequency bins, L frames, E = 8 e
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ class StudentConfig:
     (a head of 0.3 M on a frozen self-supervised network).
 
     widths: channels of the compact student's three stages; pooling: over time, and embedding: D, of the compact student
-    and the ssl one; bundle: torchaudio's name of the network under an ssl student (`front_end.FRONT_ENDS`). The paper's
+    and the ssl one; bundle: torchaudio's name of the network under an ssl student (`ssl_front_end.FRONT_ENDS`). The paper's
     student is fixed.
     """
 
@@ -55,7 +56,7 @@ class Student(nn.Module):
     """One object from waveform to logits; a subclass adds its input transform and its network."""
 
     config: StudentConfig
-    meta: dict  # of the run that trained it; set by `student_checkpoint.load_student`
+    meta: dict[str, Any]  # of the run that trained it; set by `checkpoint.load_student`
 
     @abstractmethod
     def spectrogram(self, wave_BT: Tensor) -> Tensor:

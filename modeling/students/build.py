@@ -1,4 +1,4 @@
-"""The three students by name. `build_student` makes a new one, `student_checkpoint.load_student` reads one."""
+"""The three students by name. `build_student` makes a new one, `checkpoint.load_student` reads one."""
 
 from pathlib import Path
 
