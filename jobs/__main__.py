@@ -27,10 +27,8 @@ JOBS = {
 
 def usage() -> str:
     lines = [f"  {name:<18} {what}" for name, what in JOBS.items()]
-    return "\n".join(
-        ["usage: emovox JOB [options]", "", "Emotion in speech, learned from faces.", "", "jobs:", *lines, ""]
-        + ["`emovox JOB --help` explains every option of a job."]
-    )
+    head = ["usage: emovox JOB [options]", "", "Emotion in speech, learned from faces.", "", "jobs:"]
+    return "\n".join([*head, *lines, "", "`emovox JOB --help` explains every option of a job."])
 
 
 def main() -> int:

@@ -76,7 +76,7 @@ class Steps:
 
 def demo(options: Demo, record: RunRecord) -> dict:
     clips = options.clips or str(_sample_folder())
-    out = storage.absolute(options.out or f"runs/demo-{datetime.now():%Y%m%d-%H%M%S}")
+    out = storage.absolute(options.out or f"runs/demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}")
     storage.require_writable(out)
     steps = Steps(record)
     paths = {

@@ -4,6 +4,7 @@ Shape letters: B frames, C channels, H, W pixels, P priors (two for each cell of
 """
 
 import io
+import itertools
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -158,7 +159,7 @@ def _first(found: list[str], most: int = 3) -> str:
 def _fold_batch_norms(module: nn.Module) -> None:
     """Every convolution directly followed by a batch norm among a module's children becomes one convolution."""
     children = list(module.named_children())
-    for (conv_name, conv), (norm_name, norm) in zip(children, children[1:], strict=False):
+    for (conv_name, conv), (norm_name, norm) in itertools.pairwise(children):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
             setattr(module, norm_name, nn.Identity())

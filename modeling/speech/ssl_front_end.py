@@ -53,7 +53,7 @@ def load_front_end(network: Wav2Vec2Model, name: str, source: bytes | str | Path
 
 def _state_dict(source: bytes | str | Path) -> dict[str, Tensor]:
     """Names as torch has them now: a weight-normalised convolution kept weight_g and weight_v before torch 2.1."""
-    file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
+    file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")  # noqa: SIM115 (closed below)
     with file:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)

@@ -78,8 +78,8 @@ class Teacher:
         """uint8 crops as `crops` asks for, (N, H, W) grey or (N, H, W, 3) RGB -> float32 logits (N, E)."""
         size = batch_size or self.batch_faces
         parts = [np.empty((0, len(EMOTIONS)), np.float32)]
-        for start in range(0, len(crops), size):
-            parts.append(self.logits(self.prepared(crops[start : start + size])).float().cpu().numpy())
+        batches = (crops[start : start + size] for start in range(0, len(crops), size))
+        parts += [self.logits(self.prepared(batch)).float().cpu().numpy() for batch in batches]
         return np.concatenate(parts)
 
     def prepared(self, crops: np.ndarray) -> Tensor:
@@ -89,8 +89,8 @@ class Teacher:
     def faces(self, images_NHW: np.ndarray, batch_size: int = 1024) -> np.ndarray:
         """Grey face pictures of any one size that show just the face, as FER+'s (uint8, N, H, W) -> logits (N, E)."""
         parts = [np.empty((0, len(EMOTIONS)), np.float32)]
-        for start in range(0, len(images_NHW), batch_size):
-            parts.append(self(fit(images_NHW[start : start + batch_size], self.crops)))
+        starts = range(0, len(images_NHW), batch_size)
+        parts += [self(fit(images_NHW[start : start + batch_size], self.crops)) for start in starts]
         return np.concatenate(parts)
 
     def logits(self, x: Tensor) -> Tensor:

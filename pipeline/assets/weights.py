@@ -125,8 +125,8 @@ def _stem(uri: str) -> str:
 
 def _description(uri: str) -> bytes:
     """The JSON file beside an ONNX or TorchScript file; empty where there is none, which loading explains."""
-    place = str(PurePosixPath(uri.split("://")[-1]).with_suffix(".json"))
-    beside = f"{uri.split('://')[0]}://{place}" if "://" in uri else place
+    place = str(PurePosixPath(uri.rsplit("://", maxsplit=1)[-1]).with_suffix(".json"))
+    beside = f"{uri.split('://', maxsplit=1)[0]}://{place}" if "://" in uri else place
     if _is_address(uri):
         return read_weights(beside)
     return storage.read_bytes(beside) if storage.exists(beside) else b""

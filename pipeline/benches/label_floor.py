@@ -91,6 +91,6 @@ def _floor_of(path: str) -> dict[str, float] | str:
         spent = _floor(path)
     except Rejected as rejected:
         return str(rejected.reason)
-    except Exception as error:  # a plain loop has no reasons, and a broken clip belongs in no comparison
+    except Exception as error:  # noqa: BLE001 (a plain loop has no reasons; a broken clip belongs in no comparison)
         return f"{type(error).__name__}: {error}"[:200]
     return spent if spent.get("teacher") else "no_face"

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 MARK = "EMOVOX_BENCH_RUN"
 
@@ -26,7 +27,7 @@ class Pausable:
         self.process = subprocess.Popen(command, cwd=cwd, env=os.environ | {MARK: value}, stdout=subprocess.PIPE)
         self.pauses: list[tuple[float, float]] = []
 
-    def __enter__(self) -> "Pausable":
+    def __enter__(self) -> Self:
         self._on_term = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         return self
 

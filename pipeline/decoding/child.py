@@ -71,7 +71,7 @@ def _answer(
         problem = _out_of_memory(request, memory_bytes) if size > memory_bytes else None
     except MemoryError:
         problem = _out_of_memory(request, memory_bytes)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (the parent raises it)
         problem = _portable(error)
     finally:
         signal.alarm(0)

@@ -5,6 +5,7 @@ which multiprocessing's spawn would import again. It ends with its parent: the k
 reads the end of the socket, or its own alarm ends a decoder that hangs.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -14,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -91,7 +93,7 @@ class IsolatedDecoder:
 
     def __init__(
         self,
-        deadline: Deadline = Deadline(),  # noqa: B008 (frozen)
+        deadline: Deadline = Deadline(),
         max_requests: int = 500,
         memory_bytes: int = MEMORY_BYTES,
     ):
@@ -101,7 +103,7 @@ class IsolatedDecoder:
         self._child: _Child | None = None
         self._request: DecodeRequest | None = None
 
-    def __enter__(self) -> "IsolatedDecoder":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
@@ -214,10 +216,8 @@ class _Child:
     def send(self, request: DecodeRequest, deadline: Deadline) -> None:
         self.requests += 1
         self.deadline = deadline
-        try:
+        with contextlib.suppress(OSError):  # it has just died; receive() says of what
             messages.send(self.socket, (request, deadline, self.arrays.released()))
-        except OSError:  # it has just died; receive() says of what
-            pass
 
     def receive(self) -> DecodedUtterance | Exception:
         self.until = time.monotonic() + self.deadline.to_open_s

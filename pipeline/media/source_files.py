@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from typing import Self
 
 from cluster import storage
 from cluster.failures import StorageUnavailable, UserError
@@ -34,7 +35,7 @@ class SourceFiles:
         self.copies: dict[str, Future[Copy]] = {}
         self.seconds, self.size_bytes = 0.0, 0
 
-    def __enter__(self) -> "SourceFiles":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -85,7 +86,7 @@ class SourceFiles:
             self.seconds += time.perf_counter() - start
             self.size_bytes += os.path.getsize(path)
             copy.set_result((path, stack))
-        except BaseException as problem:
+        except BaseException as problem:  # noqa: BLE001 (whoever waits for the copy gets it)
             copy.set_exception(problem)
 
     def _drop(self, uri: str) -> None:

@@ -159,7 +159,7 @@ def read_picture_folder(uri: str) -> FaceSet:
 
 def _read_csv(uri: str, names: list[str] | None = None) -> pa.Table:
     """All columns as text; `names` for a file without a header. In one thread, so that errors hold the row."""
-    header = names or list(CSV_VOTES) + ["Usage", "pixels"]
+    header = names or [*list(CSV_VOTES), "Usage", "pixels"]
     try:
         return pyarrow.csv.read_csv(
             pa.BufferReader(storage.read_bytes(uri)),

@@ -5,6 +5,7 @@ OUT/face_logits.parquet       what the teacher says of the faces
 OUT/runs                      a student for each rho and seed, and for the true emotions (`pipeline/transfer/trials.py`)
 """
 
+import itertools
 import logging
 from collections.abc import Sequence
 
@@ -74,7 +75,7 @@ def findings(result: dict[str, dict], rhos: Sequence[str]) -> dict:
     ceiling = result[SUPERVISED]["mean_auc"] - CHANCE
     return {
         "negative_control": control,
-        "rises_with_rho": all(a < b for a, b in zip(means, means[1:], strict=False)) if len(means) > 1 else None,
+        "rises_with_rho": all(a < b for a, b in itertools.pairwise(means)) if len(means) > 1 else None,
         "transfer_of_ceiling": (at[1.0]["mean_auc"] - CHANCE) / ceiling if 1.0 in at and ceiling > 0 else None,
     }
 

@@ -92,7 +92,7 @@ WORKER = ["rayClusterSpec", "workerGroupSpecs", 0]
 
 
 @pytest.mark.parametrize(
-    "path, value",
+    ("path", "value"),
     [
         (["shutdownAfterJobFinish"], True),  # a misspelt field, which the API server would drop without a word
         (["backoffLimit"], "0"),
@@ -232,7 +232,7 @@ def test_commands_of_the_guide_are_jobs_with_their_options():
 
 
 @pytest.mark.parametrize(
-    "line, problem",
+    ("line", "problem"),
     [
         ("relabel --out x", "no job"),
         ("label --manifest m --out o --gpu-per-teacher 1", "no option"),
@@ -279,5 +279,5 @@ def test_the_job_fits_the_nodes_that_it_starts_with(name):
     ]
     words = manifest(name)["spec"]["entrypoint"].split()[1:]
     require_room(stages_of(words, sum(node["CPU"] for node in nodes)), nodes)
-    with pytest.raises(ValueError):  # without its GPU nodes it would not
+    with pytest.raises(ValueError, match="GPU"):  # without its GPU nodes it would not
         require_room(stages_of(words, sum(node["CPU"] for node in nodes)), [node | {"GPU": 0} for node in nodes])

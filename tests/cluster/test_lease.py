@@ -75,9 +75,9 @@ def as_of_another_machine(out: Path, **changes) -> dict:
 
 
 def test_a_second_run_is_refused_at_once_and_told_who_writes(holder, tmp_path):
-    with pytest.raises(UserError, match=f"being written by process {holder.process.pid} on .*since .*choose another"):
-        with lease(str(tmp_path / "out")):
-            pass
+    said = f"being written by process {holder.process.pid} on .*since .*choose another"
+    with pytest.raises(UserError, match=said), lease(str(tmp_path / "out")):
+        pass
     assert holder.ask("confirm") == "still holds"
 
 
@@ -125,9 +125,8 @@ def test_a_holder_elsewhere_that_beats_is_alive_whatever_its_clock_says(tmp_path
         assert beating.said == "holds"
         while written(out)["host"] != "far":
             pass
-        with pytest.raises(UserError, match="is being written by process [0-9]+ on far"):
-            with lease(str(out), silent_s=60):
-                pass
+        with pytest.raises(UserError, match="is being written by process [0-9]+ on far"), lease(str(out), silent_s=60):
+            pass
     finally:
         beating.end()
 
@@ -222,9 +221,8 @@ def test_on_an_object_store(tmp_path, monkeypatch, caplog):
             said = [run.said for run in runs]
             assert said.count("holds") == 1 and sum("is being written by" in line for line in said) == 2
             [alive] = [run for run, line in zip(runs, said, strict=True) if line == "holds"]
-            with pytest.raises(UserError, match=f"being written by process {alive.process.pid} on"):
-                with lease(out):
-                    pass
+            with pytest.raises(UserError, match=f"being written by process {alive.process.pid} on"), lease(out):
+                pass
             assert alive.ask("confirm") == "still holds"
         finally:
             for run in runs:

@@ -100,7 +100,7 @@ def test_a_second_command_and_a_changed_manifest_while_the_first_works(manifest,
     own, out = str(tmp_path / "m.parquet"), tmp_path / "labels"
     shutil.copy(manifest, own)
     with labelling(own, out) as run:
-        run.until(lambda: (out / "lease.json").exists(), "a lease")
+        run.until((out / "lease.json").exists, "a lease")
         with labelling(own, out) as second:
             code, _, lines = second.end()
             assert code == 1 and len(lines) == 1

@@ -82,7 +82,7 @@ def problem(call, uri: str = FILE) -> UserError:
 
 
 @pytest.mark.parametrize(
-    "changes, message",
+    ("changes", "message"),
     [
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "does not know the access key.*AWS_PROFILE"),
         ({"AWS_SECRET_ACCESS_KEY": "wrong-" + SECRET}, "secret key is not the one.*AWS_SECRET_ACCESS_KEY"),
@@ -131,7 +131,7 @@ def test_missing_rights_name_the_right(reach):
 
 
 @pytest.mark.parametrize(
-    "endpoint, message",
+    ("endpoint", "message"),
     [
         ("http://127.0.0.1:{port}", "refuses connections"),
         ("http://user:" + SECRET + "@127.0.0.1:{port}", "http://127.0.0.1:{port}"),
@@ -225,7 +225,7 @@ def emovox(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize(
-    "environment, message",
+    ("environment", "message"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "the secret key is not the one"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "refuses connections, tried for"),

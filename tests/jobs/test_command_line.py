@@ -162,7 +162,7 @@ def test_labels_to_student_to_scores_to_predictions(ray_session, capfd, tmp_path
         and (scores / "run.json").exists()
     )
 
-    t = np.arange(int(25 * 44_100)) / 44_100
+    t = np.arange(25 * 44_100) / 44_100
     soundfile.write(tmp_path / "long.wav", np.stack([0.3 * np.sin(2 * np.pi * 400 * t)] * 2, axis=1), 44_100)
     (tmp_path / "not_sound.wav").write_text("not sound")
     table = tmp_path / "predictions.parquet"

@@ -107,7 +107,7 @@ def test_a_detached_job_is_cancelled(head, clips, tmp_path):
     assert unknown.returncode == 1 and "knows no job 'other'" in unknown.stderr
 
 
-@pytest.mark.parametrize("token, said", [("wrong", "does not accept this token"), (None, "asks for a token")])
+@pytest.mark.parametrize(("token", "said"), [("wrong", "does not accept this token"), (None, "asks for a token")])
 def test_a_wrong_or_missing_token_is_refused_in_one_line(head, token, said):
     refused = emovox(head, "--list", token=token)
     assert refused.returncode == 1 and refused.stdout == ""

@@ -17,7 +17,7 @@ HEAD = "http://head:8265"
 
 
 @pytest.mark.parametrize(
-    "line, own, job",
+    ("line", "own", "job"),
     [
         (f"label --out s3://b/l --address {HEAD}", f"--address {HEAD}", "label --out s3://b/l"),
         (f"label --address={HEAD} --out o", f"--address {HEAD}", "label --out o"),
@@ -34,7 +34,7 @@ def test_options_of_submit_and_of_the_job_are_told_apart(line, own, job):
 
 
 @pytest.mark.parametrize(
-    "line, problem",
+    ("line", "problem"),
     [
         ("", "give either"),
         ("relabel --out o", "no job 'relabel'"),
@@ -117,7 +117,7 @@ def server():
 
 
 @pytest.mark.parametrize(
-    "answers, said",
+    ("answers", "said"),
     [
         ({}, "no Ray dashboard"),
         ({"/api/version": (200, "<html>")}, "no Ray dashboard"),
@@ -140,7 +140,7 @@ def test_a_port_where_nobody_listens_is_named(server, capsys):
 
 
 @pytest.mark.parametrize(
-    "status, driver, expected",
+    ("status", "driver", "expected"),
     [
         ("SUCCEEDED", 0, 0),
         ("FAILED", 2, 2),

@@ -20,7 +20,7 @@ def labelled_row(
     logits = np.where(np.arange(len(EMOTIONS)) == index, 4.0, 0.0)
     return {
         "utterance_id": utterance_id,
-        "speaker_id": utterance_id.split("/")[0],
+        "speaker_id": utterance_id.split("/", maxsplit=1)[0],
         "video_id": utterance_id,
         "video_uri": f"/videos/{utterance_id}.mp4",
         "audio_uri": f"/videos/{utterance_id}.mp4",

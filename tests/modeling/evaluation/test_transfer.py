@@ -66,7 +66,7 @@ def test_what_is_no_probability_is_named(rho):
 
 
 @pytest.mark.parametrize(
-    "speakers, seeds, held_out", [(24, 3, 4), (24, 6, 4), (24, 8, 3), (24, 1, 4), (91, 3, 15), (5, 2, 1)]
+    ("speakers", "seeds", "held_out"), [(24, 3, 4), (24, 6, 4), (24, 8, 3), (24, 1, 4), (91, 3, 15), (5, 2, 1)]
 )
 def test_each_seed_holds_out_other_speakers(speakers, seeds, held_out):
     names, truth_N = acted(speakers, 6)
@@ -85,7 +85,7 @@ def test_more_speakers_are_held_out_where_a_sixth_has_too_few_clips():
     assert [len(split.held_out) for split in split_speakers(names, truth_N, 3)] == [3, 3, 3]
 
 
-@pytest.mark.parametrize("speakers, clips, seeds", [(2, 9, 1), (4, 9, 5), (9, 1, 9)])
+@pytest.mark.parametrize(("speakers", "clips", "seeds"), [(2, 9, 1), (4, 9, 5), (9, 1, 9)])
 def test_too_few_speakers_or_clips_for_the_seeds_is_said(speakers, clips, seeds):
     with pytest.raises(ValueError, match=f"{speakers} speakers.*{seeds} seeds.*fewer seeds"):
         split_speakers(*acted(speakers, clips), seeds)

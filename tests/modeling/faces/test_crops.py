@@ -61,7 +61,7 @@ def test_a_shrunk_grey_crop_is_the_mean_luma_of_its_areas():
     assert np.abs(crop - luma.reshape(16, 2, 16, 2).mean(axis=(1, 3))).max() <= 1.01
 
 
-@pytest.mark.parametrize("grey, shape", [(True, (0, 48, 48)), (False, (0, 48, 48, 3))])
+@pytest.mark.parametrize(("grey", "shape"), [(True, (0, 48, 48)), (False, (0, 48, 48, 3))])
 def test_no_box_gives_no_crop(grey, shape):
     crops = square_crops(picture(), np.empty((0, 4), np.float32), 1.0, 48, grey)
     assert crops.shape == shape and crops.dtype == np.uint8

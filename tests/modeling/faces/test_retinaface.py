@@ -157,7 +157,7 @@ def test_where_the_package_finds_no_face_there_are_empty_arrays(package_model):
     assert faces.boxes_N4.dtype == faces.scores_N.dtype == faces.landmarks_N52.dtype == np.float32
 
 
-@pytest.mark.parametrize("height, width", [(64, 64), (90, 161), (180, 320)])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (90, 161), (180, 320)])
 def test_priors_are_those_of_the_package(height, width):
     theirs = priorbox([[16, 32], [64, 128], [256, 512]], [8, 16, 32], False, (height, width)).numpy()
     np.testing.assert_allclose(prior_boxes(height, width), theirs * [width, height, width, height], atol=1e-3)
@@ -256,7 +256,7 @@ def network_state(without: str = "nothing") -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "weights, message",
+    ("weights", "message"),
     [
         (lambda: b"<html>404</html>", "16 bytes.*not a PyTorch checkpoint"),
         (lambda: saved([1, 2]), "hold no state dict"),

@@ -39,7 +39,7 @@ def face(data_dir) -> np.ndarray:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # the package names torchvision's weights in the deprecated way
 @pytest.mark.parametrize("name", ["mobilenet0.25", "resnet50"])
-@pytest.mark.parametrize("height, width", [(64, 96), (75, 101)])
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (75, 101)])
 @torch.inference_mode()
 def test_both_steps_give_the_answers_of_the_package(name, height, width):
     network = random_network(name)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def test_the_papers_rates_and_where_they_apply():
 def test_the_compact_recipes_warm_up_and_end_at_zero(recipe):
     rates = [recipe.learning_rate(step, 10) for step in range(recipe.epochs * 10)]
     assert rates[0] < rates[9] == max(rates) == recipe.peak_lr and 0 < rates[-1] < 0.01 * recipe.peak_lr
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(rates[9:], rates[10:], strict=False))
+    assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(rates[9:]))
 
 
 def test_another_number_of_epochs_stretches_the_whole_schedule():

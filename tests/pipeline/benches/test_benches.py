@@ -111,7 +111,7 @@ def test_decode_compares_what_all_can_read_and_lists_the_rest(tmp_path, capfd):
 
 def test_the_steady_state_of_labelling_leaves_out_beginning_end_and_pauses():
     """Two cores at 80 %: 1.6 s of work a second. A pause of 50 s; the last rows are left to one core."""
-    looks = [Look(at=100.0 + t, work_s=1.6 * t, decoded=t, written=max(0, t - 10)) for t in range(0, 41)]
+    looks = [Look(at=100.0 + t, work_s=1.6 * t, decoded=t, written=max(0, t - 10)) for t in range(41)]
     looks += [Look(at=150.0 + t, work_s=1.6 * t, decoded=t, written=t - 10) for t in range(41, 91)]
     looks += [
         Look(at=150.0 + t, work_s=144 + 0.8 * (t - 90), decoded=min(100, t), written=t - 10) for t in range(91, 111)

@@ -1,7 +1,7 @@
 """Windows and their targets are drawn together, and a draw depends on nothing but seed, pass and utterance. The order
 of a pass depends on nothing but seed and pass, and workers share it without gap or double."""
 
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -157,9 +157,9 @@ def test_a_stream_that_goes_on_equals_one_that_never_stopped(places, small_or_la
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_share_a_pass_without_gap_or_double_in_equal_steps(places, small_or_large, workers):
     streams = [visited(places, Share(batch=7, rank=rank, world_size=workers), 6) for rank in range(workers)]
-    steps = [sum((stream[step] for stream in streams), []) for step in range(6)]
+    steps = [list(chain.from_iterable(stream[step] for stream in streams)) for step in range(6)]
     assert [len(step) for step in steps] == [7] * 6  # the global batch does not depend on the number of workers
-    first_pass, second_pass = (sum(part, []) for part in (steps[:3], steps[3:]))
+    first_pass, second_pass = (list(chain.from_iterable(part)) for part in (steps[:3], steps[3:]))
     assert len(set(first_pass)) == len(first_pass) == 21 and len(set(second_pass)) == 21
     assert first_pass != second_pass
 

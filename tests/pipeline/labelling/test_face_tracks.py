@@ -129,7 +129,7 @@ def test_a_talking_person_is_one_shot(data_dir, clip):
     assert not shot_cuts(frames).any()
 
 
-@pytest.mark.parametrize("first, second", SPLICES)
+@pytest.mark.parametrize(("first", "second"), SPLICES)
 def test_a_splice_is_a_cut_and_no_track_joins_two_people(data_dir, first, second):
     folder = data_dir / "video" / "unlabelled"
     frames = [frame for clip in (first, second) for frame in sampled_frames(folder / f"{clip}.mp4", most=6)]

@@ -1,5 +1,6 @@
 """`label --retry-rejects`: no row is ever missing, none is doubled at the end, and none is tried twice in one order."""
 
+import contextlib
 import json
 import shutil
 
@@ -105,10 +106,8 @@ def test_taking_out_the_old_rows_may_be_killed_at_every_write_and_delete(labels,
     with monkeypatch.context() as patch:
         patch.setattr(storage, "write_bytes", until_killed(storage.write_bytes))
         patch.setattr(storage, "delete", until_killed(storage.delete))
-        try:
+        with contextlib.suppress(Killed):
             distillation_set.drop_doubles(manifest, folder)
-        except Killed:
-            pass
     assert rows_of(folder).keys() == REASONS.keys()
     distillation_set.drop_doubles(manifest, folder)
     assert rows_of(folder) == {"s/a": [None], "s/b": [None], "s/c": ["no_face"], "s/d": ["no_face"], "s/e": [None]}

@@ -171,7 +171,7 @@ def written(tmp_path):
 
 
 def test_pandas_and_duckdb_read_the_set_without_ray(written):
-    folder, rows = written
+    folder, _ = written
     frame = pd.read_parquet(folder / "utterances")
     assert sorted(frame["utterance_id"]) == ["s1/a", "s1/b", "s2/a", "s2/b"]
     labelled = duckdb.sql(f"SELECT * FROM '{folder}/utterances/*.parquet' WHERE reject_reason IS NULL")

@@ -194,7 +194,7 @@ def test_a_retry_of_rejects_tells_no_rates(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "nodes, workers, lack",
+    ("nodes", "workers", "lack"),
     [
         (["1x16cpu"], ["--crop-workers", "40"], "40 workers .* room for 18"),
         (["4x4cpu"], ["--teacher-workers", "100"], "room for"),
@@ -215,7 +215,7 @@ def test_a_file_without_rates_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content, said",
+    ("content", "said"),
     [
         (b"PAR1 \xff\xfe", "not a JSON file"),
         (b"rates", "not a JSON file"),
