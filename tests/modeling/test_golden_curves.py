@@ -8,8 +8,10 @@ import pytest
 from tests.support.golden_curves import GOLDEN, LINES, as_json, curve, read, recipes
 
 SLOW = ("teacher-paper", "teacher-paper-resnet50")
-RTOL = 1e-3
-"""Ten steps with other instruction sets (SSE4.1, AVX2, no oneDNN) and one thread stay within a tenth of it."""
+FIRST, LATER = 1e-3, 3e-2
+"""Largest relative difference; LATER is for what comes behind the third line of a teacher, whose rate is so high that
+rounding grows. With AVX2, and with SSE4.1 in one thread, students differed from AVX-512 by up to 4e-4, teachers by 2e-5 in
+the first three lines and by 9e-3 behind them."""
 
 
 def test_every_recipe_has_a_curve_and_every_curve_a_recipe():
@@ -27,4 +29,7 @@ def test_no_default_of_a_recipe_has_changed(name):
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in recipes()]
 )
 def test_a_recipe_gives_its_golden_losses(name):
-    assert curve(name) == pytest.approx(read(name)[1], rel=RTOL)
+    losses, expected = curve(name), read(name)[1]
+    exact = 3 if name.startswith("teacher") else LINES
+    assert losses[:exact] == pytest.approx(expected[:exact], rel=FIRST)
+    assert losses[exact:] == pytest.approx(expected[exact:], rel=LATER)

@@ -31,11 +31,11 @@ FRONT_END = "SMALL_WAVLM"
 BATCH_IS_SMALLER_BY = {
     "student-compact": 8,
     "student-ssl": 8,
-    "student-smoke": 4,
+    "student-smoke": 1,
     "student-paper": 32,
     "teacher-compact": 16,
     "teacher-again": 16,
-    "teacher-smoke": 16,
+    "teacher-smoke": 2,
     "teacher-paper": 64,
     "teacher-paper-resnet50": 64,
 }
