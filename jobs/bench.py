@@ -48,7 +48,8 @@ def bench(name: str, argv: Sequence[str]) -> int:
         if options.out:
             log.info("wrote %s", write_report(options.out, report))
         if options.record:
-            rows = measurements.headlines(report, module.UNITS)
+            notes = measurements.changed_options(options)
+            rows = measurements.headlines(report, module.UNITS, notes=notes)
             measurements.append(options.record_file, rows)
             log.info("appended %d rows to %s", len(rows), options.record_file)
         return report

@@ -5,6 +5,7 @@ pandas or a spreadsheet as it is.
 """
 
 import csv
+import dataclasses
 import io
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -25,7 +26,11 @@ COLUMNS = (
 VERSIONS = ("python", "ray", "torch", "emovox")
 
 
-def headlines(report: Mapping[str, Any], units: Mapping[str, str], notes: str = "") -> list[dict[str, Any]]:
+PLACES = {"address", "data", "labels", "out", "record", "record_file"}
+"""Options that say where things lie on somebody's machine; the others say what was measured."""
+
+
+def headlines(report: Mapping[str, Any], units: Mapping[str, str], *, notes: str = "") -> list[dict[str, Any]]:
     """The rows of a report made by `measuring.described`.
 
     units: pattern of a quantity's dotted name, such as `job.seconds` or `*.cpu_s_a_clip`, to its unit. Numbers whose names
@@ -48,6 +53,16 @@ def headlines(report: Mapping[str, Any], units: Mapping[str, str], notes: str = 
         for name, value in _numbers(report)
         if (unit := next((unit for pattern, unit in units.items() if fnmatchcase(name, pattern)), None)) is not None
     ]
+
+
+def changed_options(options: Any) -> str:
+    """What was asked for that is not a bench's default, such as `workers (1,), steps 5`; no paths."""
+    changed = [
+        f"{field.name} {value}"
+        for field in dataclasses.fields(options)
+        if field.name not in PLACES and (value := getattr(options, field.name)) != field.default
+    ]
+    return ", ".join(changed)
 
 
 def _numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

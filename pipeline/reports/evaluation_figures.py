@@ -42,8 +42,8 @@ def roc_curves(answers: ScoredRows, evaluation: dict) -> dict | None:
             label = f"{emotion} {value:.2f}"
             axes.plot(false_N, true_N, color=COLOURS[emotion], linewidth=2, path_effects=outline, label=label)
         axes.set(
-            xlabel="share of the other utterances taken for it",
-            ylabel="share of its utterances found",
+            xlabel="false positive rate: the other utterances taken for it",
+            ylabel="true positive rate: its utterances found",
             xlim=(0, 1),
             ylim=(0, 1.01),
         )

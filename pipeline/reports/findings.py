@@ -1,6 +1,6 @@
 """What the evaluation says, as tables and as plain sentences with the numbers in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
 from modeling.evaluation.auc import MIN_POSITIVES
@@ -56,7 +56,7 @@ def _why_not(evaluation: dict, emotion: str) -> str:
     return f"not estimable: {lacking}, at least {MIN_POSITIVES} are needed"
 
 
-def confusion_cells(confusion: list[list[int]]) -> list[dict]:
+def confusion_cells(confusion: Sequence[Sequence[int]], names: Sequence[str] = EMOTIONS) -> list[dict]:
     """Rows by true emotion; a cell's share is of its row, None where the row is empty."""
     return [
         {
@@ -64,7 +64,7 @@ def confusion_cells(confusion: list[list[int]]) -> list[dict]:
             "n": sum(counts),
             "cells": [{"n": n, "share": n / sum(counts) if sum(counts) else None} for n in counts],
         }
-        for emotion, counts in zip(EMOTIONS, confusion, strict=True)
+        for emotion, counts in zip(names, confusion, strict=True)
     ]
 
 

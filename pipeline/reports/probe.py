@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pipeline.corpora.clip import CorpusClip
 from pipeline.rejects import EXPLANATIONS
 from pipeline.reports.figures import new_figure, styled, svg_uri
+from pipeline.reports.findings import confusion_cells
 from pipeline.reports.rendering import ReportFacts, render_page
 
 MEANINGS = {
@@ -32,7 +33,7 @@ def probe_report(result: dict, clips: Sequence[CorpusClip], facts: ReportFacts) 
         result=result,
         meanings=MEANINGS,
         protocols=[_protocol(name, result) for name in PROTOCOL_TITLES],
-        confusion=_confusion_rows(result),
+        confusion=confusion_cells(result["confusion"], list(result["classes"])) if result["confusion"] else [],
         rejects=_rejects(result, clips),
         limits=probe_limits(result),
     )
@@ -76,14 +77,6 @@ def _bars(figures: dict, chance: float) -> dict:
         uri = svg_uri(figure)
     said = ", ".join(f"{name} {value:.2f}" for name, value in zip(names[::-1], values[::-1], strict=True))
     return {"uri": uri, "alt": f"UAR: {said}; chance {chance:.2f}"}
-
-
-def _confusion_rows(result: dict) -> list[dict]:
-    """Rows by true emotion; a cell's share is of its row. Empty where the speaker-independent protocol was impossible."""
-    return [
-        {"emotion": emotion, "n": sum(counts), "cells": [{"n": n, "share": n / sum(counts)} for n in counts]}
-        for emotion, counts in zip(result["classes"], result["confusion"] or [], strict=False)
-    ]
 
 
 def _rejects(result: dict, clips: Sequence[CorpusClip]) -> list[dict]:

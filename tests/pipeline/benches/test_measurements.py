@@ -34,7 +34,7 @@ def command(tmp_path, *more: str) -> list[str]:
 
 def test_record_appends_a_row_for_each_main_figure_and_writes_the_header_once(small_bench, tmp_path):
     path = tmp_path / "measured.csv"
-    record = ["--record", "--record-file", str(path)]
+    record = ["--steps", "5", "--record", "--record-file", str(path)]
     assert bench.main(command(tmp_path, *record)) == bench.main(command(tmp_path, *record)) == 0
     rows = list(csv.DictReader(path.open()))
     names = {"rows": "112", "workers.1.over_memory": "0.98", "workers.1.steps_per_s.real": "2.5"}
@@ -42,6 +42,7 @@ def test_record_appends_a_row_for_each_main_figure_and_writes_the_header_once(sm
     first = rows[0]
     assert (first["bench"], first["unit"]) == ("train", "utterances") and int(first["cores"]) >= 1
     assert first["date"] and first["processor"] and first["torch"] and first["ray"] and "load" in first["notes"]
+    assert "steps 5" in first["notes"] and str(tmp_path) not in path.read_text()
 
 
 def test_a_file_of_another_kind_is_refused_before_anything_is_measured(small_bench, tmp_path, capfd):
