@@ -4,6 +4,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from cluster.command import help_to_any_reader, run_job
 from cluster.run_record import RunRecord
@@ -41,7 +42,7 @@ def bench(name: str, argv: Sequence[str]) -> int:
     module = importlib.import_module(f"pipeline.benches.{name}")
     measure = getattr(module, f"bench_{name}")
 
-    def measured(options, record: RunRecord) -> dict:
+    def measured(options: Any, record: RunRecord) -> dict[str, Any]:
         if options.record:
             measurements.require_appendable(options.record_file)
         report = described(name, options, measure(options, record))

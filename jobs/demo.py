@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
@@ -99,7 +100,7 @@ def demo(options: Demo, record: RunRecord) -> dict:
 def _run_jobs(options: Demo, clips: str, paths: dict[str, str], steps: Steps) -> dict[str, dict]:
     address, labels, student = options.address, paths["labels"], paths["student"]
     cut = ClipsOptions(utterance_s=options.utterance_s, held_out=0.3, validation=0.0)
-    jobs = {
+    jobs: dict[str, tuple[Callable[[Any, RunRecord], dict], Any]] = {
         "index": (index, Index(data=clips, out=paths["manifest.parquet"], clips=cut, address=address)),
         "label": (label, Label(manifest=paths["manifest.parquet"], out=labels, address=address)),
         "distill": (

@@ -3,6 +3,9 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from tqdm import tqdm
 
 from cluster.failures import UserError
 from cluster.progress import progress
@@ -123,7 +126,7 @@ def _clips(options: BenchDecode) -> list[str]:
     return chosen_clips(options.data, options.clips)
 
 
-def _answers(kind: str, paths: list[str], repeats: int, bar) -> DecodedFrames:
+def _answers(kind: str, paths: list[str], repeats: int, bar: "tqdm[NoReturn]") -> DecodedFrames:
     ways = {way: WayProcess(kind, way) for of, way in WAYS if of == kind and installed(way)}
     answers: DecodedFrames = {way: {} for way in ways}
     try:

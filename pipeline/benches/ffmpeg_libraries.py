@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import av
@@ -15,7 +15,7 @@ UNDER_PYAVS_NAMES = re.compile(r"(lib[\w-]+?)-[0-9a-f]{8}(\.so\.\d+)")
 
 
 @contextlib.contextmanager
-def found_by_new_processes() -> Iterator[None]:
+def found_by_new_processes() -> Generator[None]:
     """Processes that this one starts within the block find them, under PyAV's names and their own. Elsewhere than in
     PyAV's Linux packages nothing is done, and torchcodec looks for those of the system."""
     packed = Path(av.__file__).parents[1] / "av.libs"

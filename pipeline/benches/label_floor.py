@@ -5,7 +5,7 @@ import math
 import multiprocessing
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from cluster.huge_pages import with_huge_pages
@@ -29,7 +29,7 @@ BareWork = Callable[[Sequence[str]], tuple[Spent, dict[str, str]]]
 
 
 @contextlib.contextmanager
-def bare_workers(warm_up: str, weights: tuple[Weights, Weights], cores: int) -> Iterator[BareWork]:
+def bare_workers(warm_up: str, weights: tuple[Weights, Weights], cores: int) -> Generator[BareWork]:
     """The processes, ready: their first passes, over the clip `warm_up`, are behind them. Between calls they sleep."""
     with processes(cores, _start_floor, weights) as pool:
         with with_huge_pages():  # as the workers of the job have them
@@ -75,7 +75,9 @@ def _mean(measured: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.mean(one[name] for one in measured) for name in measured[0]}
 
 
-def processes(count: int, initializer=None, arguments: tuple = ()) -> ProcessPoolExecutor:
+def processes(
+    count: int, initializer: Callable[..., object] | None = None, arguments: tuple = ()
+) -> ProcessPoolExecutor:
     spawn = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(count, mp_context=spawn, initializer=initializer, initargs=arguments)
 

@@ -3,8 +3,9 @@ script that one writes at first."""
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import cv2
@@ -45,7 +46,7 @@ class Floor:
         spent: defaultdict[str, float] = defaultdict(float)
         crops: list[np.ndarray] = []
 
-        def timed(name: str, work, *arguments):
+        def timed(name: str, work: Callable[..., Any], *arguments: Any) -> Any:
             start = time.perf_counter()
             result = work(*arguments)
             spent[name] += time.perf_counter() - start
@@ -132,7 +133,7 @@ def _network_input(image: np.ndarray) -> dict:
     return {"image": cv2.resize(image, None, fx=scale, fy=scale).astype(np.float32) - MEAN_BGR[::-1]}
 
 
-def _script_row(path: str, model, teacher: Teacher) -> dict | None:
+def _script_row(path: str, model: Any, teacher: Teacher) -> dict | None:
     import decord
 
     reader = decord.VideoReader(path, ctx=decord.cpu(0))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -252,7 +252,7 @@ def drive(
 
 
 @contextlib.contextmanager
-def _output(uri: str | None) -> Iterator[str]:
+def _output(uri: str | None) -> Generator[str]:
     if uri is not None:
         yield uri
         return

@@ -76,7 +76,7 @@ class Training:
         self.optimizer.step()
         if self.average:
             parameters = [p.detach() for p in self.student.parameters()]
-            torch._foreach_lerp_(self.average, parameters, 0.01)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_lerp_(self.average, parameters, 0.01)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
         return loss.item()
 
 

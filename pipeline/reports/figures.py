@@ -8,7 +8,7 @@ import base64
 import contextlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -45,7 +45,7 @@ def data_uri(kind: str, data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def styled() -> Iterator[None]:
+def styled() -> Generator[None]:
     """Figures that are made and saved inside have the look of our pages."""
     import matplotlib
 
@@ -84,7 +84,7 @@ def stacked_probabilities(edges_s: np.ndarray, probabilities_NE: np.ndarray, dur
         axes.set_position((0, 0, 1, 1))
         axes.set(xlim=(0, duration_s), ylim=(0, 1))
         axes.axis("off")
-        line = {"fill": True, "edgecolor": "white", "linewidth": 0.5}
+        line: Any = {"fill": True, "edgecolor": "white", "linewidth": 0.5}
         for column, colour in enumerate(COLOURS.values()):
             axes.stairs(tops_NE[:, column], edges_s, baseline=bottoms_NE[:, column], facecolor=colour, **line)
         return svg_uri(figure, stretch=True)
