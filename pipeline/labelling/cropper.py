@@ -27,6 +27,7 @@ from pipeline.labelling.face_tracks import FaceTrack, choose_track, link_faces, 
 from pipeline.labelling.sparse_detection import DETECTION_STRIDE, find_faces
 from pipeline.media.flac import encode_flac
 from pipeline.media.frames import DECODERS, SampledFrames
+from pipeline.media.pictures import jpeg
 from pipeline.media.source_files import SourceFiles
 from pipeline.media.speech import require_speech
 from pipeline.rejects import Rejected, RejectReason
@@ -37,6 +38,7 @@ CROPPED_SCHEMA = DISTILLATION_SCHEMA.append(pa.field("crops", pa.binary()))
 
 SOUND_REASONS = (RejectReason.NO_AUDIO_STREAM, RejectReason.DAMAGED_AUDIO)
 THUMBNAIL_SIDE_PX = 72
+THUMBNAIL_QUALITY = 80
 THUMBNAIL_SCALE = 1.3
 """Side of a thumbnail, relative to the longer side of the face's box."""
 
@@ -255,7 +257,7 @@ class FaceCropper:
             np.linspace(0, len(images) - 1, min(self.options.thumbnails, len(images))).round().astype(int)
         )
         return {
-            "thumbnails": [_jpeg(images[i], track.boxes_N4[i]) for i in chosen],
+            "thumbnails": [_thumbnail(images[i], track.boxes_N4[i]) for i in chosen],
             "thumbnail_times_s": times_s[chosen],
         }
 
@@ -304,6 +306,6 @@ def _track_row(track: FaceTrack, to_relative_4: np.ndarray) -> dict:
     }
 
 
-def _jpeg(image: np.ndarray, box_4: np.ndarray) -> bytes:
+def _thumbnail(image: np.ndarray, box_4: np.ndarray) -> bytes:
     crop = square_crops(image, box_4[None], THUMBNAIL_SCALE, THUMBNAIL_SIDE_PX, grey=False, rough=True)[0]
-    return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    return jpeg(crop, THUMBNAIL_QUALITY)

@@ -23,6 +23,7 @@ from modeling.faces.ferplus import FaceSet, majority_rule
 from modeling.teachers.load import Teacher
 from pipeline.dataset.distillation_set import read_columns, write_part
 from pipeline.media.frame_grid import sample_times
+from pipeline.media.pictures import jpeg
 from pipeline.rejects import RejectReason
 from pipeline.schema import DISTILLATION_SCHEMA
 from pipeline.transfer.speech import SpeechClip
@@ -132,7 +133,7 @@ def face_labels(bank: FaceBank, emotions: dict[str, int], *, faces_uri: str, fac
         return _labelled(times_K, frames_KE, bank.teacher) | {
             "video_uri": faces_uri,
             "teacher_masks": list(bank.teacher_masks),
-            "thumbnails": [_jpeg(bank.images_MHW[faces_F[face]]) for face in shown_K[first_K]],
+            "thumbnails": [jpeg(bank.images_MHW[faces_F[face]]) for face in shown_K[first_K]],
             "thumbnail_times_s": times_K[first_K],
         }
 
@@ -171,10 +172,6 @@ def _labelled(times_K: np.ndarray, frames_KE: np.ndarray, teacher: str) -> dict:
         "teacher": teacher,
         "detector": "none",
     }
-
-
-def _jpeg(image_HW: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", image_HW)[1].tobytes()
 
 
 def write_set(labels_uri: str, clips: Sequence[SpeechClip], split: SpeakerSplit, labels: Labels) -> None:
