@@ -11,8 +11,9 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.devices import local_device
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.run_record import RunRecord, installed_versions
-from modeling.evaluation.ferplus_accuracy import examine
+from modeling.evaluation.ferplus_accuracy import evaluate_ferplus
 from modeling.faces.ferplus import FaceSet
 from modeling.teachers.load import DEFAULT_TEACHER, load_teacher
 from pipeline.assets.weights import teacher_weights
@@ -23,7 +24,7 @@ from pipeline.teachers.inference import face_logits
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateTeacher(JobOptions):
-    """Examines a face teacher on faces that people have judged: accuracy by the paper's cleaning, by FER+'s majority rule
+    """Evaluates a face teacher on faces that people have judged: accuracy by the paper's cleaning, by FER+'s majority rule
     and as argmax of eight, recall and confusion of the emotions, calibration. Runs in this process, without Ray.
     """
 
@@ -54,9 +55,10 @@ def evaluate_teacher(options: EvaluateTeacher, record: RunRecord) -> dict:
         logits_NE = face_logits(teacher, faces.images_NHW)
     with record.stage("measure"):
         try:
-            result = {"teacher": teacher.fingerprint, **examine(logits_NE, faces.votes_NV, teacher.masked)}
+            figures = evaluate_ferplus(logits_NE, faces.votes_NV, teacher.masked)
         except ValueError as error:
             raise UserError(f"--teacher {options.teacher}: {error}") from error
+    result = {"teacher": teacher.fingerprint, **json_ready(figures)}
     record.counts |= {"faces": len(faces)}
     if options.out is not None:
         result |= {"report": _write(storage.absolute(options.out), result, faces, logits_NE, options, record)}
@@ -69,7 +71,7 @@ def _write(
     """The three files; returns the URI of the report."""
     figures_uri, report_uri = (storage.join(out_uri, name) for name in ("teacher_evaluation.json", "report.html"))
     facts = {
-        "title": "Examination of the face teacher",
+        "title": "Evaluation of the face teacher",
         "teacher": result["teacher"],
         "files": {"faces": options.data, "teacher": options.teacher, "figures": figures_uri},
         "configuration": {"split": options.split or "everything in the data"},

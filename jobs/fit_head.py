@@ -12,8 +12,14 @@ import pyarrow as pa
 from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
-from modeling.evaluation.linear_probe import STRENGTH_WITHOUT_CHOICE, recalls, regularised_predictions, speaker_folds
+from modeling.evaluation.linear_probe import (
+    INVERSE_PENALTY_WITHOUT_CHOICE,
+    recalls,
+    regularised_predictions,
+    speaker_folds,
+)
 from modeling.students.head import EmotionHead, fit_head
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import corpus_name, read_corpus, require_emotions, without_doubles
@@ -65,12 +71,14 @@ def fit_head_job(options: FitHead, record: RunRecord) -> dict:
     reasons = Counter(clip.reject_reason for clip in clips if clip.reject_reason)
     facts = _facts(used) | {"rejected": reasons.total(), "reasons": dict(reasons)}
     with record.stage("examine"):
-        examined, strength = _examined(embeddings_ND, used, options.seed)
-    facts |= examined | {"strength": strength}
+        examined, inverse_penalty = _examined(embeddings_ND, used, options.seed)
+    facts |= examined | {"inverse_penalty": inverse_penalty}
     with record.stage("fit"):
         labels_N = np.array([clip.emotion for clip in used])
         meta = facts | {"data": options.data, "student": student_file(options.student)}
-        head: EmotionHead = fit_head(embeddings_ND, labels_N, strength, fingerprint, meta)
+        head: EmotionHead = fit_head(
+            embeddings_ND, labels_N, inverse_penalty=inverse_penalty, student_sha256=fingerprint, meta=meta
+        )
     out_uri = storage.absolute(options.out)
     storage.write_bytes(out_uri, head.to_json())
     record.inputs |= {"student": fingerprint}
@@ -111,13 +119,13 @@ def _examined(embeddings_ND: np.ndarray, used: list[CorpusClip], seed: int) -> t
     if len(np.unique(speakers_N)) < 2:
         log.warning("all clips are of one speaker: how it does on others cannot be said")
         why = "all clips are of one speaker, so none can be held out"
-        return {"uar": None, "war": None, "not_examined": why}, STRENGTH_WITHOUT_CHOICE
+        return {"uar": None, "war": None, "not_examined": why}, INVERSE_PENALTY_WITHOUT_CHOICE
     names, classes_N = np.unique(labels_N, return_inverse=True)
     folds_N = speaker_folds(speakers_N, seed)
-    predicted_N, strengths = regularised_predictions(embeddings_ND, classes_N, speakers_N, folds_N, seed)
-    found = recalls(predicted_N, classes_N, speakers_N, seed=seed) | {"chance": 1 / len(names)}
-    chosen = Counter(strengths)
-    return found, min(chosen, key=lambda strength: (-chosen[strength], strength))
+    predicted_N, penalties = regularised_predictions(embeddings_ND, classes_N, speakers_N, folds_N, seed)
+    found = json_ready(recalls(predicted_N, classes_N, speakers_N, seed=seed)) | {"chance": 1 / len(names)}
+    chosen = Counter(penalties)
+    return found, min(chosen, key=lambda penalty: (-chosen[penalty], penalty))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.devices import local_device
@@ -14,15 +16,14 @@ from pipeline.probe.features import ProbeFeatures, probe_features
 from pipeline.probe.protocols import (
     CEILING,
     CEILING_STEPS,
-    Examination,
     add_ceiling,
     ceiling_recipe,
     confusion_of,
-    examine_honest,
-    examine_paper,
     labels_of,
+    paper_protocol,
     predictions_table,
     result_of,
+    speaker_independent_protocol,
 )
 from pipeline.reports.probe import probe_report
 from pipeline.students.load import read_student
@@ -32,9 +33,9 @@ from pipeline.students.load import read_student
 class Probe(JobOptions):
     """Asks how much emotion a frozen student's outputs hold: a linear classifier is fitted to them on a labelled corpus
     and scored on clips it has not seen. Two protocols side by side. "paper": the 8 logits, regression without penalty,
-    ten random folds of clips, so that a speaker is in training and test alike. "honest": no speaker is in both, logits
-    and embedding, the penalty chosen inside the training folds. On the same folds: random numbers, eGeMAPS, mean log-mel,
-    and the same student trained with the true labels, as a ceiling. Runs in this process, without Ray.
+    ten random folds of clips, so that a speaker is in training and test alike. "speaker_independent": no speaker is in
+    both, logits and embedding, the penalty chosen inside the training folds. On the same folds: random numbers, eGeMAPS,
+    mean log-mel, and the same student trained with the true labels, as a ceiling. Runs in this process, without Ray.
 
     UAR is the mean recall of the emotions (chance: one over their number), WAR the accuracy; intervals of 95 %.
     """
@@ -50,7 +51,7 @@ class Probe(JobOptions):
     """Folder or s3:// prefix for probe.json, predictions.parquet, report.html and run.json; left out: only the line on
     stdout."""
     ceiling: bool = True
-    """Train the student's architecture with the true labels in each honest fold, by far the longest part."""
+    """Train the student's architecture with the true labels in each speaker-independent fold, by far the longest part."""
     ceiling_steps: int = CEILING_STEPS
     """Optimiser steps of each of these trainings."""
     as_published: bool = False
@@ -82,21 +83,24 @@ def probe(options: Probe, record: RunRecord) -> dict:
     require_emotions(read.clips, options.data)
     classes, labels_N, speakers_N = labels_of(read.used)
     with record.stage("paper"):
-        paper = examine_paper(read.features, labels_N, speakers_N, options.seed)
-    with record.stage("honest"):
-        honest = examine_honest(read.features, labels_N, speakers_N, options.seed)
+        paper = paper_protocol(read.features, labels_N, speakers_N, options.seed)
+    with record.stage("speaker_independent"):
+        independent = speaker_independent_protocol(read.features, labels_N, speakers_N, options.seed)
     left_out = None
-    if options.ceiling and honest.folds_N is not None:
+    if options.ceiling and independent.folds_N is not None:
         recipe = ceiling_recipe(student.config, options.seed)
         with record.stage("ceiling"):
-            left_out = add_ceiling(honest, recipe, read.speech, labels_N, speakers_N, options.ceiling_steps, device)
-    result = {"corpus": corpus, "as_published": options.as_published} | result_of(read, paper, honest)
+            left_out = add_ceiling(independent, read, recipe, steps=options.ceiling_steps, device=device)
+    result = {"corpus": corpus, "as_published": options.as_published} | result_of(read, paper, independent)
     if left_out:
         result["left_out"][CEILING] = left_out
-    result["confusion"] = confusion_of(honest, labels_N, len(classes))
+    result["confusion"] = confusion_of(independent, labels_N, len(classes))
     record.counts |= {name: result[name] for name in ("n", "speakers", "rejected", "reasons")}
     if options.out is not None:
-        result["report"] = _write(storage.absolute(options.out), result, read, paper, honest, options, record)
+        predictions = predictions_table(read, paper, independent)
+        result["report"] = _write(
+            storage.absolute(options.out), result, read, predictions, options=options, record=record
+        )
     return result | {"seconds": round(record.seconds(), 3)}
 
 
@@ -104,8 +108,8 @@ def _write(
     out_uri: str,
     result: dict,
     read: ProbeFeatures,
-    paper: Examination,
-    honest: Examination,
+    predictions: pa.Table,
+    *,
     options: Probe,
     record: RunRecord,
 ) -> str:
@@ -118,7 +122,7 @@ def _write(
         "versions": installed_versions(),
     }
     storage.write_json(figures_uri, result)
-    storage.write_table(storage.join(out_uri, "predictions.parquet"), predictions_table(read, paper, honest))
+    storage.write_table(storage.join(out_uri, "predictions.parquet"), predictions)
     storage.write_bytes(report_uri, probe_report(result, read.clips, facts).encode())
     record.write_into(out_uri)
     return report_uri

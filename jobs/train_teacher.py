@@ -4,9 +4,10 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+import tyro
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
@@ -19,6 +20,8 @@ from modeling.teachers.published import PUBLISHED
 from pipeline.assets.weights import read_weights, teacher_weights
 from pipeline.teachers.ferplus_files import read_faces, read_split
 from pipeline.teachers.run import TeacherRun, train_face_teacher
+
+RENAMED_RECIPES = {"again": "second_round"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +38,10 @@ class TrainTeacher(JobOptions):
     """Validation faces in one of these forms, where `data` holds only the training faces."""
     out: str
     """Folder or s3:// prefix for the teacher and the training state, new or from the same run."""
-    recipe: Literal[tuple(TEACHER_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
-    """`compact`: the network that comes with the project, for a CPU or a GPU; `again`: a second, shorter round of it, from
-    --init; `paper`: the authors' fine-tuning of a published network (give --init, and a GPU); `smoke`: two epochs of a tiny
-    network, to see that all is connected."""
+    recipe: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(TEACHER_RECIPES) + "}")] = "compact"
+    """`compact`: the network that comes with the project, for a CPU or a GPU; `second_round`: a shorter round from the
+    trained weights of --init; `paper`: the authors' fine-tuning of a published network (give --init, and a GPU); `smoke`:
+    two epochs of a tiny network, to see that all is connected."""
     network: Literal[tuple(PUBLISHED)] = "senet50_ferplus"  # pyright: ignore[reportInvalidTypeForm]
     """Network of the paper's recipe."""
     init: str | None = None
@@ -64,8 +67,16 @@ class TrainTeacher(JobOptions):
         for name, least in (("epochs", 1), ("workers", 0), ("threads", 1)):
             if getattr(self, name) is not None and getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; give {least} or more")
-        if self.recipe == "again" and not self.init:
-            raise UserError("the recipe `again` goes on from trained weights; give --init, for example --init compact")
+        if self.recipe in RENAMED_RECIPES:
+            raise UserError(
+                f"the recipe `{self.recipe}` is now called `{RENAMED_RECIPES[self.recipe]}`; give that name"
+            )
+        if self.recipe not in TEACHER_RECIPES:
+            raise UserError(f"recipe is {self.recipe!r}; choose one of {', '.join(TEACHER_RECIPES)}")
+        if self.recipe == "second_round" and not self.init:
+            raise UserError(
+                "the recipe `second_round` goes on from trained weights; give --init, for example --init compact"
+            )
 
 
 def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:

@@ -117,7 +117,7 @@ def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> 
         "title": "Transfer from face to voice",
         "teacher": result["teacher"],
         "files": {"speech": options.speech, "faces": options.faces, "everything written": out_uri},
-        "configuration": {**dataclasses.asdict(options), "recipe": benchmark.recipe.as_written()},
+        "configuration": {**dataclasses.asdict(options), "recipe": dataclasses.asdict(benchmark.recipe)},
         "versions": installed_versions(),
     }
     storage.write_json(storage.join(out_uri, "transfer_benchmark.json"), result)

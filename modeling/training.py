@@ -1,12 +1,104 @@
-"""What the processes of a data-parallel training tell each other beside gradients."""
+"""What every training loop here needs: its place among processes, seeds, a guarded step, a moving average."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 
-def mean_over_processes(value: float, world_size: int, device: torch.device) -> float:
-    """The mean of one number of each process, the same in all of them."""
-    if world_size == 1:
-        return value
-    total = torch.tensor(value, dtype=torch.float64, device=device)
-    torch.distributed.all_reduce(total)
-    return total.item() / world_size
+@dataclass(frozen=True, kw_only=True)
+class TrainingProcess:
+    """One process of a data-parallel training; by default the only one, on the CPU.
+
+    wrap: puts data parallelism around a network (for example ray.train.torch.prepare_model).
+    """
+
+    device: torch.device | str = "cpu"
+    rank: int = 0
+    world_size: int = 1
+    wrap: Callable[[nn.Module], nn.Module] = lambda network: network
+
+    def mean(self, value: float) -> float:
+        """The mean of one number of each process, the same in all of them."""
+        if self.world_size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(total)
+        return total.item() / self.world_size
+
+
+ALONE = TrainingProcess()
+"""The only process, on the CPU."""
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Seeds torch inside the block, and gives the caller's random state back after it."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Of every group of parameters; a group with a `factor` gets that multiple."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("factor", 1.0)
+
+
+def guarded_step(
+    loss: Tensor,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    step: int,
+    remedy: str,
+    grad_clip: float | None = None,
+) -> float:
+    """One step of the optimiser down the gradient of the loss, whose value is returned. grad_clip: largest norm, or None.
+
+    Raises FloatingPointError before the weights move if loss or gradient is not finite; remedy: what to do then. The norm
+    is of the averaged gradient: where one process fails, all see it, and none waits for the others.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(network.parameters(), grad_clip or math.inf).item()
+    value = loss.item()
+    if not (math.isfinite(value) and math.isfinite(norm)):
+        raise FloatingPointError(
+            f"loss {value}, gradient norm {norm} at step {step}: {remedy}; the last checkpoint is good"
+        )
+    optimizer.step()
+    return value
+
+
+class Ema(AveragedModel):
+    """Exponential moving average of a network, `module`, to evaluate and to save; `update_parameters` after each step.
+
+    Its decay rises to the given one, min(decay, (1 + steps) / (10 + steps)), so that the weights before training are soon
+    forgotten. first_step: what `steps` is at the first update. Frozen parameters are shared with the network.
+    """
+
+    def __init__(self, network: nn.Module, decay: float, first_step: int):
+        def average(averaged: Sequence[Tensor], trained: Sequence[Tensor], updates: Tensor | int) -> None:
+            steps = first_step + int(updates) - 1
+            for ours, theirs in zip(averaged, trained, strict=True):
+                if not ours.is_floating_point():
+                    ours.copy_(theirs)  # a count
+                elif ours.data_ptr() != theirs.data_ptr():
+                    ours.lerp_(theirs, 1 - min(decay, (1 + steps) / (10 + steps)))
+
+        super().__init__(network, multi_avg_fn=average, use_buffers=True)
+        self.eval()
+        self.n_averaged += 1  # the first update would be a copy
+        for ours, theirs in zip(self.module.parameters(), network.parameters(), strict=True):
+            if not theirs.requires_grad:
+                ours.data = theirs.data
+
+    def restore(self, state: Mapping[str, Tensor], updates: int) -> None:
+        """Goes on from the weights after so many updates; names that the state lacks stay as they are."""
+        self.module.load_state_dict(self.module.state_dict() | state)
+        self.n_averaged.fill_(1 + updates)

@@ -12,18 +12,20 @@ from torch import Tensor
 
 from modeling.distillation.recipes import StudentRecipe
 from modeling.distillation.targets import window_of
-from modeling.distillation.trainer import StudentTrainer
+from modeling.distillation.trainer import EpochMetrics, StudentTrainer
 from modeling.speech.spectrogram import WINDOW_SAMPLES
 from modeling.students.build import Student
+from modeling.training import TrainingProcess
 
 
 def train_on_clips(
     recipe: StudentRecipe,
     clips: Sequence[np.ndarray],
     target_logits_NE: np.ndarray,
+    *,
     device: torch.device | str = "cpu",
     steps: int | None = None,
-    after_epoch: Callable[[dict], None] = lambda metrics: None,
+    after_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
 ) -> Student:
     """Trains the recipe's student on random windows of int16 clips; returns it in evaluation mode.
 
@@ -35,7 +37,7 @@ def train_on_clips(
     steps_per_epoch = recipe.steps_per_epoch(len(clips))
     if steps is not None:
         recipe = replace(recipe, epochs=max(1, round(steps / steps_per_epoch)))
-    trainer = StudentTrainer(recipe, device)
+    trainer = StudentTrainer(recipe, TrainingProcess(device=device))
     for epoch in range(recipe.epochs):
         batches = _batches(recipe, clips, np.asarray(target_logits_NE, np.float32), steps_per_epoch, epoch)
         after_epoch(trainer.run_epoch(batches, epoch))

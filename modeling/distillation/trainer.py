@@ -4,10 +4,10 @@ Shape letters: B windows, F bins, L frames, E = 8 emotions.
 """
 
 import contextlib
-import copy
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +16,24 @@ from modeling.distillation.loss import distillation_loss
 from modeling.distillation.recipes import StudentRecipe
 from modeling.precision import autocast
 from modeling.students.build import Student, build_student
-from modeling.training import mean_over_processes
+from modeling.training import ALONE, Ema, TrainingProcess, guarded_step, seeded, set_learning_rate
 
-MASKED_PART = 0.2
-MASKS = 2  # in each direction; together they hide at most MASKED_PART
+MASKED_SHARE = 0.2
+MASKS = 2  # in each direction; together they hide at most MASKED_SHARE
 
 
-@contextlib.contextmanager
-def seeded(device: torch.device, seed: int, stage: int) -> Iterator[None]:
-    """Seeds torch inside the block, and gives the caller's random state back after it."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed * 100_003 + stage)
-        yield
+@dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """epoch, step: done so far; loss: mean over all processes; lr: of this epoch; windows: of this process; data_wait_s,
+    compute_s: what they took."""
+
+    epoch: int
+    step: int
+    loss: float
+    lr: float
+    windows: int
+    data_wait_s: float
+    compute_s: float
 
 
 def spec_augment(spectrogram_BFL: Tensor) -> Tensor:
@@ -41,7 +47,7 @@ def spec_augment(spectrogram_BFL: Tensor) -> Tensor:
         size = spectrogram_BFL.shape[axis]
         place = torch.arange(size, device=device)
         for _ in range(MASKS):
-            length = torch.rand(clips, 1, device=device) * (MASKED_PART / MASKS * size)
+            length = torch.rand(clips, 1, device=device) * (MASKED_SHARE / MASKS * size)
             first = torch.rand(clips, 1, device=device) * (size - length)
             run = (place >= first) & (place < first + length)
             hidden |= run.unsqueeze(3 - axis)
@@ -77,9 +83,8 @@ class TrainingModule(nn.Module):
 class StudentTrainer:
     """Holds everything that `state()` saves, so that a resumed run equals an uninterrupted one.
 
-    wrap: puts data parallelism around the network (for example ray.train.torch.prepare_model); every one of world_size
-    processes must then be given the same number of batches. weight: windows of this process in a batch, as a multiple
-    of the mean over the processes; with it, unequal parts give the gradient of the whole batch. front_end: as
+    Every process must be given the same number of batches. weight: windows of this process in a batch, as a multiple of
+    the mean over the processes; with it, unequal shares give the gradient of the whole batch. front_end: as
     `build_student` wants it for an ssl student; frozen weights are neither trained nor part of the state. Random numbers
     are drawn from (seed, epoch) alone. On a GPU that has bfloat16 the network runs in it where the recipe allows
     (`autocast`); spectrogram, loss, gradients and weights are float32.
@@ -88,19 +93,19 @@ class StudentTrainer:
     def __init__(
         self,
         recipe: StudentRecipe,
-        device: torch.device | str,
-        world_size: int = 1,
-        wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+        process: TrainingProcess = ALONE,
+        *,
         weight: float = 1.0,
         front_end: bytes | None = None,
     ):
-        self.recipe, self.device, self.world_size, self.weight = recipe, torch.device(device), world_size, weight
-        with seeded(self.device, recipe.seed, 0):
+        self.recipe, self.process, self.weight = recipe, process, weight
+        self.device = torch.device(process.device)
+        with self._seeded(0):
             self.network = build_student(recipe.student, front_end).to(self.device)
         self.frozen = {name for name, p in self.network.named_parameters() if not p.requires_grad}
-        self.average = copy.deepcopy(self.network).eval() if recipe.ema_decay else None
+        self.ema = None if recipe.ema_decay is None else Ema(self.network, recipe.ema_decay, first_step=1)
         precision = training_precision(recipe, self.device)
-        self.wrapped = wrap(TrainingModule(self.network, recipe.spec_augment, precision))
+        self.wrapped = process.wrap(TrainingModule(self.network, recipe.spec_augment, precision))
         self.optimizer = self._optimizer()
         self.epoch = 0  # epochs done
         self.step = 0  # optimiser steps done
@@ -108,39 +113,39 @@ class StudentTrainer:
     @property
     def student(self) -> Student:
         """The student to evaluate and to save: the moving average where the recipe keeps one."""
-        return self.average or self.network
+        return self.network if self.ema is None else cast(Student, self.ema.module)
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """What `load_state` needs, at the end of an epoch; the tensors are live, so save it before the next one."""
         return {
             "network": self._trainable_state(self.network),
-            "average": self._trainable_state(self.average) if self.average else None,
+            "ema": None if self.ema is None else self._trainable_state(self.student),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
         }
 
-    def load_state(self, state: dict) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Reads the states of earlier versions too, which call the moving average `average`."""
         self.network.load_state_dict(self.network.state_dict() | state["network"])
-        if self.average:
-            self.average.load_state_dict(self.average.state_dict() | state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step = state["epoch"], state["step"]
+        if self.ema is not None:
+            self.ema.restore(state["ema"] if "ema" in state else state["average"], updates=self.step)
+        self.optimizer.load_state_dict(state["optimizer"])
 
-    def run_epoch(self, batches: Iterable[dict[str, Tensor]], epoch: int) -> dict:
+    def run_epoch(self, batches: Iterable[Mapping[str, Tensor]], epoch: int) -> EpochMetrics:
         """Trains on batches of `speech` int16 (B, 64384) and `target` float32 (B, E), raw teacher logits of the window.
 
-        epoch counts from 0. Returns epochs and steps done, mean loss (over all processes), lr, windows (of this
-        process), and the seconds spent waiting for data and computing. A loss or gradient that is not finite raises
-        FloatingPointError before the weights move, on every process alike.
+        epoch counts from 0. A loss or gradient that is not finite raises FloatingPointError before the weights move, on
+        every process alike.
         """
         lr = self.recipe.learning_rate(epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_learning_rate(self.optimizer, lr)
         self.wrapped.train()
-        losses, windows, data_wait_s, began = [], 0, 0.0, time.perf_counter()
+        losses: list[float] = []
+        windows, data_wait_s, began = 0, 0.0, time.perf_counter()
         source = iter(batches)
-        with seeded(self.device, self.recipe.seed, epoch + 1):
+        with self._seeded(epoch + 1):
             while True:
                 asked = time.perf_counter()
                 batch = next(source, None)
@@ -154,41 +159,36 @@ class StudentTrainer:
                 f"epoch {epoch} got no batch; there is less training data than one batch of {self.recipe.batch_size}"
             )
         self.epoch = epoch + 1
-        loss = mean_over_processes(sum(losses) / len(losses), self.world_size, self.device)
-        compute_s = time.perf_counter() - began - data_wait_s
-        seconds = {"data_wait_s": data_wait_s, "compute_s": compute_s}
-        return {"epoch": self.epoch, "step": self.step, "loss": loss, "lr": lr, "windows": windows, **seconds}
+        loss = self.process.mean(sum(losses) / len(losses))
+        return EpochMetrics(
+            epoch=self.epoch,
+            step=self.step,
+            loss=loss,
+            lr=lr,
+            windows=windows,
+            data_wait_s=data_wait_s,
+            compute_s=time.perf_counter() - began - data_wait_s,
+        )
 
-    def _train_on(self, batch: dict[str, Tensor]) -> float:
+    def _seeded(self, stage: int) -> contextlib.AbstractContextManager[None]:
+        return seeded(self.device, self.recipe.seed * 100_003 + stage)
+
+    def _train_on(self, batch: Mapping[str, Tensor]) -> float:
         speech_BT = batch["speech"].to(self.device, non_blocking=True)
         target_BE = batch["target"].to(self.device, non_blocking=True)
         loss = self.weight * distillation_loss(self.wrapped(speech_BT), target_BE, self.recipe.temperature)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.grad_clip or math.inf)
-        value = loss.item()
-        # The norm is of the averaged gradient: where one process fails, all see it, and none waits for the others.
-        if not (math.isfinite(value) and torch.isfinite(norm)):
-            raise FloatingPointError(
-                f"loss {value}, gradient norm {norm.item()} at step {self.step}: look for targets that are not finite, "
-                f"or lower lr_start ({self.recipe.lr_start}); the last checkpoint is good"
-            )
-        self.optimizer.step()
+        value = guarded_step(
+            loss,
+            self.network,
+            self.optimizer,
+            step=self.step,
+            remedy=f"look for targets that are not finite, or lower lr_start ({self.recipe.lr_start})",
+            grad_clip=self.recipe.grad_clip,
+        )
         self.step += 1
-        self._update_average()
+        if self.ema is not None:
+            self.ema.update_parameters(self.network)
         return value
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        if not self.average:
-            return
-        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        averaged, trained = self._trainable_state(self.average), self._trainable_state(self.network)
-        for ours, theirs in zip(averaged.values(), trained.values(), strict=True):
-            if ours.dtype.is_floating_point:
-                ours.lerp_(theirs, 1 - decay)
-            else:
-                ours.copy_(theirs)
 
     def _trainable_state(self, student: Student) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in student.state_dict().items() if name not in self.frozen}

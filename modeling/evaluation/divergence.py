@@ -1,23 +1,42 @@
 """How far the student's whole answer is from the teacher's: divergence, rank correlation, confusion.
 
-The AUCs of `metrics.py` ask only whether the dominant emotion is ranked high. Here the probabilities themselves are
+The AUCs of `auc.py` ask only whether the dominant emotion is ranked high. Here the probabilities themselves are
 compared. Emotions that a teacher does not know (logit -100) are left out of both answers, utterance by utterance.
-Intervals are those of `metrics.Resamples`. Shape letters: N utterances, E = 8 emotions, R bootstrap resamples.
+Intervals are those of `bootstrap.Resamples`. Shape letters: N utterances, E = 8 emotions, R bootstrap resamples.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import log_softmax, softmax
 from scipy.stats import spearmanr
-from sklearn.metrics import confusion_matrix
 
 from modeling.emotions import EMOTIONS, MASKED_BELOW
-from modeling.evaluation.auc import RESAMPLES, Resamples, interval
+from modeling.evaluation.bootstrap import NOT_ESTIMABLE, RESAMPLES, Estimate, Resamples, interval
 
 LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
 """What a float32 softmax rounds to zero counts as this, so that one such answer costs 87 nats and not infinity."""
 
 MIN_UTTERANCES = 5
 """Fewer, and a rank correlation is not estimable."""
+
+
+@dataclass(frozen=True)
+class MeanDivergence(Estimate):
+    """Mean KL(teacher || student) in nats.
+
+    constant: what a student would get that gave the mean of the teacher's answers for every utterance; one that has
+    learned anything from the voice is below it.
+    """
+
+    constant: float
+
+
+@dataclass(frozen=True)
+class BalancedAccuracy(Estimate):
+    """Mean recall. emotions: over how many it goes, those that occur as dominant ones."""
+
+    emotions: int
 
 
 def teacher_probabilities(logits_NE: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -45,21 +64,18 @@ def mean_divergence(
     probabilities_NE: np.ndarray,
     logits_NE: np.ndarray,
     groups_N: np.ndarray,
+    *,
     temperature: float = 1.0,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict:
-    """Mean of `divergences` over the utterances as {"value", "low", "high", "constant"}; JSON-ready.
-
-    constant: what a student would get that gave the mean of the teacher's answers for every utterance; one that has
-    learned anything from the voice is below it.
-    """
+) -> MeanDivergence:
+    """Mean of `divergences` over the utterances."""
     divergence_N = divergences(probabilities_NE, logits_NE, temperature)
     teacher_NE = teacher_probabilities(logits_NE, temperature)
     mean_E = teacher_NE.mean(0, keepdims=True) ** temperature  # brought to the temperature again by `divergences`
     constant_N = divergences(np.repeat(mean_E / mean_E.sum(), len(teacher_NE), axis=0), logits_NE, temperature)
-    low, high = interval(_resampled_means(divergence_N, Resamples.draw(groups_N, resamples, seed)))
-    return {"value": float(divergence_N.mean()), "low": low, "high": high, "constant": float(constant_N.mean())}
+    mean = _mean(divergence_N, groups_N, resamples, seed)
+    return MeanDivergence(mean.value, mean.low, mean.high, constant=float(constant_N.mean()))
 
 
 def divergence_difference(
@@ -67,23 +83,24 @@ def divergence_difference(
     reference_NE: np.ndarray,
     logits_NE: np.ndarray,
     groups_N: np.ndarray,
+    *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict:
-    """Mean KL(teacher || student) minus that of a reference student on the same utterances: {"value", "low", "high"}."""
+) -> Estimate:
+    """Mean KL(teacher || student) minus that of a reference student on the same utterances."""
     difference_N = divergences(probabilities_NE, logits_NE) - divergences(reference_NE, logits_NE)
-    low, high = interval(_resampled_means(difference_N, Resamples.draw(groups_N, resamples, seed)))
-    return {"value": float(difference_N.mean()), "low": low, "high": high}
+    return _mean(difference_N, groups_N, resamples, seed)
 
 
 def rank_correlations(
     probabilities_NE: np.ndarray,
     logits_NE: np.ndarray,
     groups_N: np.ndarray,
+    *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict[str, dict]:
-    """Spearman's correlation of both probabilities over the utterances, for each emotion {"value", "low", "high"}.
+) -> dict[str, Estimate]:
+    """Spearman's correlation of both probabilities over the utterances, for each emotion.
 
     Utterances whose teacher does not know the emotion are left out. value is None where fewer than five remain or one
     side is the same for all of them.
@@ -97,42 +114,40 @@ def rank_correlations(
     }
 
 
-def confusion(predicted_N: np.ndarray, dominant_N: np.ndarray) -> list[list[int]]:
-    """Counts E x E: a row is the teacher's dominant emotion, a column what the student gives the highest probability."""
-    return confusion_matrix(dominant_N, predicted_N, labels=range(len(EMOTIONS))).tolist()
+def confusion(predicted_N: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
+    """Counts (E, E): a row is an emotion of the labels (for a student the teacher's dominant one), a column what is
+    predicted."""
+    counts_EE = np.zeros((len(EMOTIONS), len(EMOTIONS)), int)
+    np.add.at(counts_EE, (truth_N, predicted_N), 1)
+    return counts_EE
 
 
 def balanced_accuracy(
     predicted_N: np.ndarray,
     dominant_N: np.ndarray,
     groups_N: np.ndarray,
+    *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict:
-    """Mean recall of the emotions that occur as dominant ones: {"value", "low", "high", "emotions"}.
-
-    The mean of a resample is over the same emotions (`Resamples.mean_recalls`).
-    """
+) -> BalancedAccuracy:
+    """Mean recall of the emotions that occur as dominant ones; over the same in every resample (`mean_recalls`)."""
     predicted_N, dominant_N = np.asarray(predicted_N), np.asarray(dominant_N)
     is_NK, right_N = dominant_N[:, None] == np.unique(dominant_N), predicted_N == dominant_N
     low, high = interval(Resamples.draw(groups_N, resamples, seed).mean_recalls(right_N, is_NK))
     value = float(np.mean([right_N[of_emotion].mean() for of_emotion in is_NK.T]))
-    return {"value": value, "low": low, "high": high, "emotions": is_NK.shape[1]}
+    return BalancedAccuracy(value, low, high, emotions=is_NK.shape[1])
 
 
-def _resampled_means(values_N: np.ndarray, drawn: Resamples) -> np.ndarray:
-    sums_R, counts_R = drawn.sums(np.stack([values_N, np.ones(len(values_N))], axis=1)).T
-    return sums_R / counts_R
+def _mean(values_N: np.ndarray, groups_N: np.ndarray, resamples: int, seed: int) -> Estimate:
+    return Estimate(float(values_N.mean()), *interval(Resamples.draw(groups_N, resamples, seed).means(values_N)))
 
 
-def _rank_correlation(student_N: np.ndarray, teacher_N: np.ndarray, known_N: np.ndarray, drawn: Resamples) -> dict:
+def _rank_correlation(student_N: np.ndarray, teacher_N: np.ndarray, known_N: np.ndarray, drawn: Resamples) -> Estimate:
     student_N, teacher_N = student_N[known_N], teacher_N[known_N]
     if len(student_N) < MIN_UTTERANCES or np.ptp(student_N) == 0 or np.ptp(teacher_N) == 0:
-        return {"value": None, "low": None, "high": None}
-    low, high = interval(
-        drawn.each(lambda weights_RN: _weighted_spearman(student_N, teacher_N, weights_RN[:, known_N]))
-    )
-    return {"value": float(spearmanr(student_N, teacher_N).statistic), "low": low, "high": high}
+        return NOT_ESTIMABLE
+    values_R = drawn.each(lambda weights_RN: _weighted_spearman(student_N, teacher_N, weights_RN[:, known_N]))
+    return Estimate(float(spearmanr(student_N, teacher_N).statistic), *interval(values_R))
 
 
 def _weighted_spearman(x_N: np.ndarray, y_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:

@@ -4,14 +4,16 @@ Shape letters: N faces, V = 10 vote columns, E = 8 emotions, B = 15 bins of conf
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix
 
 from modeling.emotions import EMOTIONS
+from modeling.evaluation.bootstrap import Estimate
+from modeling.evaluation.divergence import confusion
 from modeling.faces.ferplus import VOTE_COLUMNS, majority_rule, paper_rule, vote_distributions, without_single_votes
 
 RULES = ("paper", "majority", "argmax8")
@@ -19,6 +21,49 @@ BINS = 15
 """Bins of the expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2)."""
 TEMPERATURES = (0.05, 20.0)
 """Least and greatest temperature that is tried."""
+
+
+@dataclass(frozen=True)
+class Accuracy(Estimate):
+    """Of n faces, with its 95 % Wilson interval; None without any."""
+
+    n: int
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The faces whose confidence is above `low` up to `high`: their mean confidence and accuracy, None without any."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class FerPlusEvaluation:
+    """All figures of one teacher on faces with votes; a figure without any row is None.
+
+    accuracy: by rule. Under the majority rule: recall, support, confusion (rows truth, columns predicted),
+    balanced_accuracy (mean recall of the emotions present), ece, reliability. Under the paper's: log_loss, the mean
+    cross-entropy against the vote distributions, and the temperature that makes it least, found on these very rows; both
+    are over the emotions that the teacher knows, without the votes for `masked` ones, which all other figures count as
+    mistakes.
+    """
+
+    n: int
+    accuracy: dict[str, Accuracy]
+    recall: dict[str, float | None]
+    support: dict[str, int]
+    confusion: list[list[int]]
+    balanced_accuracy: float | None
+    ece: float | None
+    reliability: tuple[ReliabilityBin, ...]
+    log_loss: float | None
+    temperature: float | None
+    ece_at_temperature: float | None
+    masked: tuple[str, ...]
 
 
 def truth_under(rule: str, votes_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -34,40 +79,42 @@ def truth_under(rule: str, votes_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return keep_N, without_single_votes(votes_NE).argmax(axis=1)
 
 
-def examine(logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequence[str] = ()) -> dict:
-    """All figures of one teacher on faces with votes (raw counts in `VOTE_COLUMNS` order); JSON-ready.
+def evaluate_ferplus(logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequence[str] = ()) -> FerPlusEvaluation:
+    """logits_NE: the teacher's; votes_NV: raw counts in `VOTE_COLUMNS` order; masked: emotions that it does not know.
 
-    accuracy: rule -> value with its 95 % Wilson interval and n. Under the majority rule: recall, support, confusion (rows
-    truth, columns predicted), balanced_accuracy (mean recall of the emotions present), ece, reliability. Under the
-    paper's: log_loss, the mean cross-entropy against the vote distributions, and the temperature that makes it least,
-    found on these very rows; both are over the emotions that the teacher knows, without the votes for `masked` ones,
-    which all other figures count as mistakes. A figure without any row is None.
     Raises ValueError for shapes that do not fit and for logits that are not finite.
     """
     logits_NE, votes_NV = _checked(logits_NE, votes_NV, masked)
     predicted_N = logits_NE.argmax(axis=1)
-    accuracy = {}
+    accuracy: dict[str, Accuracy] = {}
     for rule in RULES:
         keep_N, truth_N = truth_under(rule, votes_NV)
-        accuracy[rule] = _share(int((predicted_N == truth_N)[keep_N].sum()), int(keep_N.sum()))
+        accuracy[rule] = _accuracy(int((predicted_N == truth_N)[keep_N].sum()), int(keep_N.sum()))
     keep_N, truth_N = truth_under("majority", votes_NV)
     kept_NE, truth_N = logits_NE[keep_N], truth_N[keep_N]
+    confusion_EE = confusion(kept_NE.argmax(axis=1), truth_N)
+    support_E = confusion_EE.sum(axis=1)
+    recall_E = [float(confusion_EE[k, k] / n) if n else None for k, n in enumerate(support_E)]
+    present = [recall for recall in recall_E if recall is not None]
     loss, temperature = _fit_temperature(logits_NE, votes_NV, masked)
     ece, reliability = _calibration(kept_NE, truth_N)
-    return {
-        "n": len(votes_NV),
-        "accuracy": accuracy,
-        **_by_emotion(kept_NE.argmax(axis=1), truth_N),
-        "ece": ece,
-        "reliability": reliability,
-        "log_loss": loss,
-        "temperature": temperature,
-        "ece_at_temperature": _calibration(kept_NE / temperature, truth_N)[0] if temperature else None,
-        "masked": list(masked),
-    }
+    return FerPlusEvaluation(
+        n=len(votes_NV),
+        accuracy=accuracy,
+        recall=dict(zip(EMOTIONS, recall_E, strict=True)),
+        support=dict(zip(EMOTIONS, support_E.tolist(), strict=True)),
+        confusion=confusion_EE.tolist(),
+        balanced_accuracy=float(np.mean(present)) if present else None,
+        ece=ece,
+        reliability=reliability,
+        log_loss=loss,
+        temperature=temperature,
+        ece_at_temperature=_calibration(kept_NE / temperature, truth_N)[0] if temperature else None,
+        masked=tuple(masked),
+    )
 
 
-def surest_mistakes(logits_NE: np.ndarray, votes_NV: np.ndarray, most: int) -> list[int]:
+def most_confident_errors(logits_NE: np.ndarray, votes_NV: np.ndarray, most: int) -> list[int]:
     """Rows where another emotion than the majority rule's is predicted, the most confident first; at most `most`."""
     keep_N, truth_N = truth_under("majority", votes_NV)
     wrong = np.flatnonzero(keep_N & (logits_NE.argmax(axis=1) != truth_N))
@@ -96,44 +143,27 @@ def _checked(logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequence[str])
     return logits_NE, votes_NV
 
 
-def _share(right: int, n: int) -> dict:
+def _accuracy(right: int, n: int) -> Accuracy:
     if n == 0:
-        return {"value": None, "n": 0, "low": None, "high": None}
-    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
-    return {"value": right / n, "n": n, "low": float(interval.low), "high": float(interval.high)}
+        return Accuracy(None, None, None, n=0)
+    ends = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    return Accuracy(right / n, float(ends.low), float(ends.high), n=n)
 
 
-def _by_emotion(predicted_N: np.ndarray, truth_N: np.ndarray) -> dict:
-    labels = range(len(EMOTIONS))
-    confusion_EE = np.zeros((len(EMOTIONS),) * 2, int)
-    if len(truth_N):
-        confusion_EE = confusion_matrix(truth_N, predicted_N, labels=labels)
-    support_E = confusion_EE.sum(axis=1)
-    recall_E = [float(confusion_EE[k, k] / support_E[k]) if support_E[k] else None for k in labels]
-    present = [recall for recall in recall_E if recall is not None]
-    return {
-        "recall": dict(zip(EMOTIONS, recall_E, strict=True)),
-        "support": dict(zip(EMOTIONS, support_E.tolist(), strict=True)),
-        "confusion": confusion_EE.tolist(),
-        "balanced_accuracy": float(np.mean(present)) if present else None,
-    }
-
-
-def _calibration(logits_NE: np.ndarray, truth_N: np.ndarray) -> tuple[float | None, list[dict]]:
-    """Expected calibration error and its bins; a bin holds the confidences above `low` up to `high`."""
+def _calibration(logits_NE: np.ndarray, truth_N: np.ndarray) -> tuple[float | None, tuple[ReliabilityBin, ...]]:
+    """Expected calibration error and its bins."""
     confidence_N = softmax(logits_NE, axis=1).max(axis=1)
     right_N = logits_NE.argmax(axis=1) == truth_N
     bin_N = np.clip(np.ceil(confidence_N * BINS).astype(int) - 1, 0, BINS - 1)
-    bins, gaps = [], []
+    bins: list[ReliabilityBin] = []
     for index in range(BINS):
         inside_N = bin_N == index
         n = int(inside_N.sum())
         confidence = float(confidence_N[inside_N].mean()) if n else None
         accuracy = float(right_N[inside_N].mean()) if n else None
-        edges = {"low": index / BINS, "high": (index + 1) / BINS}
-        bins.append({**edges, "n": n, "confidence": confidence, "accuracy": accuracy})
-        gaps.append(n * abs(confidence - accuracy) if n else 0.0)
-    return (sum(gaps) / len(truth_N) if len(truth_N) else None), bins
+        bins.append(ReliabilityBin(index / BINS, (index + 1) / BINS, n, confidence, accuracy))
+    gap = sum(b.n * abs(b.confidence - b.accuracy) for b in bins if b.confidence is not None and b.accuracy is not None)
+    return (gap / len(truth_N) if len(truth_N) else None), tuple(bins)
 
 
 def _fit_temperature(

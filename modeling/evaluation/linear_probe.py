@@ -4,6 +4,7 @@ Pure functions on feature matrices. Shape letters: N clips, F features, K classe
 """
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -12,19 +13,29 @@ from sklearn.metrics import recall_score
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from modeling.evaluation.auc import RESAMPLES, Resamples, interval
+from modeling.evaluation.bootstrap import RESAMPLES, Estimate, Resamples, interval
 
 PAPER_FOLDS = 10  # mcnCrossModalEmotions external/run_cross_val.m
 MOST_SPEAKERS_LEFT_OUT_SINGLY = 10
 SPEAKER_FOLDS = 5
 INNER_FOLDS = 3
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Inverse strengths C of the L2 penalty that the honest protocol chooses from, strongest penalty first."""
+INVERSE_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Values of C (scikit-learn's word: the inverse of the L2 penalty) that the speaker-independent protocol chooses from,
+strongest penalty first."""
 
-STRENGTH_WITHOUT_CHOICE = 1e-1
+INVERSE_PENALTY_WITHOUT_CHOICE = 1e-1
 """C where a training fold holds one speaker only, so that no speaker is left to choose it by."""
 
 MAX_ITERATIONS = 500
+
+
+@dataclass(frozen=True)
+class Recalls:
+    """uar: mean recall over the classes present; war: accuracy; resampled for both intervals: "speakers" or "utterances"."""
+
+    uar: Estimate
+    war: Estimate
+    resampled: str
 
 
 def paper_folds(clips: int, seed: int = 0) -> np.ndarray:
@@ -78,38 +89,34 @@ def regularised_predictions(
 ) -> tuple[np.ndarray, list[float]]:
     """Class (N,) by L2 logistic regression learnt from the other folds, and the C of each fold.
 
-    C is the one of STRENGTHS with the highest UAR over inner folds of the training clips, which share no speaker either;
+    C is the one of INVERSE_PENALTIES with the highest UAR over inner folds of the training clips, which share no speaker either;
     the strongest penalty of a tie. Scaling, choice and fit see the training folds alone.
     """
     features_NF, labels_N = _checked(features_NF, labels_N)
     speakers_N, fold_N = np.asarray(speakers_N), np.asarray(fold_N)
-    predicted_N, strengths = np.empty(len(labels_N), int), []
+    predicted_N, chosen = np.empty(len(labels_N), int), []
     for train_N in (fold_N != fold for fold in np.unique(fold_N)):
-        strength = _chosen_strength(features_NF[train_N], labels_N[train_N], speakers_N[train_N], seed)
+        inverse_penalty = _chosen_inverse_penalty(features_NF[train_N], labels_N[train_N], speakers_N[train_N], seed)
         train_TF, test_TF = _standardised(features_NF, train_N)
-        predicted_N[~train_N] = _fitted_predictions(train_TF, labels_N[train_N], test_TF, strength)
-        strengths.append(strength)
-    return predicted_N, strengths
+        predicted_N[~train_N] = _fitted_predictions(train_TF, labels_N[train_N], test_TF, inverse_penalty)
+        chosen.append(inverse_penalty)
+    return predicted_N, chosen
 
 
 def recalls(
-    predicted_N: np.ndarray, labels_N: np.ndarray, speakers_N: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
-) -> dict:
-    """UAR (mean recall over the classes present) and WAR (accuracy) of pooled predictions; JSON-ready.
-
-    {"uar": {"value", "low", "high"}, "war": {...}, "resampled": "speakers" or "utterances"}; 95 % intervals.
-    """
+    predicted_N: np.ndarray, labels_N: np.ndarray, speakers_N: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Recalls:
+    """UAR and WAR of pooled predictions."""
     predicted_N, labels_N = np.asarray(predicted_N), np.asarray(labels_N)
     drawn = Resamples.draw(speakers_N, resamples, seed)
     right_N = predicted_N == labels_N
     of_class_NK = labels_N[:, None] == np.unique(labels_N)
-    right_R = drawn.sums(right_N[:, None])[:, 0] / drawn.sums(np.ones((len(labels_N), 1)))[:, 0]
     uar = float(np.mean([right_N[of_class].mean() for of_class in of_class_NK.T]))
-    return {
-        "uar": _with_interval(uar, drawn.mean_recalls(right_N, of_class_NK)),
-        "war": _with_interval(float(right_N.mean()), right_R),
-        "resampled": drawn.resampled,
-    }
+    return Recalls(
+        Estimate(uar, *interval(drawn.mean_recalls(right_N, of_class_NK))),
+        Estimate(float(right_N.mean()), *interval(drawn.means(right_N))),
+        drawn.resampled,
+    )
 
 
 def accuracy_over_folds(predicted_N: np.ndarray, labels_N: np.ndarray, fold_N: np.ndarray) -> tuple[float, float]:
@@ -138,31 +145,28 @@ def _standardised(features_NF: np.ndarray, train_N: np.ndarray) -> tuple[np.ndar
     return scaler.transform(features_NF[train_N]), scaler.transform(features_NF[~train_N])
 
 
-def _fitted_predictions(train_TF: np.ndarray, labels_T: np.ndarray, test_SF: np.ndarray, strength: float) -> np.ndarray:
+def _fitted_predictions(
+    train_TF: np.ndarray, labels_T: np.ndarray, test_SF: np.ndarray, inverse_penalty: float
+) -> np.ndarray:
     """Predictions (S,); the only class of training labels that hold one."""
     if len(np.unique(labels_T)) == 1:
         return np.full(len(test_SF), labels_T[0])
     with warnings.catch_warnings():
         # Without a penalty, separable classes have no optimum; the last iterate separates them.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=strength, max_iter=MAX_ITERATIONS).fit(train_TF, labels_T).predict(test_SF)
+        return LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS).fit(train_TF, labels_T).predict(test_SF)
 
 
-def _chosen_strength(features_TF: np.ndarray, labels_T: np.ndarray, speakers_T: np.ndarray, seed: int) -> float:
+def _chosen_inverse_penalty(features_TF: np.ndarray, labels_T: np.ndarray, speakers_T: np.ndarray, seed: int) -> float:
     speakers = len(np.unique(speakers_T))
     if speakers < 2:
-        return STRENGTH_WITHOUT_CHOICE
-    predicted_CT = np.empty((len(STRENGTHS), len(labels_T)), int)
+        return INVERSE_PENALTY_WITHOUT_CHOICE
+    predicted_CT = np.empty((len(INVERSE_PENALTIES), len(labels_T)), int)
     for train, test in _grouped(min(INNER_FOLDS, speakers), seed).split(features_TF, groups=speakers_T):
         train_T = np.isin(np.arange(len(labels_T)), train)
         train_UF, test_SF = _standardised(features_TF, train_T)
-        for index, strength in enumerate(STRENGTHS):
-            predicted_CT[index, test] = _fitted_predictions(train_UF, labels_T[train], test_SF, strength)
+        for index, inverse_penalty in enumerate(INVERSE_PENALTIES):
+            predicted_CT[index, test] = _fitted_predictions(train_UF, labels_T[train], test_SF, inverse_penalty)
     classes = np.unique(labels_T)
     uar_C = [recall_score(labels_T, predicted_T, labels=classes, average="macro") for predicted_T in predicted_CT]
-    return STRENGTHS[int(np.argmax(uar_C))]
-
-
-def _with_interval(value: float, values_R: np.ndarray) -> dict:
-    low, high = interval(values_R)
-    return {"value": value, "low": low, "high": high}
+    return INVERSE_PENALTIES[int(np.argmax(uar_C))]

@@ -1,6 +1,6 @@
 """The controlled transfer benchmark: who is held out, which face goes with which voice, and how sure the result is.
 
-Nothing like it is in the paper. Shape letters: N clips, S seeds, E = 8 emotions, G groups, R bootstrap resamples.
+Nothing like it is in the paper. Shape letters: N clips, S seeds, E = 8 emotions, R bootstrap resamples.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,13 @@ import numpy as np
 from scipy import stats
 
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
-from modeling.evaluation.auc import INTERVAL_PERCENT, MIN_POSITIVES, MIN_SPEAKERS, RESAMPLES
+from modeling.evaluation.auc import MIN_POSITIVES, auc_of, is_estimable, resampled_auc
+from modeling.evaluation.bootstrap import INTERVAL_PERCENT, MIN_SPEAKERS, RESAMPLES, Estimate, Resamples, interval
 
-HELD_OUT_PART = 1 / 6
-"""Part of the speakers that a seed holds out, where that is enough for an AUC."""
-VAL_PART = 1 / 10
-"""Part of the other speakers whose clips choose the checkpoint."""
+HELD_OUT_SHARE = 1 / 6
+"""Share of the speakers that a seed holds out, where that is enough for an AUC."""
+VAL_SHARE = 1 / 10
+"""Share of the other speakers whose clips choose the checkpoint."""
 CHANCE = 0.5
 
 
@@ -48,7 +49,7 @@ def split_speakers(speaker_N: Sequence[str], truth_N: np.ndarray, seeds: int) ->
             "use fewer seeds, or speech of more speakers"
         )
     order = np.random.default_rng(0).permutation(names)
-    least = max(1, round(len(names) * HELD_OUT_PART))
+    least = max(1, round(len(names) * HELD_OUT_SHARE))
     most = max(1, min(len(names) // seeds, len(names) // 2))
     sizes = range(min(least, most), most + 1)
 
@@ -64,7 +65,7 @@ def split_speakers(speaker_N: Sequence[str], truth_N: np.ndarray, seeds: int) ->
             "use fewer seeds, or more speech"
         )
     rotated = [np.roll(order, -s * size) for s in range(seeds)]
-    val = max(1, round((len(names) - size) * VAL_PART))
+    val = max(1, round((len(names) - size) * VAL_SHARE))
     return [SpeakerSplit(tuple(o[:size].tolist()), tuple(o[size : size + val].tolist())) for o in rotated]
 
 
@@ -98,53 +99,80 @@ class TransferPredictions:
 
 def measurable(truth_SN: Sequence[np.ndarray], emotions: Sequence[str] = EMOTIONS) -> list[str]:
     """Those of the emotions that have `MIN_POSITIVES` clips, and so many others, in every seed's part."""
-
-    def is_measurable(emotion: str) -> bool:
-        counts = [(np.sum(truth_N == EMOTIONS.index(emotion)), len(truth_N)) for truth_N in truth_SN]
-        return all(MIN_POSITIVES <= n <= total - MIN_POSITIVES for n, total in counts)
-
-    return [emotion for emotion in emotions if is_measurable(emotion)]
+    return [name for name in emotions if all(is_estimable(truth_N == EMOTIONS.index(name)) for truth_N in truth_SN)]
 
 
-def transfer_quality(seeds: Sequence[TransferPredictions], resamples: int = RESAMPLES) -> dict:
-    """Mean over seeds of the one-vs-rest AUC against the true emotion; JSON-ready.
+@dataclass(frozen=True)
+class EmotionQuality(Estimate):
+    """AUC of one emotion, the mean over seeds; by_seed: each seed's, none where it is not measurable. positives: its
+    clips over all seeds."""
 
-    mean_auc: over the measurable ones of the five frequent emotions, with low, high, by_seed; mean_auc_all: over all
-    measurable ones; auc: emotion -> the same for one emotion (value None where it is not measurable); emotions, n,
-    speakers, resampled, interval_from ("seeds and speakers", or the resampled unit alone with one seed).
+    by_seed: tuple[float, ...]
+    positives: int
+
+
+@dataclass(frozen=True)
+class TransferQuality:
+    """Mean over seeds of the one-vs-rest AUC against the true emotion.
+
+    mean_auc: over the measurable ones of the five frequent emotions (`emotions`), with its interval and by_seed;
+    mean_auc_all: over all measurable ones; auc: by emotion; n, speakers: clips and speakers over all seeds;
+    resampled: "speakers" or "clips"; interval_from: "seeds and speakers", or the resampled unit alone with one seed.
+    """
+
+    mean_auc: float
+    low: float
+    high: float
+    by_seed: tuple[float, ...]
+    mean_auc_all: float
+    auc: dict[str, EmotionQuality]
+    emotions: tuple[str, ...]
+    n: int
+    speakers: int
+    resampled: str
+    interval_from: str
+
+
+def transfer_quality(seeds: Sequence[TransferPredictions], resamples: int = RESAMPLES) -> TransferQuality:
+    """How well students, one a seed, tell the emotions of voices apart that they never heard.
+
     The 95 % interval is, on each side, the wider of `seed_interval` and the bootstrap over speakers within seeds (clips,
     where a seed has one speaker or all have fewer than five).
     """
     truth_SN = [part.truth_N for part in seeds]
     emotions = measurable(truth_SN)
-    frequent = [emotion for emotion in emotions if emotion in FREQUENT_EMOTIONS]
+    frequent = tuple(emotion for emotion in emotions if emotion in FREQUENT_EMOTIONS)
     if not frequent:
         raise ValueError(f"none of {', '.join(FREQUENT_EMOTIONS)} has enough clips in every seed's held-out part")
     speakers = [len(np.unique(part.speaker_N)) for part in seeds]
     by_speaker = min(speakers) > 1 and sum(speakers) >= MIN_SPEAKERS
-    auc_SER = np.stack([_auc_and_resamples(part, emotions, by_speaker, resamples, s) for s, part in enumerate(seeds)])
+    drawn_S = [_drawn(part, by_speaker, resamples, seed) for seed, part in enumerate(seeds)]
+    measured = {name: [_auc_and_resamples(*of, name) for of in zip(seeds, drawn_S, strict=True)] for name in emotions}
 
-    def mean_of(chosen: list[str]) -> dict:
-        value_SR = auc_SER[:, [emotions.index(emotion) for emotion in chosen]].mean(1)
-        return _with_interval(value_SR[:, 0], value_SR[:, 1:].mean(0))
+    def mean_of(chosen: Sequence[str]) -> tuple[float, float, float, tuple[float, ...]]:
+        value_ES = np.array([[value for value, _ in measured[name]] for name in chosen])
+        value_ESR = np.array([[value_R for _, value_R in measured[name]] for name in chosen])
+        return _with_interval(value_ES.mean(0), value_ESR.mean((0, 1)))
 
-    mean = mean_of(frequent)
-    resampled = "speakers" if by_speaker else "clips"
-    return {
-        "mean_auc": mean.pop("value"),
-        **mean,
-        "mean_auc_all": mean_of(emotions)["value"],
-        "auc": {
-            emotion: (mean_of([emotion]) if emotion in emotions else {"value": None, "low": None, "high": None})
-            | {"positives": int(sum(np.sum(truth_N == index) for truth_N in truth_SN))}
-            for index, emotion in enumerate(EMOTIONS)
+    mean, low, high, by_seed = mean_of(frequent)
+    positives_E = [int(sum(np.sum(truth_N == index) for truth_N in truth_SN)) for index in range(len(EMOTIONS))]
+    unit = "speakers" if by_speaker else "clips"
+    return TransferQuality(
+        mean_auc=mean,
+        low=low,
+        high=high,
+        by_seed=by_seed,
+        mean_auc_all=mean_of(emotions)[0],
+        auc={
+            name: EmotionQuality(*(mean_of([name]) if name in emotions else (None, None, None, ())), positives)
+            for name, positives in zip(EMOTIONS, positives_E, strict=True)
         },
-        "emotions": frequent,
-        "n": sum(map(len, truth_SN)),
-        "speakers": sum(speakers),
-        "resampled": resampled,
-        "interval_from": f"seeds and {resampled}" if len(seeds) > 1 else resampled,
-    }
+        emotions=frequent,
+        n=sum(map(len, truth_SN)),
+        speakers=sum(speakers),
+        resampled=unit,
+        interval_from=f"seeds and {unit}" if len(seeds) > 1 else unit,
+    )
 
 
 def seed_interval(value_S: np.ndarray) -> tuple[float, float]:
@@ -153,44 +181,24 @@ def seed_interval(value_S: np.ndarray) -> tuple[float, float]:
     return float(np.mean(value_S) - half), float(np.mean(value_S) + half)
 
 
-def _with_interval(value_S: np.ndarray, mean_R: np.ndarray) -> dict:
-    mean_R = mean_R[np.isfinite(mean_R)]  # a resample can lack an emotion
-    low, high = np.percentile(mean_R, INTERVAL_PERCENT) if len(mean_R) else (np.mean(value_S), np.mean(value_S))
+def _with_interval(value_S: np.ndarray, mean_R: np.ndarray) -> tuple[float, float, float, tuple[float, ...]]:
+    """value, low, high, by_seed."""
+    value = float(np.mean(value_S))
+    low, high = interval(mean_R)  # of the resamples that lack no emotion
+    low, high = value if low is None else low, value if high is None else high
     if len(value_S) > 1:
         seeds_low, seeds_high = seed_interval(value_S)
         low, high = min(low, seeds_low), max(high, seeds_high)
-    value = float(np.mean(value_S))
-    return {"value": value, "low": max(0.0, float(low)), "high": min(1.0, float(high)), "by_seed": value_S.tolist()}
+    return value, max(0.0, low), min(1.0, high), tuple(value_S.tolist())
 
 
-def _auc_and_resamples(
-    part: TransferPredictions, emotions: list[str], by_speaker: bool, resamples: int, seed: int
-) -> np.ndarray:
-    """(E, 1 + R): the AUC of each emotion, then of each resample; all emotions share a resample's draw."""
-    groups = part.speaker_N if by_speaker else np.arange(len(part.truth_N))
-    names, group_N = np.unique(groups, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    drawn_RG = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    counts_RG = np.concatenate([np.ones((1, len(names))), drawn_RG])
-    columns = [EMOTIONS.index(emotion) for emotion in emotions]
-    return np.stack([grouped_auc(part.probabilities_NE[:, c], part.truth_N == c, group_N, counts_RG) for c in columns])
+def _drawn(part: TransferPredictions, by_speaker: bool, resamples: int, seed: int) -> Resamples:
+    """All emotions of a seed share its draws. min_groups: whether speakers are enough is decided over all seeds."""
+    return Resamples.draw(part.speaker_N if by_speaker else np.arange(len(part.truth_N)), resamples, seed, min_groups=1)
 
 
-def grouped_auc(score_N: np.ndarray, positive_N: np.ndarray, group_N: np.ndarray, counts_RG: np.ndarray) -> np.ndarray:
-    """AUC (R,) when group g counts counts_RG[:, g] times; NaN where no positive or no negative counts.
-
-    The wins of one group's positives over another's negatives (ties are half a win) are counted once for each pair of
-    groups, so that a resample costs a small product of matrices.
-    """
-    groups = counts_RG.shape[1]
-    counts_RG = counts_RG.astype(np.float64)
-    won_GG = np.zeros((groups, groups))
-    for group in range(groups):
-        negative = np.sort(score_N[(group_N == group) & ~positive_N])
-        below, upto = (np.searchsorted(negative, score_N[positive_N], side) for side in ("left", "right"))
-        won_GG[:, group] = np.bincount(group_N[positive_N], (below + upto) / 2, groups)
-    positives_R, negatives_R = (
-        counts_RG @ np.bincount(group_N[kind_N], minlength=groups) for kind_N in (positive_N, ~positive_N)
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return ((counts_RG @ won_GG) * counts_RG).sum(1) / (positives_R * negatives_R)
+def _auc_and_resamples(part: TransferPredictions, drawn: Resamples, emotion: str) -> tuple[float, np.ndarray]:
+    """The AUC of an emotion, and that of each resample, (R,)."""
+    column = EMOTIONS.index(emotion)
+    pair = part.probabilities_NE[:, column], part.truth_N == column
+    return auc_of(*pair), resampled_auc(*pair, drawn)

@@ -83,13 +83,13 @@ def load_head(data: bytes) -> EmotionHead:
 
 
 def fit_head(
-    embeddings_ND: np.ndarray, labels_N: np.ndarray, strength: float, student_sha256: str, meta: dict
+    embeddings_ND: np.ndarray, labels_N: np.ndarray, *, inverse_penalty: float, student_sha256: str, meta: dict
 ) -> EmotionHead:
-    """Standardisation and L2 multinomial logistic regression with inverse strength C. labels_N: class names."""
+    """Standardisation and L2 multinomial logistic regression. inverse_penalty: scikit-learn's C. labels_N: class names."""
     scaler = StandardScaler().fit(embeddings_ND)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
+        model = LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS)
         model.fit(scaler.transform(embeddings_ND), labels_N)
     weights_KD, bias_K = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # scikit-learn keeps one row for two classes; its sigmoid is this softmax

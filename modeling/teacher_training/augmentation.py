@@ -19,14 +19,14 @@ class FaceJitter:
 
     rotation_deg, zoom, shift: of one affine map (degrees; factor; part of the width), and a flip for every second face
     gamma: largest power of the contrast curve, drawn between 1 / gamma and gamma
-    cutout_part: side of the erased square, part of the width
+    cutout_share: side of the erased square, share of the width
     """
 
     rotation_deg: float = 10.0
     zoom: float = 1.15
     shift: float = 0.06
     gamma: float = 1.42
-    cutout_part: float = 0.25
+    cutout_share: float = 0.25
 
 
 def jittered(faces_NHW: Tensor, jitter: FaceJitter, side_px: int, rng: torch.Generator) -> Tensor:
@@ -46,7 +46,7 @@ def jittered(faces_NHW: Tensor, jitter: FaceJitter, side_px: int, rng: torch.Gen
     faces = F.grid_sample(faces_NHW.float().unsqueeze(1), grid, padding_mode="border", align_corners=False)
     gamma = torch.exp(uniform(-1, 1) * math.log(jitter.gamma)).view(-1, 1, 1, 1)
     x = normalise_faces(((faces / 255).clamp(0, 1) ** gamma * 255).squeeze(1))
-    hole, middle = jitter.cutout_part / 2 * side_px, torch.arange(side_px) + 0.5
+    hole, middle = jitter.cutout_share / 2 * side_px, torch.arange(side_px) + 0.5
     far_x = (middle[None] - uniform(0, side_px)[:, None]).abs() > hole
     far_y = (middle[None] - uniform(0, side_px)[:, None]).abs() > hole
     return x * (far_y[:, None, :, None] | far_x[:, None, None, :])

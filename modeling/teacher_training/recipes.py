@@ -10,6 +10,9 @@ from modeling.teachers.published import PUBLISHED
 
 NETWORKS = ("compact", *PUBLISHED)
 
+RENAMED_FIELDS = {"soft_part": "soft_share", "cutout_part": "cutout_share"}
+"""Names of a `TeacherRecipe` in files of earlier versions -> what they are called now."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherRecipe:
@@ -24,7 +27,7 @@ class TeacherRecipe:
     jitter: of the compact network; the published ones get the paper's augmentation
     mixup_alpha: Beta parameter of mixup, 0 for none; ema_decay: per step, of the weights that are saved, or None
     keep_best: save the epoch with the best validation accuracy (the paper) and not the last one
-    soft_part: how much of each target comes from other teachers' probabilities, where there are any; the rest are votes
+    soft_share: what share of each target comes from other teachers' probabilities, where there are any; the rest are votes
     """
 
     network: str = "compact"
@@ -44,7 +47,7 @@ class TeacherRecipe:
     mixup_alpha: float = 0.0
     ema_decay: float | None = 0.998
     keep_best: bool = False
-    soft_part: float = 0.5
+    soft_share: float = 0.5
     seed: int = 0
 
     def __post_init__(self):
@@ -53,8 +56,8 @@ class TeacherRecipe:
         for name in ("epochs", "batch_size", "peak_lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: it must be above 0")
-        if not 0 <= self.soft_part <= 1:
-            raise ValueError(f"soft_part = {self.soft_part}: it must be between 0 and 1")
+        if not 0 <= self.soft_share <= 1:
+            raise ValueError(f"soft_share = {self.soft_share}: it must be between 0 and 1")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay = {self.ema_decay}: it must be between 0 and 1, or None")
 
@@ -91,7 +94,7 @@ def compact() -> TeacherRecipe:
     return TeacherRecipe()
 
 
-def again() -> TeacherRecipe:
+def second_round() -> TeacherRecipe:
     """A second round from trained weights: the rate rises to 0.06 once more and falls to zero over all epochs."""
     return TeacherRecipe(epochs=24, peak_lr=0.06, decay_epochs=23, small_epochs=8)
 
@@ -122,4 +125,4 @@ def smoke() -> TeacherRecipe:
     return TeacherRecipe(compact=tiny, epochs=2, decay_epochs=1, small_epochs=1, ema_decay=0.9)
 
 
-TEACHER_RECIPES = {"compact": compact, "again": again, "paper": paper, "smoke": smoke}
+TEACHER_RECIPES = {"compact": compact, "second_round": second_round, "paper": paper, "smoke": smoke}

@@ -3,9 +3,10 @@
 Shape letters: N images, H = W pixels, E = 8 emotions.
 """
 
-import copy
 import io
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,21 +25,30 @@ from modeling.teachers.published import (
     initialised_from,
     published_parts,
 )
-from modeling.training import mean_over_processes
+from modeling.training import ALONE, Ema, TrainingProcess, guarded_step, seeded, set_learning_rate
 
 TEACHER_FILES = {"compact": "teacher.safetensors"} | dict.fromkeys(PUBLISHED, "teacher.pth")
 """The name of a network's file: safetensors of ours, the published form of the others."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TeacherEpochMetrics:
+    """epoch: done so far; loss: mean over all processes; lr: of the last step; valid_accuracy: by the paper's cleaning."""
+
+    epoch: int
+    loss: float
+    lr: float
+    valid_accuracy: float
+
+
 class TeacherTrainer:
     """Holds everything that `state()` saves, so that a resumed run equals an uninterrupted one.
 
-    Rows are kept by the paper's cleaning, targets are vote distributions. wrap: puts data parallelism around the network
-    (for example ray.train.torch.prepare_model); each of world_size processes takes its share of every batch. Random
-    numbers are drawn from (seed, epoch, rank) alone.
+    Rows are kept by the paper's cleaning, targets are vote distributions. Each process takes its share of every batch.
+    Random numbers are drawn from (seed, epoch, rank) alone.
 
     init: weights to start from, VGGFace2's for a published network, a compact teacher's for the compact one
-    soft_labels_NE: probabilities that other teachers give to all rows of `train`; they become `recipe.soft_part` of the
+    soft_labels_NE: probabilities that other teachers give to all rows of `train`; they become `recipe.soft_share` of the
     targets. compiled: train through torch.compile.
     """
 
@@ -47,26 +57,24 @@ class TeacherTrainer:
         recipe: TeacherRecipe,
         train: FaceSet,
         valid: FaceSet,
+        process: TrainingProcess = ALONE,
+        *,
         init: bytes | None = None,
-        device: torch.device | str = "cpu",
-        rank: int = 0,
-        world_size: int = 1,
-        wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
-        compiled: bool = False,
         soft_labels_NE: np.ndarray | None = None,
+        compiled: bool = False,
     ):
-        self.recipe, self.device, self.rank, self.world_size = recipe, torch.device(device), rank, world_size
+        self.recipe, self.process, self.device = recipe, process, torch.device(process.device)
         kept_N = paper_rule(train.votes_NV)
         train, valid = train.subset(kept_N), valid.subset(paper_rule(valid.votes_NV))
         self.faces_NHW = torch.from_numpy(train.images_NHW)
         self.targets_NE = torch.from_numpy(vote_distributions(train.votes_NV))
         if soft_labels_NE is not None:
-            self.targets_NE.lerp_(torch.from_numpy(soft_labels_NE[kept_N]), recipe.soft_part)
+            self.targets_NE.lerp_(torch.from_numpy(soft_labels_NE[kept_N]), recipe.soft_share)
         self.valid_NHW = valid.images_NHW
         self.valid_N = vote_distributions(valid.votes_NV).argmax(1)
-        self.network = new_network(recipe, init).to(self.device, memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.network) if recipe.ema_decay else None
-        self.wrapped = wrap(torch.compile(self.network) if compiled else self.network)
+        self.network = new_network(recipe, init).to(self.device).to(memory_format=torch.channels_last)
+        self.ema = None if recipe.ema_decay is None else Ema(self.network, recipe.ema_decay, first_step=0)
+        self.wrapped = process.wrap(cast(nn.Module, torch.compile(self.network)) if compiled else self.network)
         self.optimizer = self._optimizer()
         self.epoch = 0  # epochs done
         self.steps_per_epoch = len(self.faces_NHW) // recipe.batch_size
@@ -77,50 +85,48 @@ class TeacherTrainer:
             )
 
     @property
-    def trained(self) -> nn.Module:
+    def trained(self) -> CompactTeacher | FerPlusNetwork:
         """The network to evaluate and to save: the moving average where the recipe keeps one."""
-        return self.average or self.network
+        return self.network if self.ema is None else cast(CompactTeacher | FerPlusNetwork, self.ema.module)
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """What `load_state` needs, at the end of an epoch; the tensors are live, so save it before the next one."""
         return {
             "network": self.network.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
         }
 
-    def load_state(self, state: dict) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Reads the states of earlier versions too, which call the moving average `average`."""
         self.network.load_state_dict(state["network"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
+        if self.ema is not None:
+            averaged = state["ema"] if "ema" in state else state["average"]
+            self.ema.restore(averaged, updates=self.epoch * self.steps_per_epoch)
+        self.optimizer.load_state_dict(state["optimizer"])
 
-    def run_epoch(self) -> dict:
-        """One pass over the training faces. Returns epoch, loss, lr and validation accuracy (the paper's cleaning).
-
-        A loss that is not finite raises FloatingPointError before the weights move.
-        """
-        recipe, share = self.recipe, self.recipe.batch_size // self.world_size
+    def run_epoch(self) -> TeacherEpochMetrics:
+        """One pass over the training faces. A loss that is not finite raises FloatingPointError before the weights move."""
+        recipe, rank, share = self.recipe, self.process.rank, self.recipe.batch_size // self.process.world_size
         order = torch.randperm(len(self.faces_NHW), generator=torch.Generator().manual_seed(self._seed(0)))
-        rng = torch.Generator().manual_seed(self._seed(1 + self.rank))
-        mix = np.random.default_rng(self._seed(1 + self.rank))
-        losses = []
+        rng = torch.Generator().manual_seed(self._seed(1 + rank))
+        mix = np.random.default_rng(self._seed(1 + rank))
+        losses: list[float] = []
         self.wrapped.train()
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(self._seed(1 + self.rank))  # dropout
+        with seeded(self.device, self._seed(1 + rank)):  # dropout
             for index in range(self.steps_per_epoch):
                 step = self.epoch * self.steps_per_epoch + index
-                first = index * recipe.batch_size + self.rank * share
+                first = index * recipe.batch_size + rank * share
                 losses.append(self._train_on(order[first : first + share], step, rng, mix))
         self.epoch += 1
-        metrics = {
-            "epoch": self.epoch,
-            "loss": mean_over_processes(float(np.mean(losses)), self.world_size, self.device),
-        }
-        lr = recipe.learning_rate(self.epoch * self.steps_per_epoch - 1, self.steps_per_epoch)
-        return metrics | {"lr": lr, "valid_accuracy": self.accuracy()}
+        return TeacherEpochMetrics(
+            epoch=self.epoch,
+            loss=self.process.mean(float(np.mean(losses))),
+            lr=recipe.learning_rate(self.epoch * self.steps_per_epoch - 1, self.steps_per_epoch),
+            valid_accuracy=self.accuracy(),
+        )
 
     def accuracy(self) -> float:
         """Top-1 accuracy on the validation faces under the paper's cleaning."""
@@ -138,24 +144,15 @@ class TeacherTrainer:
         return buffer.getvalue()
 
     def _train_on(self, rows_N: Tensor, step: int, rng: torch.Generator, mix: np.random.Generator) -> float:
-        lr = self.recipe.learning_rate(step, self.steps_per_epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * group["factor"]
+        set_learning_rate(self.optimizer, self.recipe.learning_rate(step, self.steps_per_epoch))
         x, targets_NE = self._batch(rows_N, rng, mix)
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
             logits_NE = self.wrapped(x)
         loss = F.cross_entropy(logits_NE.float(), targets_NE)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        value = loss.item()
-        # The sum of the averaged gradients: where one process fails, all see it, and none waits for the others.
-        if not torch.isfinite(sum(p.grad.sum() for p in self.network.parameters())):
-            raise FloatingPointError(
-                f"loss {value} or its gradient is not finite at step {step}; lower peak_lr ({self.recipe.peak_lr}); the last "
-                "checkpoint is good"
-            )
-        self.optimizer.step()
-        self._update_average(step)
+        remedy = f"lower peak_lr ({self.recipe.peak_lr})"
+        value = guarded_step(loss, self.network, self.optimizer, step=step, remedy=remedy)
+        if self.ema is not None:
+            self.ema.update_parameters(self.network)
         return value
 
     def _batch(self, rows_N: Tensor, rng: torch.Generator, mix: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -166,19 +163,10 @@ class TeacherTrainer:
         else:
             x = paper_augment(faces, rng)
         if recipe.mixup_alpha:
-            part = mix.beta(recipe.mixup_alpha, recipe.mixup_alpha)
-            x, targets = part * x + (1 - part) * x.flip(0), part * targets + (1 - part) * targets.flip(0)
+            share = mix.beta(recipe.mixup_alpha, recipe.mixup_alpha)
+            x, targets = share * x + (1 - share) * x.flip(0), share * targets + (1 - share) * targets.flip(0)
         x = x.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         return x, targets.to(self.device, non_blocking=True)
-
-    @torch.no_grad()
-    def _update_average(self, step: int) -> None:
-        if not self.average:
-            return
-        decay = min(self.recipe.ema_decay, (1 + step) / (10 + step))
-        for ours, theirs in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if ours.dtype.is_floating_point:
-                ours.lerp_(theirs, 1 - decay)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         classifier = list(self.network.classifier.parameters())
@@ -190,13 +178,14 @@ class TeacherTrainer:
         )
 
     def _parts(self) -> TeacherNetwork:
-        return compact_teacher(self.trained) if self.recipe.network == "compact" else published_parts(self.trained)
+        trained = self.trained
+        return compact_teacher(trained) if isinstance(trained, CompactTeacher) else published_parts(trained)
 
     def _seed(self, stream: int) -> int:
         return (self.recipe.seed * 1009 + self.epoch + 1) * 1013 + stream
 
 
-def new_network(recipe: TeacherRecipe, init: bytes | None) -> nn.Module:
+def new_network(recipe: TeacherRecipe, init: bytes | None) -> CompactTeacher | FerPlusNetwork:
     """The network before its first step; weights that are drawn depend on the seed alone.
 
     Raises ValueError if `init` does not hold the weights of the recipe's network.

@@ -153,13 +153,7 @@ def _ours(
 
     def loop(worker: RayTrainContext) -> None:
         share = RankShare(batch=recipe.batch_size, rank=worker.rank, world_size=worker.world_size)
-        trainer = StudentTrainer(
-            recipe,
-            device=worker.device(options.gpu),
-            world_size=worker.world_size,
-            wrap=worker.wrap,
-            weight=share.weight,
-        )
+        trainer = StudentTrainer(recipe, worker.process(options.gpu), weight=share.weight)
         draw = WindowSampling(windows=1, pooling=recipe.target_pooling, seed=recipe.seed, padding=recipe.padding)
         real, decoded = (window_batches(places, draw, share, kept_gib=gib) for gib in (options.speech_memory_gib, 0.0))
         in_memory = next(real)

@@ -13,7 +13,7 @@ import contextlib
 import io
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -26,7 +26,7 @@ from cluster.budget import GIB
 from cluster.failures import UserError
 from cluster.identity import read_identity
 from cluster.progress import progress
-from modeling.distillation.recipes import StudentRecipe
+from modeling.distillation.recipes import RENAMED_FIELDS, StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
 from modeling.students.build import build_student
 from modeling.students.checkpoint import save_student
@@ -65,7 +65,7 @@ class DistillRun:
 
     def identity(self) -> dict:
         """What decides the student; the number of workers does not."""
-        identity = {"labels": read_identity(self.labels_uri), "recipe": self.recipe.as_written()}
+        identity = {"labels": read_identity(self.labels_uri), "recipe": asdict(self.recipe)}
         front_end = self.front_end()
         return identity | ({"front_end": storage.sha256(front_end)} if front_end else {})
 
@@ -116,6 +116,7 @@ def distill_student(run: DistillRun, address: str | None = None) -> TrainedStude
         name="student training",
         output_uri=run.student_uri,
         identity=run.identity() | {"utterances": index.fingerprint()},
+        renamed=RENAMED_FIELDS,
         epochs=run.recipe.epochs,
         workers=run.workers,
         min_workers=run.min_workers,
@@ -127,9 +128,8 @@ def distill_student(run: DistillRun, address: str | None = None) -> TrainedStude
         return data
 
     history = train(plan, prepare, _train, address).history
-    write_curves(
-        run.student_uri, history
-    )  # a run that was stopped between its last state and these has no other chance
+    # a run that was stopped between its last state and its curves has no other chance to write them
+    write_curves(run.student_uri, history)
     last = history[-1]
     return TrainedStudent(
         checkpoint=storage.join(run.student_uri, STUDENT_FILE),
@@ -198,17 +198,10 @@ def _batch_utterances(recipe: StudentRecipe, utterances: int) -> int:
 
 
 def _train(data: TrainingData, context: LocalContext) -> None:
-    """One worker's part: its share of each batch, and after every epoch the state goes to the output folder."""
+    """What one worker does: its share of each batch; after every epoch the state goes to the output folder."""
     run, recipe, utterances = data.run, data.run.recipe, len(data.places)
     share = RankShare(batch=_batch_utterances(recipe, utterances), rank=context.rank, world_size=context.world_size)
-    trainer = StudentTrainer(
-        recipe,
-        device=context.device(run.gpu),
-        world_size=context.world_size,
-        wrap=context.wrap,
-        weight=share.weight,
-        front_end=run.front_end(),
-    )
+    trainer = StudentTrainer(recipe, context.process(run.gpu), weight=share.weight, front_end=run.front_end())
     checkpoints = CheckpointWriter(trainer, context)
     draw = WindowSampling(
         windows=recipe.windows_per_utterance, pooling=recipe.target_pooling, seed=recipe.seed, padding=recipe.padding
@@ -218,7 +211,7 @@ def _train(data: TrainingData, context: LocalContext) -> None:
     with progress(recipe.epochs * steps, "distill", "steps", trainer.step) as bar, contextlib.closing(batches):
         pace = Pace((recipe.epochs - trainer.epoch) * steps, after_step=bar.update)
         while trainer.epoch < recipe.epochs:
-            metrics = trainer.run_epoch(pace.watch(islice(batches, steps)), trainer.epoch)
+            metrics = asdict(trainer.run_epoch(pace.watch(islice(batches, steps)), trainer.epoch))
             bar.set_postfix_str(f"epoch {trainer.epoch}/{recipe.epochs}, loss {metrics['loss']:.4f}")
             if context.rank == 0:
                 scored = trainer.epoch % every == 0 or trainer.epoch == recipe.epochs

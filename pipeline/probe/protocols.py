@@ -12,13 +12,16 @@ import pyarrow as pa
 import torch
 from sklearn.metrics import confusion_matrix
 
+from cluster.json_values import json_ready
 from cluster.progress import progress
 from modeling.distillation.clip_training import train_on_clips
 from modeling.distillation.recipes import StudentRecipe, compact
 from modeling.distillation.targets import hard_logits
+from modeling.distillation.trainer import EpochMetrics
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.linear_probe import (
     PAPER_FOLDS,
+    Recalls,
     accuracy_over_folds,
     paper_folds,
     recalls,
@@ -34,55 +37,74 @@ PAPER_SETS = {"logits": "logits", "random": "random8", "egemaps": "egemaps", "me
 """Name in the table -> feature set. A regression without penalty on a wide embedding only shows overfitting, so the
 protocol stays with the 8 logits, and the random baseline with 8 numbers, as in the paper."""
 
-HONEST_SETS = ("logits", "embedding", "random", "egemaps", "mean_log_mel")
+SPEAKER_INDEPENDENT_SETS = ("logits", "embedding", "random", "egemaps", "mean_log_mel")
 CEILING = "supervised"
 CEILING_STEPS = 400
 CEILING_BATCH = 32
 
 
+@dataclass(frozen=True)
+class PaperRecalls(Recalls):
+    """With the mean and deviation of the folds' accuracies."""
+
+    accuracy_mean: float
+    accuracy_std: float
+
+
+@dataclass(frozen=True)
+class SpeakerIndependentRecalls(Recalls):
+    """With the C that was chosen in each fold."""
+
+    inverse_penalties: tuple[float, ...]
+
+
 @dataclass
-class Examination:
+class ProtocolResult:
     """What one protocol found: by feature set, UAR and WAR with intervals, and the class it gives each clip (N,).
 
     folds_N: fold of each clip; None, with the reason in `impossible`, where the corpus does not allow the protocol.
     """
 
-    figures: dict[str, dict] = field(default_factory=dict)
+    figures: dict[str, Recalls] = field(default_factory=dict)
     predicted: dict[str, np.ndarray] = field(default_factory=dict)
     folds_N: np.ndarray | None = None
     impossible: str | None = None
 
 
-def examine_paper(
+def paper_protocol(
     features: dict[str, np.ndarray], labels_N: np.ndarray, speakers_N: np.ndarray, seed: int
-) -> Examination:
+) -> ProtocolResult:
     """Ten random clip folds, regression without penalty; adds the mean and deviation of the folds' accuracies."""
     if len(labels_N) < PAPER_FOLDS:
-        return Examination(impossible=f"{len(labels_N)} clips are too few for its {PAPER_FOLDS} folds")
-    found = Examination(folds_N=paper_folds(len(labels_N), seed))
+        return ProtocolResult(impossible=f"{len(labels_N)} clips are too few for its {PAPER_FOLDS} folds")
+    folds_N = paper_folds(len(labels_N), seed)
+    found = ProtocolResult(folds_N=folds_N)
     with progress(len(PAPER_SETS), "paper's protocol", "feature sets") as bar:
         for name, source in PAPER_SETS.items():
-            predicted_N = unregularised_predictions(features[source], labels_N, found.folds_N)
-            mean, deviation = accuracy_over_folds(predicted_N, labels_N, found.folds_N)
+            predicted_N = unregularised_predictions(features[source], labels_N, folds_N)
+            mean, deviation = accuracy_over_folds(predicted_N, labels_N, folds_N)
             found.predicted[name] = predicted_N
-            found.figures[name] = recalls(predicted_N, labels_N, speakers_N, seed=seed)
-            found.figures[name] |= {"accuracy_mean": mean, "accuracy_std": deviation}
+            pooled = recalls(predicted_N, labels_N, speakers_N, seed=seed)
+            found.figures[name] = PaperRecalls(pooled.uar, pooled.war, pooled.resampled, mean, deviation)
             bar.update()
     return found
 
 
-def examine_honest(
+def speaker_independent_protocol(
     features: dict[str, np.ndarray], labels_N: np.ndarray, speakers_N: np.ndarray, seed: int
-) -> Examination:
+) -> ProtocolResult:
     """No speaker in both training and test; adds the C chosen in each fold."""
     if len(np.unique(speakers_N)) < 2:
-        return Examination(impossible="all clips are of one speaker, so none can be held out")
-    found = Examination(folds_N=speaker_folds(speakers_N, seed))
-    with progress(len(HONEST_SETS), "honest protocol", "feature sets") as bar:
-        for name in HONEST_SETS:
-            predicted_N, strengths = regularised_predictions(features[name], labels_N, speakers_N, found.folds_N, seed)
+        return ProtocolResult(impossible="all clips are of one speaker, so none can be held out")
+    folds_N = speaker_folds(speakers_N, seed)
+    found = ProtocolResult(folds_N=folds_N)
+    with progress(len(SPEAKER_INDEPENDENT_SETS), "speaker-independent protocol", "feature sets") as bar:
+        for name in SPEAKER_INDEPENDENT_SETS:
+            predicted_N, penalties = regularised_predictions(features[name], labels_N, speakers_N, folds_N, seed)
             found.predicted[name] = predicted_N
-            found.figures[name] = recalls(predicted_N, labels_N, speakers_N, seed=seed) | {"strengths": strengths}
+            pooled = recalls(predicted_N, labels_N, speakers_N, seed=seed)
+            figures = SpeakerIndependentRecalls(pooled.uar, pooled.war, pooled.resampled, tuple(penalties))
+            found.figures[name] = figures
             bar.update()
     return found
 
@@ -93,23 +115,20 @@ def ceiling_recipe(config: StudentConfig, seed: int) -> StudentRecipe:
 
 
 def add_ceiling(
-    found: Examination,
-    recipe: StudentRecipe,
-    speech: Sequence[np.ndarray],
-    labels_N: np.ndarray,
-    speakers_N: np.ndarray,
-    steps: int,
-    device: str,
+    found: ProtocolResult, read: ProbeFeatures, recipe: StudentRecipe, *, steps: int, device: str
 ) -> str | None:
-    """Trains the recipe's student from random weights on the true labels of each honest fold's training clips.
+    """Trains the recipe's student from random weights on the true labels of each speaker-independent fold's training clips.
 
     The first K of its 8 outputs stand for the classes. Adds "supervised" to `found`, or returns why it cannot.
     """
-    classes = int(labels_N.max()) + 1
+    names, labels_N, speakers_N = labels_of(read.used)
+    classes = len(names)
     if recipe.student.kind == "ssl":
         return "a student on a frozen network has no ceiling: training it again needs that network's file"
     if classes > len(EMOTIONS):
         return f"the corpus has {classes} emotions, the student {len(EMOTIONS)} outputs"
+    if found.folds_N is None:
+        raise ValueError("the protocol was impossible on this corpus, so there are no folds to train the ceiling on")
     folds = np.unique(found.folds_N)
     targets_NE = hard_logits(labels_N)
     predicted_N = np.empty(len(labels_N), int)
@@ -118,16 +137,20 @@ def add_ceiling(
             train, test = np.flatnonzero(found.folds_N != fold), np.flatnonzero(found.folds_N == fold)
             if len(train) < 2:
                 return "a training fold has a single clip"
+
+            def advance(metrics: EpochMetrics, before: int = done * steps) -> None:
+                bar.update(min(steps, metrics.step) - (bar.n - before))
+
             student = train_on_clips(
                 recipe,
-                [speech[row] for row in train],
+                [read.speech[row] for row in train],
                 targets_NE[train],
-                device,
-                steps,
-                lambda metrics, before=done * steps: bar.update(min(steps, metrics["step"]) - (bar.n - before)),
+                device=device,
+                steps=steps,
+                after_epoch=advance,
             )
             for row in test:
-                logits_E = student.logits_of_clip(torch.from_numpy(speech[row]).to(device))
+                logits_E = student.logits_of_clip(torch.from_numpy(read.speech[row]).to(device))
                 predicted_N[row] = int(logits_E[:classes].argmax())
             bar.update((done + 1) * steps - bar.n)
     found.predicted[CEILING] = predicted_N
@@ -137,26 +160,27 @@ def add_ceiling(
 
 def labels_of(used: Sequence[CorpusClip]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names of the K classes, sorted; index of each clip's class (N,); speaker of each clip (N,)."""
-    names = sorted({clip.emotion for clip in used})
+    emotions = [clip.emotion or "" for clip in used]
+    names = sorted(set(emotions))
     return (
         names,
-        np.array([names.index(clip.emotion) for clip in used]),
+        np.array([names.index(emotion) for emotion in emotions]),
         np.array([clip.speaker for clip in used]),
     )
 
 
-def result_of(read: ProbeFeatures, paper: Examination, honest: Examination) -> dict:
+def result_of(read: ProbeFeatures, paper: ProtocolResult, independent: ProtocolResult) -> dict:
     """JSON-ready: each protocol's figures by feature set (None where impossible), and what they rest on."""
     used = read.used
     names, labels_N, speakers_N = labels_of(used)
     counts = np.bincount(labels_N)
     reasons = Counter(clip.reject_reason for clip in read.clips if clip.reject_reason)
-    protocols = {"paper": paper, "honest": honest}
+    protocols = {"paper": paper, "speaker_independent": independent}
     counted = {"n": len(used), "speakers": len(np.unique(speakers_N))}
-    resampled = {entry.pop("resampled") for found in protocols.values() for entry in found.figures.values()}
+    resampled = {entry.resampled for found in protocols.values() for entry in found.figures.values()}
     return {
         **{
-            name: {features: entry | counted for features, entry in found.figures.items()} or None
+            name: {features: _entry(figures) | counted for features, figures in found.figures.items()} or None
             for name, found in protocols.items()
         },
         **counted,
@@ -173,16 +197,21 @@ def result_of(read: ProbeFeatures, paper: Examination, honest: Examination) -> d
     }
 
 
+def _entry(figures: Recalls) -> dict:
+    """Without what all share."""
+    return {name: value for name, value in json_ready(figures).items() if name != "resampled"}
+
+
 def confusion_of(
-    honest: Examination, labels_N: np.ndarray, classes: int, name: str = "embedding"
+    independent: ProtocolResult, labels_N: np.ndarray, classes: int, name: str = "embedding"
 ) -> list[list[int]] | None:
     """Clips by true class (rows) and predicted class (columns); None where the protocol was impossible."""
-    if name not in honest.predicted:
+    if name not in independent.predicted:
         return None
-    return confusion_matrix(labels_N, honest.predicted[name], labels=range(classes)).tolist()
+    return confusion_matrix(labels_N, independent.predicted[name], labels=range(classes)).tolist()
 
 
-def predictions_table(read: ProbeFeatures, paper: Examination, honest: Examination) -> pa.Table:
+def predictions_table(read: ProbeFeatures, paper: ProtocolResult, independent: ProtocolResult) -> pa.Table:
     """One row a clip, used or set aside: labels, folds and the emotion that each protocol and feature set gives it."""
     names, _, _ = labels_of(read.used)
     place = {clip.uri: row for row, clip in enumerate(read.used)}
@@ -191,7 +220,7 @@ def predictions_table(read: ProbeFeatures, paper: Examination, honest: Examinati
         name: pa.array([getattr(clip, name) for clip in read.clips], pa.string())
         for name in ("file", "speaker", "emotion", "note", "reject_reason", "reject_detail")
     }
-    for protocol, found in (("paper", paper), ("honest", honest)):
+    for protocol, found in (("paper", paper), ("speaker_independent", independent)):
         if found.folds_N is None:
             continue
         columns[f"{protocol}_fold"] = pa.array(

@@ -17,7 +17,7 @@ MEANINGS = {
 }
 PROTOCOL_TITLES = {
     "paper": "The paper's protocol: folds of clips, speakers shared",
-    "honest": "The honest protocol: no speaker in both training and test",
+    "speaker_independent": "The speaker-independent protocol: no speaker in both training and test",
 }
 OF_STUDENT, OF_OTHERS, OF_CEILING = "#0072b2", "#8a8a8a", "#009e73"
 MOST_LISTED = 20
@@ -81,7 +81,7 @@ def _bars(figures: dict, chance: float) -> dict:
 
 
 def _confusion_rows(result: dict) -> list[dict]:
-    """Rows by true emotion; a cell's share is of its row. Empty where the honest protocol was impossible."""
+    """Rows by true emotion; a cell's share is of its row. Empty where the speaker-independent protocol was impossible."""
     return [
         {"emotion": emotion, "n": sum(counts), "cells": [{"n": n, "share": n / sum(counts)} for n in counts]}
         for emotion, counts in zip(result["classes"], result["confusion"] or [], strict=False)
@@ -105,7 +105,8 @@ def probe_limits(result: dict) -> list[str]:
     """What the figures can and cannot show, with the numbers in the sentences."""
     said = [
         "In the paper's protocol each speaker is in training and test, and on some corpora each sentence too: it also "
-        "rewards features that recognise a voice or a text. Only the honest protocol says what to expect of a new speaker."
+        "rewards features that recognise a voice or a text. Only the speaker-independent protocol says what to expect "
+        "of a new speaker."
     ]
     if result["speakers"] < FEW_SPEAKERS:
         said.append(
@@ -117,7 +118,7 @@ def probe_limits(result: dict) -> list[str]:
         f"Chance for UAR is {result['chance']:.3f}; always naming the largest class gives a WAR of "
         f"{result['largest_class']:.3f}. The rarest emotion, {smallest}, has {result['classes'][smallest]} clips."
     )
-    if "supervised" in (result["honest"] or {}):
+    if "supervised" in (result["speaker_independent"] or {}):
         said.append(
             "The ceiling was trained for a bounded number of steps on this corpus alone. It shows what the network can learn "
             "from so many labelled clips, not the best that is possible; features learnt elsewhere may pass it."

@@ -1,4 +1,4 @@
-"""The page of a face teacher's examination: one self-contained HTML text.
+"""The page of a face teacher's evaluation: one self-contained HTML text.
 
 Shape letters: H = W pixels, V = 10 vote columns, E = 8 emotions.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import softmax
 
 from modeling.emotions import EMOTIONS
-from modeling.evaluation.ferplus_accuracy import surest_mistakes, truth_under
+from modeling.evaluation.ferplus_accuracy import most_confident_errors, truth_under
 from modeling.faces.ferplus import VOTE_COLUMNS, FaceSet
 from pipeline.reports.figures import COLOURS, STYLE, data_uri, new_figure, svg_uri
 from pipeline.reports.findings import confusion_cells, counted
@@ -42,8 +42,8 @@ class Mistake:
 
 
 def mistakes(faces: FaceSet, logits_NE: np.ndarray, most: int = MOST_MISTAKES) -> list[Mistake]:
-    """The surest mistakes under the majority rule, the most confident first."""
-    rows = surest_mistakes(logits_NE, faces.votes_NV, most)
+    """The most confident errors under the majority rule, the most confident first."""
+    rows = most_confident_errors(logits_NE, faces.votes_NV, most)
     truth_N = truth_under("majority", faces.votes_NV)[1]
     probabilities_NE = softmax(logits_NE[rows].astype(np.float64), axis=1)
     return [
@@ -53,7 +53,7 @@ def mistakes(faces: FaceSet, logits_NE: np.ndarray, most: int = MOST_MISTAKES) -
 
 
 def teacher_report(result: dict, examples: Sequence[Mistake], facts: ReportFacts) -> str:
-    """The page. result: from `modeling.evaluation.ferplus_accuracy.examine`; examples: drawn in their order, all of them."""
+    """The page. result: from `ferplus_accuracy.evaluate_ferplus`, as JSON; examples: drawn in their order, all of them."""
     return render_page(
         "teacher.html.j2",
         facts,

@@ -13,7 +13,7 @@ from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.progress import progress
 from modeling.faces.ferplus import FaceSet, class_counts, paper_rule
-from modeling.teacher_training.recipes import TeacherRecipe
+from modeling.teacher_training.recipes import RENAMED_FIELDS, TeacherRecipe
 from modeling.teacher_training.trainer import TEACHER_FILES, TeacherTrainer, new_network
 from pipeline.assets.weights import Weights
 from pipeline.teachers.inference import mean_probabilities
@@ -78,6 +78,7 @@ def train_face_teacher(run: TeacherRun, address: str | None = None) -> TrainedTe
         name="teacher training",
         output_uri=run.teacher_uri,
         identity=run.identity(),
+        renamed=RENAMED_FIELDS,
         epochs=run.recipe.epochs,
         workers=run.workers,
         gpu=run.gpu,
@@ -120,24 +121,21 @@ class TrainingData:
 
 
 def _train(data: TrainingData, context: LocalContext) -> None:
-    """One worker's part: its share of each batch, and after every epoch the state goes to the output folder."""
+    """What one worker does: its share of each batch; after every epoch the state goes to the output folder."""
     run = data.run
     trainer = TeacherTrainer(
         run.recipe,
         run.train,
         run.valid,
+        context.process(run.gpu),
         init=run.init,
-        device=context.device(run.gpu),
-        rank=context.rank,
-        world_size=context.world_size,
-        wrap=context.wrap,
         compiled=run.compiled,
         soft_labels_NE=data.soft_labels_NE,
     )
     checkpoints = CheckpointWriter(trainer, context)
     with progress(run.recipe.epochs, "train teacher", "epochs", trainer.epoch) as bar:
         while trainer.epoch < run.recipe.epochs:
-            metrics = trainer.run_epoch()
+            metrics = asdict(trainer.run_epoch())
             bar.set_postfix_str(f"valid accuracy {metrics['valid_accuracy']:.4f}")
             bar.update(1)
             checkpoints.record(metrics)

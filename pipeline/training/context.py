@@ -18,6 +18,7 @@ from cluster import identity, storage
 from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.lease import Proof
+from modeling.training import TrainingProcess
 from pipeline.training.state import STATE_FILE, TrainingState, read_state
 
 log = logging.getLogger("emovox")
@@ -40,6 +41,10 @@ class LocalContext:
 
     def wrap(self, network: nn.Module) -> nn.Module:
         return network
+
+    def process(self, gpu: bool) -> TrainingProcess:
+        """What a trainer needs to know of where it runs."""
+        return TrainingProcess(device=self.device(gpu), rank=self.rank, world_size=self.world_size, wrap=self.wrap)
 
     def load(self) -> TrainingState | None:
         """The last saved state, or None before the first."""

@@ -18,6 +18,7 @@ from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.identity import claim
 from cluster.json_values import json_ready
+from modeling.distillation.recipes import RENAMED_FIELDS
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
 from modeling.evaluation.transfer import (
     CHANCE,
@@ -42,7 +43,7 @@ def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict[str
     rows_M, emotion_M = chosen_faces(benchmark.faces, wanted, benchmark.faces_per_clip, benchmark.faces_uri)
     splits = _splits(clips, benchmark.seeds)
     device = local_device(benchmark.gpu)
-    claim(benchmark.out_uri, benchmark.identity())
+    claim(benchmark.out_uri, benchmark.identity(), renamed=RENAMED_FIELDS)
     weights = benchmark.teacher
     teacher = load_teacher(weights.name, weights.data, weights.description, device)
     logits_uri = storage.join(benchmark.out_uri, "face_logits.parquet")
@@ -120,7 +121,7 @@ def _splits(clips: Sequence[SpeechClip], seeds: int) -> list[SpeakerSplit]:
 
 
 def _quality(scores: Sequence[pa.Table]) -> dict:
-    return transfer_quality(
+    quality = transfer_quality(
         [
             TransferPredictions(
                 np.array(table["probabilities"].to_pylist(), np.float64),
@@ -130,3 +131,4 @@ def _quality(scores: Sequence[pa.Table]) -> dict:
             for table in scores
         ]
     )
+    return json_ready(quality)

@@ -73,13 +73,13 @@ def test_real_speech_from_a_csv(data_dir, tiny_student, tmp_path, capfd):
     assert set(result["classes"]) == {"angry", "sad", "calm"} and sum(result["classes"].values()) == len(rows)
     assert result["speakers"] == len({row["speaker"] for row in rows})
     assert set(result["paper"]) == {"logits", "random", "egemaps", "mean_log_mel"}
-    assert set(result["honest"]) == {"logits", "embedding", "random", "egemaps", "mean_log_mel"}
-    for protocol in ("paper", "honest"):
+    assert set(result["speaker_independent"]) == {"logits", "embedding", "random", "egemaps", "mean_log_mel"}
+    for protocol in ("paper", "speaker_independent"):
         for figures in result[protocol].values():
             assert (figures["n"], figures["speakers"]) == (result["n"], result["speakers"])
             for measure in ("uar", "war"):
                 assert 0 <= figures[measure]["low"] <= figures[measure]["high"] <= 1
-    assert result["honest"]["egemaps"]["uar"]["value"] > 0.5  # what experts chose tells anger from calm
+    assert result["speaker_independent"]["egemaps"]["uar"]["value"] > 0.5  # what experts chose tells anger from calm
 
     written = json.loads((tmp_path / "out" / "probe.json").read_text())
     assert written == {name: result[name] for name in written}
@@ -87,24 +87,26 @@ def test_real_speech_from_a_csv(data_dir, tiny_student, tmp_path, capfd):
     assert len(table) == result["n"] + result["rejected"]
     used = [row for row in table if row["reject_reason"] is None]
     truth = [row["emotion"] for row in used]
-    for protocol in ("paper", "honest"):
+    for protocol in ("paper", "speaker_independent"):
         for name, figures in result[protocol].items():
             predicted = [row[f"{protocol}_{name}"] for row in used]
             assert figures["uar"]["value"] == pytest.approx(balanced_accuracy_score(truth, predicted))
             assert figures["war"]["value"] == pytest.approx(accuracy_score(truth, predicted))
-    assert len({(row["speaker"], row["honest_fold"]) for row in used}) == result["speakers"]
+    assert len({(row["speaker"], row["speaker_independent_fold"]) for row in used}) == result["speakers"]
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "nowhere.flac" in page and "The honest protocol" in page and page.count("data:image/svg+xml") == 2
+    assert (
+        "nowhere.flac" in page and "The speaker-independent protocol" in page and page.count("data:image/svg+xml") == 2
+    )
     assert json.loads((tmp_path / "out" / "run.json").read_text())["counts"]["n"] == len(rows)
 
 
 def test_tones_are_told_apart(tiny_student, tmp_path, capfd):
     assert main(command(tiny_student, "csv", tones(tmp_path), "--no-ceiling")) == 0
     result = last_line(capfd)
-    assert result["honest"]["mean_log_mel"]["uar"]["value"] == 1.0
-    assert result["honest"]["embedding"]["uar"]["low"] > 0.6
-    assert result["honest"]["random"]["uar"]["low"] < result["chance"] == pytest.approx(1 / 3)
-    assert result["resampled"] == "speakers" and result["folds"] == {"paper": 10, "honest": 5}
+    assert result["speaker_independent"]["mean_log_mel"]["uar"]["value"] == 1.0
+    assert result["speaker_independent"]["embedding"]["uar"]["low"] > 0.6
+    assert result["speaker_independent"]["random"]["uar"]["low"] < result["chance"] == pytest.approx(1 / 3)
+    assert result["resampled"] == "speakers" and result["folds"] == {"paper": 10, "speaker_independent": 5}
     assert sum(map(sum, result["confusion"])) == result["n"] == 45
     assert {path.suffix for path in tmp_path.iterdir()} == {".wav", ".csv"}  # nothing is written without --out
 
@@ -112,20 +114,26 @@ def test_tones_are_told_apart(tiny_student, tmp_path, capfd):
 def test_the_ceiling_learns_from_the_labels_of_the_other_speaker(tiny_student, tmp_path, capfd):
     assert main(command(tiny_student, "csv", tones(tmp_path, speakers=2, each=3), "--ceiling-steps", 15)) == 0
     result = last_line(capfd)
-    assert result["honest"]["supervised"]["uar"]["value"] > 0.8
+    assert result["speaker_independent"]["supervised"]["uar"]["value"] > 0.8
     assert "supervised" not in result["paper"] and result["left_out"] == {}
 
 
-def test_one_speaker_has_no_honest_protocol_and_few_clips_no_paper(tiny_student, tmp_path, capfd):
+def test_one_speaker_has_no_speaker_independent_protocol_and_few_clips_no_paper(tiny_student, tmp_path, capfd):
     one = tones(tmp_path / "one", speakers=1, each=4)
     assert main(command(tiny_student, "csv", one, "--out", tmp_path / "out")) == 0
     result = last_line(capfd)
-    assert result["honest"] is None and "one speaker" in result["left_out"]["honest"] and result["paper"]
+    assert (
+        result["speaker_independent"] is None
+        and "one speaker" in result["left_out"]["speaker_independent"]
+        and result["paper"]
+    )
     assert "Not possible on this corpus" in (tmp_path / "out" / "report.html").read_text()
     few = tones(tmp_path / "few", speakers=2, each=1)
     assert main(command(tiny_student, "csv", few, "--no-ceiling")) == 0
     result = last_line(capfd)
-    assert result["paper"] is None and result["honest"]["embedding"] and result["resampled"] == "utterances"
+    assert (
+        result["paper"] is None and result["speaker_independent"]["embedding"] and result["resampled"] == "utterances"
+    )
 
 
 def test_more_emotions_than_outputs_have_no_ceiling(tiny_student, tmp_path, capfd):
@@ -137,7 +145,7 @@ def test_more_emotions_than_outputs_have_no_ceiling(tiny_student, tmp_path, capf
     (tmp_path / "nine.csv").write_text("\n".join(["file,speaker,emotion", *rows]))
     assert main(command(tiny_student, "csv", tmp_path / "nine.csv")) == 0
     result = last_line(capfd)
-    assert "9 emotions" in result["left_out"]["supervised"] and "supervised" not in result["honest"]
+    assert "9 emotions" in result["left_out"]["supervised"] and "supervised" not in result["speaker_independent"]
 
 
 def test_mistakes_end_with_one_line_before_any_work(tiny_student, tmp_path, capfd):

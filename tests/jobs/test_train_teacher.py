@@ -81,7 +81,9 @@ def test_a_second_training_into_one_folder_is_refused_while_the_first_runs(ferpl
         (["--workers", "-1"], "workers is -1"),
         (["--init", "x.pth"], "x.pth: neither a known teacher"),
         (["--soft-labels-from", "y.onnx"], "y.onnx: neither a known teacher"),
-        (["--recipe", "again"], "--init compact"),
+        (["--recipe", "second_round"], "--init compact"),
+        (["--recipe", "again"], "now called `second_round`"),
+        (["--recipe", "large"], "choose one of compact, second_round"),
     ],
 )
 def test_what_cannot_be_meant_is_named(ferplus, tmp_path, capfd, options, named):

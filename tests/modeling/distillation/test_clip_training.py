@@ -45,7 +45,7 @@ def test_what_can_be_heard_is_learned_and_the_same_again():
     ]
     assert np.mean(answers[0] == labels) > 0.9
     assert answers[0] == answers[1] and not students[0].training
-    assert told[-1]["step"] == pytest.approx(60, abs=RECIPE.steps_per_epoch(32)) and told[-1]["loss"] < told[0]["loss"]
+    assert told[-1].step == pytest.approx(60, abs=RECIPE.steps_per_epoch(32)) and told[-1].loss < told[0].loss
 
 
 def test_clips_and_targets_must_fit():

@@ -15,6 +15,7 @@ from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe, compac
 from modeling.distillation.targets import WINDOW_SAMPLES
 from modeling.distillation.trainer import StudentTrainer, spec_augment, training_precision
 from modeling.students.build import StudentConfig
+from modeling.training import TrainingProcess
 
 TINY = StudentConfig(widths=(8, 8, 16), embedding=16)
 RECIPE = StudentRecipe(student=TINY, epochs=4, batch_size=4, ema_decay=0.9, spec_augment=True, grad_clip=1.0)
@@ -50,19 +51,19 @@ def assert_same(ours, theirs):
 def test_two_epochs_and_a_resume_equal_four_epochs_exactly(optimiser):
     recipe = copy.copy(RECIPE)
     object.__setattr__(recipe, "optimiser", optimiser)
-    whole = StudentTrainer(recipe, "cpu")
+    whole = StudentTrainer(recipe)
     whole_metrics = [whole.run_epoch(batches(2, seed=epoch), epoch) for epoch in range(4)]
-    first = StudentTrainer(recipe, "cpu")
+    first = StudentTrainer(recipe)
     for epoch in range(2):
         first.run_epoch(batches(2, seed=epoch), epoch)
     file = io.BytesIO()
     torch.save(first.state(), file)
     file.seek(0)
     torch.rand(17)  # the rest of the program uses random numbers too
-    second = StudentTrainer(recipe, "cpu")
+    second = StudentTrainer(recipe)
     second.load_state(torch.load(file, weights_only=True))
     second_metrics = [second.run_epoch(batches(2, seed=epoch), epoch) for epoch in (2, 3)]
-    assert [m["loss"] for m in second_metrics] == [m["loss"] for m in whole_metrics[2:]]
+    assert [m.loss for m in second_metrics] == [m.loss for m in whole_metrics[2:]]
     assert_same(second.state(), whole.state())
     assert (second.epoch, second.step) == (4, 8)
 
@@ -71,13 +72,13 @@ def test_training_does_not_disturb_the_callers_random_numbers():
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    StudentTrainer(RECIPE, "cpu").run_epoch(batches(1), 0)
+    StudentTrainer(RECIPE).run_epoch(batches(1), 0)
     assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_before_the_weights_move(poison):
-    trainer = StudentTrainer(RECIPE, "cpu")
+    trainer = StudentTrainer(RECIPE)
     trainer.run_epoch(batches(1), 0)
     before = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
     bad = batches(1, seed=1)
@@ -102,8 +103,8 @@ def test_the_student_learns_to_tell_a_low_from_a_high_tone():
             speech = (torch.sin(2 * torch.pi * pitch[:, None] * time_s) * beat + noise).to(torch.int16)
             yield {"speech": speech, "target": 6 * F.one_hot(high, 8).float()}
 
-    trainer = StudentTrainer(recipe, "cpu")
-    losses = [trainer.run_epoch(tones(4), epoch)["loss"] for epoch in range(8)]
+    trainer = StudentTrainer(recipe)
+    losses = [trainer.run_epoch(tones(4), epoch).loss for epoch in range(8)]
     assert losses[-1] < losses[0]
     batch = next(iter(tones(1)))
     predicted = torch.stack([trainer.student.logits_of_clip(clip) for clip in batch["speech"]]).argmax(1)
@@ -118,14 +119,14 @@ def test_metrics_tell_waiting_from_computing():
                 pass
             yield batch
 
-    metrics = StudentTrainer(RECIPE, "cpu").run_epoch(slow_source(), 0)
-    assert metrics["data_wait_s"] >= 0.2 and metrics["compute_s"] > 0
-    assert metrics["windows"] == 8 and metrics["step"] == 2 and metrics["epoch"] == 1
+    metrics = StudentTrainer(RECIPE).run_epoch(slow_source(), 0)
+    assert metrics.data_wait_s >= 0.2 and metrics.compute_s > 0
+    assert metrics.windows == 8 and metrics.step == 2 and metrics.epoch == 1
 
 
 def test_an_epoch_without_data_is_an_error():
     with pytest.raises(ValueError, match="no batch"):
-        StudentTrainer(RECIPE, "cpu").run_epoch([], 0)
+        StudentTrainer(RECIPE).run_epoch([], 0)
 
 
 def test_the_wrapper_carries_the_gradient():
@@ -140,17 +141,17 @@ def test_the_wrapper_carries_the_gradient():
             calls.append(len(x))
             return self.module(x)
 
-    trainer = StudentTrainer(RECIPE, "cpu", wrap=Wrapper)
-    plain = StudentTrainer(RECIPE, "cpu")
-    assert trainer.run_epoch(batches(2), 0)["loss"] == plain.run_epoch(batches(2), 0)["loss"]
+    trainer = StudentTrainer(RECIPE, TrainingProcess(wrap=Wrapper))
+    plain = StudentTrainer(RECIPE)
+    assert trainer.run_epoch(batches(2), 0).loss == plain.run_epoch(batches(2), 0).loss
     assert calls == [4, 4]
     assert_same(trainer.state(), plain.state())
 
 
 def test_the_gradient_of_a_larger_part_weighs_more():
-    plain, weighted = StudentTrainer(RECIPE, "cpu"), StudentTrainer(RECIPE, "cpu", weight=1.5)
+    plain, weighted = StudentTrainer(RECIPE), StudentTrainer(RECIPE, weight=1.5)
     plain.recipe = weighted.recipe = dataclasses.replace(RECIPE, grad_clip=None)
-    losses = [trainer.run_epoch(batches(1), 0)["loss"] for trainer in (plain, weighted)]
+    losses = [trainer.run_epoch(batches(1), 0).loss for trainer in (plain, weighted)]
     assert losses[1] == pytest.approx(1.5 * losses[0])
     for one, other in zip(plain.network.parameters(), weighted.network.parameters(), strict=True):
         torch.testing.assert_close(1.5 * one.grad, other.grad, rtol=1e-3, atol=1e-5)
@@ -160,7 +161,10 @@ def test_the_gradient_of_a_larger_part_weighs_more():
 def test_a_gpu_computes_in_bfloat16_close_to_single_precision():
     single = dataclasses.replace(RECIPE, autocast=False)
     assert training_precision(single, torch.device("cuda")) == "fp32"
-    losses = [StudentTrainer(recipe, "cuda").run_epoch(batches(8), 0)["loss"] for recipe in (RECIPE, single)]
+    losses = [
+        StudentTrainer(recipe, TrainingProcess(device="cuda")).run_epoch(batches(8), 0).loss
+        for recipe in (RECIPE, single)
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
@@ -169,14 +173,14 @@ def test_a_cpu_computes_in_single_precision():
 
 
 def test_the_saved_student_is_the_moving_average():
-    trainer = StudentTrainer(RECIPE, "cpu")
+    trainer = StudentTrainer(RECIPE)
     start = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
     trainer.run_epoch(batches(1), 0)
     name, moved = next(iter(trainer.network.named_parameters()))
     averaged = dict(trainer.student.named_parameters())[name]
     decay = 2 / 11  # (1 + step) / (10 + step) after the first step, while that is below ema_decay
     torch.testing.assert_close(averaged, decay * start[name] + (1 - decay) * moved.detach())
-    assert StudentTrainer(StudentRecipe(student=TINY), "cpu").student.training
+    assert StudentTrainer(StudentRecipe(student=TINY)).student.training
 
 
 def test_masks_hide_at_most_a_fifth_of_each_axis_and_nothing_else():
@@ -196,7 +200,7 @@ def test_the_papers_learning_rates_and_length():
     recipe = paper()
     np.testing.assert_allclose([recipe.learning_rate(epoch) for epoch in range(300)], np.logspace(-4, -5, 300))
     assert recipe.steps_per_epoch(118_485) == 93
-    optimizer = StudentTrainer(StudentRecipe(student=TINY, optimiser="sgd"), "cpu").optimizer.param_groups[0]
+    optimizer = StudentTrainer(StudentRecipe(student=TINY, optimiser="sgd")).optimizer.param_groups[0]
     assert (optimizer["momentum"], optimizer["weight_decay"]) == (0.9, 5e-4)
 
 
@@ -218,7 +222,7 @@ def test_adamw_warms_up_then_falls_to_its_end():
         {"epochs": 0},
         {"target_pooling": "peak"},
         {"ema_decay": 1.0},
-        {"fraction_per_epoch": float("nan")},
+        {"share_per_epoch": float("nan")},
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused(change):
@@ -228,9 +232,9 @@ def test_a_recipe_that_cannot_work_is_refused(change):
 
 def test_the_smoke_recipe_trains_on_real_windows():
     recipe = smoke()
-    trainer = StudentTrainer(recipe, "cpu")
+    trainer = StudentTrainer(recipe)
     for epoch in range(recipe.epochs):
-        assert math.isfinite(trainer.run_epoch(batches(1, epoch, 2, WINDOW_SAMPLES), epoch)["loss"])
+        assert math.isfinite(trainer.run_epoch(batches(1, epoch, 2, WINDOW_SAMPLES), epoch).loss)
     assert set(STUDENT_RECIPES) == {"paper", "compact", "ssl", "smoke"}
 
 
@@ -238,7 +242,7 @@ def train_in_two_processes(rank: int, folder: str) -> None:
     """One of two gloo processes: an epoch of its own data, then an epoch in which only process 1 has a bad target."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    trainer = StudentTrainer(RECIPE, "cpu", world_size=2, wrap=DistributedDataParallel)
+    trainer = StudentTrainer(RECIPE, TrainingProcess(world_size=2, wrap=DistributedDataParallel))
     metrics = trainer.run_epoch(batches(2, seed=rank), 0)
     weights = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
     bad = batches(1, seed=2)
@@ -250,7 +254,7 @@ def train_in_two_processes(rank: int, folder: str) -> None:
         stopped = True
     unmoved = all(torch.equal(weights[name], p) for name, p in trainer.network.named_parameters())
     torch.save(
-        {"loss": metrics["loss"], "weights": weights, "stopped": stopped, "unmoved": unmoved}, f"{folder}/{rank}.pt"
+        {"loss": metrics.loss, "weights": weights, "stopped": stopped, "unmoved": unmoved}, f"{folder}/{rank}.pt"
     )
     dist.destroy_process_group()
 
@@ -265,7 +269,7 @@ def test_two_processes_share_weights_and_loss_and_stop_together(tmp_path):
 
 @pytest.mark.slow
 def test_the_papers_student_takes_a_step():
-    trainer = StudentTrainer(paper(), "cpu")
+    trainer = StudentTrainer(paper())
     before = trainer.network.fc8.weight.detach().clone()
-    assert math.isfinite(trainer.run_epoch(batches(1, size=2), 0)["loss"])
+    assert math.isfinite(trainer.run_epoch(batches(1, size=2), 0).loss)
     assert not torch.equal(before, trainer.network.fc8.weight)

@@ -1,5 +1,6 @@
-"""The examination of a teacher against scikit-learn, scipy and cases counted by hand."""
+"""The evaluation of a teacher against scikit-learn, scipy and cases counted by hand."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, log_loss, recall_score
 
 from modeling.emotions import EMOTIONS
-from modeling.evaluation.ferplus_accuracy import examine, surest_mistakes
+from modeling.evaluation.ferplus_accuracy import Accuracy, ReliabilityBin, evaluate_ferplus, most_confident_errors
 from modeling.faces.ferplus import VOTE_COLUMNS, majority_rule, paper_rule
 
 
@@ -30,7 +31,7 @@ def saying(*emotions: str, probability: float = 0.9) -> np.ndarray:
 
 def shown(result: dict) -> dict:
     """rule -> right answers and rows."""
-    return {rule: (round((entry["value"] or 0) * entry["n"]), entry["n"]) for rule, entry in result["accuracy"].items()}
+    return {rule: (round((entry.value or 0) * entry.n), entry.n) for rule, entry in result.accuracy.items()}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_which_answer_counts_as_right_under_each_rule(row, right_answers):
             rule: (int(right_answers[rule] == emotion), 1) if rule in right_answers else (0, 0)
             for rule in ("paper", "majority", "argmax8")
         }
-        assert shown(examine(saying(emotion), votes(row))) == expected, emotion
+        assert shown(evaluate_ferplus(saying(emotion), votes(row))) == expected, emotion
 
 
 def noisy(n: int = 800, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -72,29 +73,29 @@ def noisy(n: int = 800, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def test_figures_agree_with_scikit_learn():
     logits, votes_NV = noisy()
-    result = examine(logits, votes_NV)
-    json.dumps(result, allow_nan=False)
+    result = evaluate_ferplus(logits, votes_NV)
+    json.dumps(dataclasses.asdict(result), allow_nan=False)
     keep = majority_rule(votes_NV)
     truth, predicted = votes_NV[keep, :8].argmax(1), logits[keep].argmax(1)
     present = sorted(set(truth))
     assert 300 < keep.sum() < 800 and 5 not in present
-    assert result["accuracy"]["majority"]["value"] == pytest.approx(accuracy_score(truth, predicted))
-    assert result["confusion"] == confusion_matrix(truth, predicted, labels=range(8)).tolist()
+    assert result.accuracy["majority"].value == pytest.approx(accuracy_score(truth, predicted))
+    assert result.confusion == confusion_matrix(truth, predicted, labels=range(8)).tolist()
     recalls = recall_score(truth, predicted, labels=present, average=None)
-    assert [result["recall"][EMOTIONS[k]] for k in present] == pytest.approx(recalls.tolist())
-    assert result["recall"]["disgust"] is None and result["support"]["disgust"] == 0
+    assert [result.recall[EMOTIONS[k]] for k in present] == pytest.approx(recalls.tolist())
+    assert result.recall["disgust"] is None and result.support["disgust"] == 0
     with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
-        assert result["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
-    assert list(result["recall"]) == list(result["support"]) == list(EMOTIONS)
+        assert result.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert list(result.recall) == list(result.support) == list(EMOTIONS)
 
 
 def test_intervals_are_wilsons():
     """81 of 263: the example of Newcombe 1998 (Statistics in Medicine 17, table I), 0.2553 to 0.3662."""
     truth = np.zeros(263, int)
     logits = saying(*["neutral"] * 81, *["fear"] * 182)
-    entry = examine(logits, unanimous(truth))["accuracy"]["majority"]
-    assert (entry["low"], entry["high"]) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert entry["low"] == pytest.approx(binomtest(81, 263).proportion_ci(method="wilson").low)
+    entry = evaluate_ferplus(logits, unanimous(truth)).accuracy["majority"]
+    assert (entry.low, entry.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert entry.low == pytest.approx(binomtest(81, 263).proportion_ci(method="wilson").low)
 
 
 def test_calibration_error_by_hand():
@@ -102,18 +103,19 @@ def test_calibration_error_by_hand():
     logits = np.concatenate(
         [saying("neutral", "neutral", "neutral", "anger"), saying("neutral", "neutral", probability=0.5)]
     )
-    result = examine(logits, unanimous(np.zeros(6, int)))
-    assert result["ece"] == pytest.approx((4 * 0.15 + 2 * 0.5) / 6)
-    bins = {round(entry["low"], 3): entry for entry in result["reliability"] if entry["n"]}
-    assert len(result["reliability"]) == 15 and set(bins) == {0.467, 0.867}
-    assert bins[0.867] == pytest.approx({"low": 13 / 15, "high": 14 / 15, "n": 4, "confidence": 0.9, "accuracy": 0.75})
+    result = evaluate_ferplus(logits, unanimous(np.zeros(6, int)))
+    assert result.ece == pytest.approx((4 * 0.15 + 2 * 0.5) / 6)
+    bins = {round(entry.low, 3): entry for entry in result.reliability if entry.n}
+    assert len(result.reliability) == 15 and set(bins) == {0.467, 0.867}
+    expected = ReliabilityBin(low=13 / 15, high=14 / 15, n=4, confidence=0.9, accuracy=0.75)
+    assert dataclasses.astuple(bins[0.867]) == pytest.approx(dataclasses.astuple(expected))
 
 
 def test_a_certain_teacher_falls_into_the_last_bin():
     logits = np.zeros((3, 8))
     logits[:, 2] = 1000.0
-    result = examine(logits, unanimous(np.array([2, 2, 0])))
-    assert result["reliability"][-1]["n"] == 3 and result["ece"] == pytest.approx(1 / 3)
+    result = evaluate_ferplus(logits, unanimous(np.array([2, 2, 0])))
+    assert result.reliability[-1].n == 3 and result.ece == pytest.approx(1 / 3)
 
 
 def drawn_from(logits: np.ndarray, seed: int = 1) -> np.ndarray:
@@ -125,16 +127,16 @@ def drawn_from(logits: np.ndarray, seed: int = 1) -> np.ndarray:
 def test_a_calibrated_teacher_has_no_error_and_a_sharpened_one_is_brought_back():
     logits = np.random.default_rng(0).normal(0, 2, (6000, 8))
     votes_NV = drawn_from(logits)
-    calibrated, sharpened = examine(logits, votes_NV), examine(3 * logits, votes_NV)
-    assert calibrated["ece"] < 0.02 and calibrated["temperature"] == pytest.approx(1, abs=0.05)
-    assert sharpened["ece"] > 0.15 and sharpened["temperature"] == pytest.approx(3, abs=0.15)
-    assert sharpened["ece_at_temperature"] == pytest.approx(calibrated["ece_at_temperature"], abs=2e-3)
-    assert sharpened["accuracy"] == calibrated["accuracy"]
+    calibrated, sharpened = evaluate_ferplus(logits, votes_NV), evaluate_ferplus(3 * logits, votes_NV)
+    assert calibrated.ece < 0.02 and calibrated.temperature == pytest.approx(1, abs=0.05)
+    assert sharpened.ece > 0.15 and sharpened.temperature == pytest.approx(3, abs=0.15)
+    assert sharpened.ece_at_temperature == pytest.approx(calibrated.ece_at_temperature, abs=2e-3)
+    assert sharpened.accuracy == calibrated.accuracy
 
 
 def test_cross_entropy_is_that_of_scikit_learn_and_no_temperature_does_better():
     logits, votes_NV = noisy()
-    result = examine(logits, votes_NV)
+    result = evaluate_ferplus(logits, votes_NV)
     keep = paper_rule(votes_NV)
     shares = np.where(votes_NV[keep, :8] > 1, votes_NV[keep, :8], 0).astype(float)
     shares /= shares.sum(1, keepdims=True)
@@ -145,9 +147,9 @@ def test_cross_entropy_is_that_of_scikit_learn_and_no_temperature_does_better():
         weights = shares[rows, truth]
         return log_loss(truth, probabilities[rows], sample_weight=weights, labels=range(8))
 
-    assert result["log_loss"] == pytest.approx(by_scikit_learn(1.0))
-    least = by_scikit_learn(result["temperature"])
-    assert all(least <= by_scikit_learn(result["temperature"] * factor) for factor in (0.5, 0.97, 1.03, 2))
+    assert result.log_loss == pytest.approx(by_scikit_learn(1.0))
+    least = by_scikit_learn(result.temperature)
+    assert all(least <= by_scikit_learn(result.temperature * factor) for factor in (0.5, 0.97, 1.03, 2))
 
 
 def test_an_emotion_that_the_teacher_does_not_know():
@@ -157,28 +159,27 @@ def test_an_emotion_that_the_teacher_does_not_know():
     logits[:, 7] = -100.0
     votes_NV = drawn_from(logits)
     votes_NV[:400] = votes({"contempt": 7, "neutral": 3})
-    result = examine(logits, votes_NV, masked=("contempt",))
-    assert result["masked"] == ["contempt"]
-    assert result["recall"]["contempt"] == 0 and result["support"]["contempt"] == 400
-    assert result["log_loss"] < 3
-    known = examine(logits[400:], votes_NV[400:], masked=("contempt",))
-    assert known["temperature"] == pytest.approx(1, abs=0.05) and known["ece"] < 0.025
-    assert result["accuracy"]["majority"]["value"] == pytest.approx(known["accuracy"]["majority"]["value"] * 0.9)
-    hot = examine(logits / 30, votes_NV, masked=("contempt",))  # -100 / 30 would no longer be out of reach
-    assert hot["log_loss"] < 3 and all(row[7] == 0 for row in hot["confusion"])
+    result = evaluate_ferplus(logits, votes_NV, masked=("contempt",))
+    assert result.masked == ("contempt",)
+    assert result.recall["contempt"] == 0 and result.support["contempt"] == 400
+    assert result.log_loss < 3
+    known = evaluate_ferplus(logits[400:], votes_NV[400:], masked=("contempt",))
+    assert known.temperature == pytest.approx(1, abs=0.05) and known.ece < 0.025
+    assert result.accuracy["majority"].value == pytest.approx(known.accuracy["majority"].value * 0.9)
+    hot = evaluate_ferplus(logits / 30, votes_NV, masked=("contempt",))  # -100 / 30 would no longer be out of reach
+    assert hot.log_loss < 3 and all(row[7] == 0 for row in hot.confusion)
     with pytest.raises(ValueError, match="'boredom'.*not known"):
-        examine(logits, votes_NV, masked=("boredom",))
+        evaluate_ferplus(logits, votes_NV, masked=("boredom",))
 
 
 def test_no_row_under_a_rule_is_no_crash():
     for votes_NV in (votes({"unknown": 10}), votes()):
-        result = examine(np.zeros((len(votes_NV), 8)), votes_NV)
-        json.dumps(result, allow_nan=False)
-        nothing = {"value": None, "n": 0, "low": None, "high": None}
-        assert result["accuracy"] == dict.fromkeys(("paper", "majority", "argmax8"), nothing)
-        assert set(result["recall"].values()) == {None} and set(result["support"].values()) == {0}
+        result = evaluate_ferplus(np.zeros((len(votes_NV), 8)), votes_NV)
+        json.dumps(dataclasses.asdict(result), allow_nan=False)
+        assert result.accuracy == dict.fromkeys(("paper", "majority", "argmax8"), Accuracy(None, None, None, n=0))
+        assert set(result.recall.values()) == {None} and set(result.support.values()) == {0}
         names = ("balanced_accuracy", "ece", "log_loss", "temperature", "ece_at_temperature")
-        assert {result[name] for name in names} == {None}
+        assert {getattr(result, name) for name in names} == {None}
 
 
 def test_logits_that_are_not_finite_are_counted_and_named():
@@ -186,20 +187,20 @@ def test_logits_that_are_not_finite_are_counted_and_named():
     logits[[3, 7]] = np.nan
     logits[9, 2] = np.inf
     with pytest.raises(ValueError, match=r"3 of 50 rows are not finite \(rows \[3, 7, 9\]\)"):
-        examine(logits, votes_NV)
+        evaluate_ferplus(logits, votes_NV)
 
 
 @pytest.mark.parametrize(("faces", "columns"), [(49, 8), (50, 7)])
 def test_wrong_shapes_are_named(faces, columns):
     logits, votes_NV = noisy(50)
     with pytest.raises(ValueError, match=rf"logits \({faces}, {columns}\), votes \(50, 10\)"):
-        examine(logits[:faces, :columns], votes_NV)
+        evaluate_ferplus(logits[:faces, :columns], votes_NV)
 
 
 def test_the_arguments_are_left_as_they_were():
     logits, votes_NV = noisy(50)
     before = logits.copy()
-    examine(logits, votes_NV, masked=("fear",))
+    evaluate_ferplus(logits, votes_NV, masked=("fear",))
     assert np.array_equal(logits, before)
 
 
@@ -209,18 +210,18 @@ def test_counts_of_the_validation_split(data_dir):
 
     table = pq.read_table(data_dir / "ferplus" / "valid.parquet", columns=list(VOTE_COLUMNS))
     votes_NV = np.stack([table[column].to_numpy() for column in VOTE_COLUMNS], axis=1)
-    result = examine(votes_NV[:, :8].astype(float), votes_NV)
-    assert {rule: entry["n"] for rule, entry in result["accuracy"].items()} == {
+    result = evaluate_ferplus(votes_NV[:, :8].astype(float), votes_NV)
+    assert {rule: entry.n for rule, entry in result.accuracy.items()} == {
         "paper": 3318,
         "majority": 3199,
         "argmax8": int((votes_NV[:, :8].sum(1) > 0).sum()),
     }
-    assert [entry["value"] for entry in result["accuracy"].values()] == [1, 1, 1]  # the votes themselves are right
+    assert [entry.value for entry in result.accuracy.values()] == [1, 1, 1]  # the votes themselves are right
 
 
-def test_the_surest_mistakes_come_first():
+def test_the_most_confident_errors_come_first():
     logits = np.concatenate([saying("fear", probability=p) for p in (0.5, 0.9, 0.7, 0.99)])
     votes_NV = votes({"anger": 9}, {"anger": 9}, {"fear": 9}, {"anger": 5, "sadness": 5})
-    assert surest_mistakes(logits, votes_NV, 5) == [1, 0]  # row 2 is right, row 3 has no majority
-    assert surest_mistakes(logits, votes_NV, 1) == [1]
-    assert surest_mistakes(logits[2:], votes_NV[2:], 5) == []
+    assert most_confident_errors(logits, votes_NV, 5) == [1, 0]  # row 2 is right, row 3 has no majority
+    assert most_confident_errors(logits, votes_NV, 1) == [1]
+    assert most_confident_errors(logits[2:], votes_NV[2:], 5) == []

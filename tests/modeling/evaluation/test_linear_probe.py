@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from modeling.evaluation.linear_probe import (
-    STRENGTHS,
+    INVERSE_PENALTIES,
     accuracy_over_folds,
     paper_folds,
     recalls,
@@ -72,15 +72,15 @@ def test_the_regression_without_penalty_is_scikit_learns_on_raw_features():
 def test_penalties_are_chosen_in_the_training_folds_and_class_features_are_found():
     features_NF, labels_N, speakers_N = corpus(4, signal=4.0, voice=1.0)
     fold_N = speaker_folds(speakers_N)
-    predicted, strengths = regularised_predictions(features_NF, labels_N, speakers_N, fold_N)
+    predicted, penalties = regularised_predictions(features_NF, labels_N, speakers_N, fold_N)
     assert balanced_accuracy_score(labels_N, predicted) > 0.9
-    assert len(strengths) == 4 and set(strengths) <= set(STRENGTHS)
+    assert len(penalties) == 4 and set(penalties) <= set(INVERSE_PENALTIES)
     # Neither labels nor features of the test fold can reach its own predictions.
     test = fold_N == 0
     other_labels, other_features = labels_N.copy(), features_NF.copy()
     other_labels[test] = 0
-    again, same_strengths = regularised_predictions(features_NF, other_labels, speakers_N, fold_N)
-    assert (again[test] == predicted[test]).all() and same_strengths[0] == strengths[0]
+    again, same_penalties = regularised_predictions(features_NF, other_labels, speakers_N, fold_N)
+    assert (again[test] == predicted[test]).all() and same_penalties[0] == penalties[0]
     row = np.flatnonzero(test)[0]
     other_features[test & (np.arange(len(test)) != row)] = 1e6
     assert regularised_predictions(other_features, labels_N, speakers_N, fold_N)[0][row] == predicted[row]
@@ -102,13 +102,13 @@ def test_random_features_are_at_chance():
     random_NF = np.random.default_rng(9).standard_normal((len(labels_N), 32))
     predicted, _ = regularised_predictions(random_NF, labels_N, speakers_N, speaker_folds(speakers_N))
     found = recalls(predicted, labels_N, speakers_N)
-    assert found["uar"]["value"] == pytest.approx(0.25, abs=3 * np.sqrt(0.25 * 0.75 / len(labels_N)))
+    assert found.uar.value == pytest.approx(0.25, abs=3 * np.sqrt(0.25 * 0.75 / len(labels_N)))
 
 
 def test_two_speakers_and_a_fold_with_one_class_work():
     features_NF, labels_N, speakers_N = corpus(2, signal=6.0, voice=0.3)
-    predicted, strengths = regularised_predictions(features_NF, labels_N, speakers_N, speaker_folds(speakers_N))
-    assert accuracy_score(labels_N, predicted) > 0.5 and strengths == [0.1, 0.1]
+    predicted, penalties = regularised_predictions(features_NF, labels_N, speakers_N, speaker_folds(speakers_N))
+    assert accuracy_score(labels_N, predicted) > 0.5 and penalties == [0.1, 0.1]
     labels_N = np.where(speakers_N == "s0", 0, 1)
     predicted, _ = regularised_predictions(features_NF, labels_N, speakers_N, speaker_folds(speakers_N))
     assert (predicted != labels_N).all()
@@ -121,29 +121,29 @@ def test_uar_and_war_are_scikit_learns_and_speakers_are_resampled():
     right_of_speaker = np.linspace(0.1, 0.95, 8)[speakers_N]  # speakers differ: clips of one hang together
     predicted_N = np.where(rng.random(300) < right_of_speaker, labels_N, (labels_N + 1) % 4)
     found = recalls(predicted_N, labels_N, speakers_N)
-    assert found["uar"]["value"] == pytest.approx(balanced_accuracy_score(labels_N, predicted_N))
-    assert found["war"]["value"] == pytest.approx(accuracy_score(labels_N, predicted_N))
-    assert found["resampled"] == "speakers"
+    assert found.uar.value == pytest.approx(balanced_accuracy_score(labels_N, predicted_N))
+    assert found.war.value == pytest.approx(accuracy_score(labels_N, predicted_N))
+    assert found.resampled == "speakers"
 
     drawn = [rng.choice(8, size=8) for _ in range(400)]
     rows = [np.concatenate([np.flatnonzero(speakers_N == speaker) for speaker in speakers]) for speakers in drawn]
     for name, score in (("uar", balanced_accuracy_score), ("war", accuracy_score)):
         low, high = np.percentile([score(labels_N[r], predicted_N[r]) for r in rows], [2.5, 97.5])
-        assert (found[name]["low"], found[name]["high"]) == (
+        assert (getattr(found, name).low, getattr(found, name).high) == (
             pytest.approx(low, abs=0.03),
             pytest.approx(high, abs=0.03),
         )
     by_clip = recalls(predicted_N, labels_N, np.arange(300) % 4)
-    assert by_clip["resampled"] == "utterances"
-    assert by_clip["war"]["high"] - by_clip["war"]["low"] < 0.7 * (found["war"]["high"] - found["war"]["low"])
+    assert by_clip.resampled == "utterances"
+    assert by_clip.war.high - by_clip.war.low < 0.7 * (found.war.high - found.war.low)
 
 
 def test_a_class_of_one_clip_does_not_lift_the_interval():
     """A third of the resamples lack the clip; a UAR over the two other classes would be 0.5 of one answer for all."""
     labels_N = np.repeat([0, 1, 2], [9, 9, 1])
     for speakers_N in (np.arange(19) % 3, np.arange(19) % 6):
-        found = recalls(np.zeros(19, int), labels_N, speakers_N)["uar"]
-        assert [found[key] for key in ("value", "low", "high")] == pytest.approx([1 / 3] * 3)
+        found = recalls(np.zeros(19, int), labels_N, speakers_N).uar
+        assert [found.value, found.low, found.high] == pytest.approx([1 / 3] * 3)
 
 
 def test_accuracy_over_folds_is_mean_and_sample_deviation():

@@ -10,7 +10,6 @@ from sklearn.metrics import roc_auc_score
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.transfer import (
     TransferPredictions,
-    grouped_auc,
     measurable,
     paired_emotions,
     seed_interval,
@@ -98,15 +97,6 @@ def test_seed_interval_is_scipys_one_sample_t_interval():
     assert (0.5 - seed_interval(np.array([0.4, 0.6]))[0]) / 0.1 == pytest.approx(12.706, abs=1e-3)  # t table, 1 degree
 
 
-def test_grouped_auc_is_scikit_learns_with_the_groups_as_weights():
-    rng = np.random.default_rng(0)
-    score_N, group_N = rng.integers(0, 20, 200) / 20, rng.integers(0, 7, 200)  # with ties
-    positive_N = rng.random(200) < 0.3
-    counts_RG = np.concatenate([np.ones((1, 7), int), rng.multinomial(7, np.full(7, 1 / 7), size=20)])
-    theirs = [roc_auc_score(positive_N, score_N, sample_weight=counts_G[group_N]) for counts_G in counts_RG]
-    assert grouped_auc(score_N, positive_N, group_N, counts_RG) == pytest.approx(theirs)
-
-
 def answers(seed: int, speakers: int = 5, skill: float = 0.0) -> TransferPredictions:
     """25 clips of a speaker; the true emotion's score is higher by `skill` standard deviations."""
     rng = np.random.default_rng(seed)
@@ -120,26 +110,26 @@ def test_the_mean_is_over_seeds_of_the_mean_over_the_frequent_emotions():
     parts = [answers(seed, skill=1.0) for seed in range(3)]
     result = transfer_quality(parts)
     theirs = [np.mean([roc_auc_score(p.truth_N == c, p.probabilities_NE[:, c]) for c in range(5)]) for p in parts]
-    assert result["by_seed"] == pytest.approx(theirs) and result["mean_auc"] == pytest.approx(np.mean(theirs))
-    assert result["n"] == 375 and result["speakers"] == 15 and result["resampled"] == "speakers"
-    assert result["auc"]["anger"]["positives"] == 75 and result["auc"]["fear"]["value"] is None
+    assert result.by_seed == pytest.approx(theirs) and result.mean_auc == pytest.approx(np.mean(theirs))
+    assert result.n == 375 and result.speakers == 15 and result.resampled == "speakers"
+    assert result.auc["anger"].positives == 75 and result.auc["fear"].value is None
     known = stats.norm.cdf(1 / np.sqrt(2))  # of two normal distributions one standard deviation apart
-    assert result["low"] < known < result["high"]
+    assert result.low < known < result.high
     low, high = seed_interval(np.array(theirs))
-    assert result["low"] <= low + 1e-9 and result["high"] >= high - 1e-9
+    assert result.low <= low + 1e-9 and result.high >= high - 1e-9
 
 
 def test_guessing_contains_chance_and_one_seed_says_where_its_interval_comes_from():
-    assert transfer_quality([answers(7)])["interval_from"] == "speakers"
-    assert transfer_quality([answers(7, speakers=4)])["interval_from"] == "clips"
+    assert transfer_quality([answers(7)]).interval_from == "speakers"
+    assert transfer_quality([answers(7, speakers=4)]).interval_from == "clips"
     covered = [transfer_quality([answers(3 * k + s) for s in range(3)], 200) for k in range(40)]
-    assert sum(result["low"] <= 0.5 <= result["high"] for result in covered) >= 37
+    assert sum(result.low <= 0.5 <= result.high for result in covered) >= 37
 
 
 def test_equal_seeds_leave_the_spread_of_the_speakers():
     part = answers(1, skill=1.0)
     result = transfer_quality([part, part, part])
-    assert result["high"] - result["low"] > 0.02
+    assert result.high - result.low > 0.02
 
 
 def test_an_emotion_needs_clips_in_every_seeds_part():

@@ -21,7 +21,9 @@ def clips(classes: int) -> tuple[np.ndarray, np.ndarray]:
 def test_a_head_answers_as_scikit_learn_does_and_comes_back_from_its_file(classes):
     embeddings, labels = clips(classes)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)).fit(embeddings, labels)
-    head = load_head(fit_head(embeddings, labels, 0.1, "ab" * 32, {"n": 90}).to_json())
+    head = load_head(
+        fit_head(embeddings, labels, inverse_penalty=0.1, student_sha256="ab" * 32, meta={"n": 90}).to_json()
+    )
     assert head.classes == tuple(reference.classes_) and head.student_sha256 == "ab" * 32 and head.meta == {"n": 90}
     np.testing.assert_allclose(head.probabilities(embeddings), reference.predict_proba(embeddings), atol=1e-9)
     np.testing.assert_allclose(
@@ -31,7 +33,7 @@ def test_a_head_answers_as_scikit_learn_does_and_comes_back_from_its_file(classe
 
 def test_what_is_no_head_is_named_with_the_next_step():
     embeddings, labels = clips(2)
-    good = json.loads(fit_head(embeddings, labels, 1.0, "x", {}).to_json())
+    good = json.loads(fit_head(embeddings, labels, inverse_penalty=1.0, student_sha256="x", meta={}).to_json())
     damaged = [
         b"",
         b"\x80\x04pickle",

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from modeling.faces.ferplus import SIDE_PX, FaceSet
-from modeling.teacher_training import trainer as teacher_training
 from modeling.teacher_training.augmentation import FaceJitter, jittered
-from modeling.teacher_training.recipes import TeacherRecipe, again, compact, paper, smoke
+from modeling.teacher_training.recipes import TeacherRecipe, compact, paper, second_round, smoke
 from modeling.teacher_training.trainer import TeacherTrainer
 from modeling.teachers.compact import CompactTeacherConfig, normalise_faces
 from modeling.teachers.load import load_teacher
 from modeling.teachers.published import FerPlusNetwork
+from modeling.training import TrainingProcess
 
 TINY = CompactTeacherConfig(stem=4, widths=(4, 8), blocks=(1, 1), embedding=8)
 RECIPE = TeacherRecipe(compact=TINY, epochs=3, small_epochs=2, decay_epochs=2, batch_size=16)
@@ -56,21 +56,21 @@ def test_it_learns_what_can_be_learned_and_its_file_gives_the_same_emotions():
     recipe = dataclasses.replace(RECIPE, epochs=18, small_epochs=9, decay_epochs=9, ema_decay=0.9, peak_lr=0.05)
     trainer = TeacherTrainer(recipe, some_faces(320), some_faces(64))
     curve = [trainer.run_epoch() for _ in range(18)]
-    assert curve[-1]["loss"] < curve[0]["loss"] and curve[-1]["valid_accuracy"] > 0.8
+    assert curve[-1].loss < curve[0].loss and curve[-1].valid_accuracy > 0.8
     faces = some_faces(64)
     loaded = load_teacher("compact", trainer.file({"note": 1}))
     assert (loaded.faces(faces.images_NHW).argmax(1) == faces.votes_NV.argmax(1)).mean() == pytest.approx(
-        curve[-1]["valid_accuracy"], abs=0.02
+        curve[-1].valid_accuracy, abs=0.02
     )
 
 
 def test_processes_share_each_batch_and_see_every_face_once(monkeypatch):
     rows = []
     for rank in range(2):
-        trainer = TeacherTrainer(RECIPE, some_faces(48), some_faces(16), rank=rank, world_size=2)
+        trainer = TeacherTrainer(RECIPE, some_faces(48), some_faces(16), TrainingProcess(rank=rank, world_size=2))
         seen = []
         trainer._train_on = lambda rows_N, *rest, seen=seen: seen.append(rows_N.tolist()) or 0.0
-        monkeypatch.setattr(teacher_training, "mean_over_processes", lambda value, *rest: value)  # one process here
+        monkeypatch.setattr(TrainingProcess, "mean", lambda self, value: value)  # one process here
         trainer.run_epoch()
         rows.append(seen)
     together = sorted(row for shares in rows for share in shares for row in share)
@@ -100,7 +100,7 @@ def test_the_papers_rates_and_where_they_apply():
     assert recipe.epochs == 180 and recipe.body_lr_factor == 0.1 and recipe.dropout == 0.5 and recipe.keep_best
 
 
-@pytest.mark.parametrize("recipe", [compact(), again()])
+@pytest.mark.parametrize("recipe", [compact(), second_round()])
 def test_the_compact_recipes_warm_up_and_end_at_zero(recipe):
     rates = [recipe.learning_rate(step, 10) for step in range(recipe.epochs * 10)]
     assert rates[0] < rates[9] == max(rates) == recipe.peak_lr and 0 < rates[-1] < 0.01 * recipe.peak_lr
@@ -137,14 +137,14 @@ def test_soft_labels_are_mixed_into_the_votes_of_the_same_faces():
     faces.votes_NV[::3] = [0] * 8 + [10, 0]  # unknown: the paper's cleaning drops these rows
     kept = np.arange(64) % 3 > 0
     soft = np.random.default_rng(1).dirichlet(np.ones(8), 64).astype(np.float32)
-    trainer = TeacherTrainer(dataclasses.replace(RECIPE, soft_part=0.25), faces, some_faces(16), soft_labels_NE=soft)
+    trainer = TeacherTrainer(dataclasses.replace(RECIPE, soft_share=0.25), faces, some_faces(16), soft_labels_NE=soft)
     expected = 0.75 * faces.votes_NV[kept, :8] / 10 + 0.25 * soft[kept]
     assert np.allclose(trainer.targets_NE.numpy(), expected, atol=1e-6)
 
 
 def test_without_any_change_augmentation_gives_the_picture_itself():
     """Turned by 0 degrees and zoomed by 1 it is the input, mirrored for about half of the faces."""
-    still = FaceJitter(rotation_deg=0, zoom=1, shift=0, gamma=1, cutout_part=0)
+    still = FaceJitter(rotation_deg=0, zoom=1, shift=0, gamma=1, cutout_share=0)
     faces = torch.from_numpy(some_faces(64).images_NHW.copy())
     faces[:, :, 0] = 0  # so that a mirror image differs
     x = jittered(faces, still, SIDE_PX, torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""The page of a teacher's examination: complete, self-contained, right about its numbers, safe against hostile names."""
+"""The page of a teacher's evaluation: complete, self-contained, right about its numbers, safe against hostile names."""
 
 import base64
 import re
@@ -7,11 +7,16 @@ import cv2
 import numpy as np
 import pytest
 
+from cluster.json_values import json_ready
 from modeling.emotions import EMOTIONS
-from modeling.evaluation.ferplus_accuracy import examine
+from modeling.evaluation.ferplus_accuracy import evaluate_ferplus
 from modeling.faces.ferplus import FaceSet
 from pipeline.reports.teacher import mistakes, teacher_report
 from tests.pipeline.reports.test_page import Page
+
+
+def figures(*args, **options) -> dict:
+    return json_ready(evaluate_ferplus(*args, **options))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,7 @@ def logits() -> np.ndarray:
 @pytest.fixture(scope="module")
 def html(faces, logits) -> str:
     facts = {"teacher": "mine@abc", "files": {"faces": "valid.parquet"}, "versions": {"torch": "2.9"}}
-    return teacher_report(examine(logits, faces.votes_NV), mistakes(faces, logits), facts)
+    return teacher_report(figures(logits, faces.votes_NV), mistakes(faces, logits), facts)
 
 
 def test_accuracies_recalls_and_confusion_are_told_in_numbers(html):
@@ -51,7 +56,7 @@ def test_accuracies_recalls_and_confusion_are_told_in_numbers(html):
     assert "happiness (60) 0 % 0 85 % 51 0 % 0 0 % 0 15 % 9" in words
 
 
-def test_the_surest_mistakes_are_pictured_with_votes_and_answer(html, faces):
+def test_the_most_confident_errors_are_pictured_with_votes_and_answer(html, faces):
     page = Page(html)
     pictures = [image for image in page.all("img") if image["src"].startswith("data:image/png")]
     assert len(pictures) == 24  # of 29
@@ -67,7 +72,7 @@ def test_the_limits_follow_from_the_figures(html, faces, logits):
     assert "Too few faces for an exact recall: fear (20)." in words
     assert "No face of the majority rule shows neutral, surprise, sadness, anger, disgust, contempt" in words
     assert "does not know" not in words
-    masked = examine(logits, faces.votes_NV, masked=("contempt",))
+    masked = figures(logits, faces.votes_NV, masked=("contempt",))
     assert Page(teacher_report(masked, [], {})).words.count("does not know contempt") == 2
 
 
@@ -87,7 +92,7 @@ def test_the_reliability_diagram_has_its_dots_where_the_bins_are():
     logits[:, 0] = np.log(0.9)
     votes = np.zeros((40, 10), np.uint8)
     votes[:30, 0], votes[30:, 1] = 10, 10
-    html = teacher_report(examine(logits, votes), [], {})
+    html = teacher_report(figures(logits, votes), [], {})
     assert "in 1 bin; in the highest, 40 faces with 90.0 % confidence and 75.0 % right answers" in html
     svg = base64.b64decode(re.search(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", html)[1]).decode()
     assert not re.search(r'(xlink:)?href="(?!#)|@import|url\((?!#)', svg)
@@ -104,7 +109,7 @@ def test_the_reliability_diagram_has_its_dots_where_the_bins_are():
 def test_hostile_names_are_escaped(faces, logits):
     hostile = '<script>alert("x")</script>" onload="y'
     facts = {"title": hostile, "teacher": hostile, "files": {hostile: hostile}, "configuration": {"split": hostile}}
-    html = teacher_report(examine(logits, faces.votes_NV), mistakes(faces, logits), facts)
+    html = teacher_report(figures(logits, faces.votes_NV), mistakes(faces, logits), facts)
     page = Page(html)
     assert not page.all("script") and "<script>alert" not in html and hostile in page.text
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -113,6 +118,6 @@ def test_hostile_names_are_escaped(faces, logits):
 def test_nothing_to_measure_makes_a_page_too():
     votes = np.zeros((2, 10), np.uint8)
     votes[:, 8] = 10
-    words = Page(teacher_report(examine(np.zeros((2, 8)), votes), [], {})).words
+    words = Page(teacher_report(figures(np.zeros((2, 8)), votes), [], {})).words
     assert "majority none 0" in words and "No face has a majority" in words and "None: no face with a majority" in words
     assert all(f"{emotion} none 0" in words for emotion in EMOTIONS)

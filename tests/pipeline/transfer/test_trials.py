@@ -43,7 +43,9 @@ def test_a_page_is_drawn_where_a_value_lies_outside_its_interval():
     speakers_N, truth_N = np.repeat(np.arange(20), 25), np.tile(np.repeat(np.arange(5), 5), 20)
     scores_NE = np.repeat(rng.normal(size=(20, len(EMOTIONS))), 25, axis=0)
     scores_NE[np.arange(500), truth_N] += 0.05
-    quality = transfer_quality([TransferPredictions(scores_NE, truth_N, speakers_N)]) | {"labels_right": 1.0}
+    quality = json_ready(transfer_quality([TransferPredictions(scores_NE, truth_N, speakers_N)])) | {
+        "labels_right": 1.0
+    }
     assert quality["low"] > quality["mean_auc"]
     result = {"0": quality, "1": quality, "supervised": quality}
     result |= json_ready(findings(result, ["0", "1"])) | {
