@@ -48,7 +48,7 @@ def evaluate_teacher(options: EvaluateTeacher, record: RunRecord) -> dict:
         storage.require_writable(options.out)
     with record.stage("read"):
         weights = teacher_weights(options.teacher, options.teacher_sha256)
-        teacher = load_teacher(weights.name, weights.data, weights.description, local_device(options.gpu))
+        teacher = load_teacher(weights.name, weights.data, weights.description, device=local_device(options.gpu))
         faces = read_faces(options.data, options.split)
     record.inputs |= {"teacher": teacher.fingerprint, "faces": faces.fingerprint}
     with record.stage("look"):

@@ -1,7 +1,11 @@
-"""Layers that networks for faces and for voices share. Shape letters: N pictures, C channels, H x W pixels."""
+"""Layers that networks for faces and for voices share, and batch normalisation folded into convolutions.
+
+Shape letters: N pictures, C channels, H x W pixels.
+"""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class ResidualBlock(nn.Module):
@@ -21,3 +25,16 @@ class ResidualBlock(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x_NCHW)), inplace=True)
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x_NCHW), inplace=True)
+
+
+def fold_batch_norms(network: nn.Module) -> None:
+    """For a network in evaluation mode: every convolution directly followed by a batch norm among a module's children
+    becomes one convolution. Only for modules that call their children in the order in which they hold them.
+    """
+    children = list(network.named_children())
+    for (conv_name, conv), (norm_name, norm) in zip(children, children[1:], strict=False):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            setattr(network, conv_name, fuse_conv_bn_eval(conv, norm))
+            setattr(network, norm_name, nn.Identity())
+    for _, child in children:
+        fold_batch_norms(child)

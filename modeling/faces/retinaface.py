@@ -6,6 +6,7 @@ Shape letters: B frames of one scaled size, H, W pixels, P priors, N faces, K = 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -46,24 +47,32 @@ coarser levels find 39, 140, 200 and 200, the whole network 202 or more of each.
 """
 
 
-def load_detector(
-    name: str,
-    weights: bytes,
-    device: str = "cpu",
-    longest_side_px: int = 640,
-    threshold: float = 0.7,
-    nms_threshold: float = 0.4,
-    precision: str = "auto",
-    quick: bool | None = None,
-) -> "FaceDetector":
-    """name: "mobilenet0.25" or "resnet50"; weights: the bytes of its checkpoint. The thresholds are the package's.
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions:
+    """longest_side_px: larger frames are reduced to it. The thresholds are the package's. precision: see
+    `modeling.precision`. quick: whether a frame is first looked at in `QUICK_SIDE_PX`; None: for the small network only.
+    Without it boxes are those of the package's `predict_jsons`, where the picture is a square of at least longest_side_px
+    (it pads others, and scales small ones up).
+    """
 
-    precision: see `modeling.precision`. quick: whether a frame is first looked at in `QUICK_SIDE_PX`; left out: for the
-    small network only. Without it boxes are those of the package's `predict_jsons`, where the picture is a square of at
-    least longest_side_px (it pads others, and scales small ones up).
+    longest_side_px: int = 640
+    threshold: float = 0.7
+    nms_threshold: float = 0.4
+    precision: str = "auto"
+    quick: bool | None = None
+
+
+USUAL = DetectorOptions()
+
+
+def load_detector(
+    name: str, weights: bytes, *, device: str = "cpu", options: DetectorOptions = USUAL
+) -> "FaceDetector":
+    """name: "mobilenet0.25" or "resnet50"; weights: the bytes of its checkpoint.
+
     Raises ValueError if the name is unknown or the weights do not fit (`modeling.faces.retinaface_network.load_network`).
     """
-    return FaceDetector(name, weights, device, longest_side_px, threshold, nms_threshold, precision, quick)
+    return FaceDetector(name, weights, device=device, options=options)
 
 
 class FaceDetector:
@@ -76,25 +85,14 @@ class FaceDetector:
     a trace for each device).
     """
 
-    def __init__(
-        self,
-        name: str,
-        weights: bytes,
-        device: str,
-        longest_side_px: int,
-        threshold: float,
-        nms_threshold: float,
-        precision: str,
-        quick: bool | None,
-    ):
-        self.network = load_network(name, weights).to(device, memory_format=torch.channels_last)
+    def __init__(self, name: str, weights: bytes, *, device: str, options: DetectorOptions):
+        self.network = load_network(name, weights).to(device).to(memory_format=torch.channels_last)
         self.fingerprint = f"{name}@{hashlib.sha256(weights).hexdigest()}"
-        self.longest_side_px = longest_side_px
-        self.threshold = threshold
-        self.nms_threshold = nms_threshold
-        self.precision = precision
-        self.quick = VARIANTS[name].quick if quick is None else quick
-        self.quick_side_px = min(QUICK_SIDE_PX, longest_side_px) if self.quick else longest_side_px
+        self.longest_side_px = options.longest_side_px
+        self.threshold, self.nms_threshold = options.threshold, options.nms_threshold
+        self.precision = options.precision
+        self.quick = VARIANTS[name].quick if options.quick is None else options.quick
+        self.quick_side_px = min(QUICK_SIDE_PX, self.longest_side_px) if self.quick else self.longest_side_px
         self.device = torch.device(device)
         self._mean_C = torch.tensor(VARIANTS[name].mean, device=device)
         self._priors_of_size: dict[tuple[int, int], Tensor] = {}

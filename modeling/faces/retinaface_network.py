@@ -3,10 +3,8 @@
 Shape letters: B frames, C channels, H, W pixels, P priors (two for each cell of the three pyramid levels).
 """
 
-import io
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +12,9 @@ import torch
 from retinaface.net import FPN, SSH, conv_bn, conv_dw
 from retinaface.network import RetinaFace
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from modeling.layers import fold_batch_norms
+from modeling.state_dicts import misfits, read_state_dict
 
 STRIDES = (8, 16, 32)
 """Pixels of the input for one cell of each pyramid level (both networks; retinaface-pytorch predict_single.py)."""
@@ -108,62 +108,23 @@ def load_network(name: str, weights: bytes) -> RetinaFace:
         raise ValueError(f"no RetinaFace network is called {name!r}; choose one of {sorted(VARIANTS)}")
     with torch.device("meta"):
         network = VARIANTS[name].build()
-    state = _read_state_dict(name, weights)
-    _check_fit(name, network.state_dict(), state)
+    try:
+        state = read_state_dict(weights)
+    except ValueError as error:
+        raise ValueError(
+            f"the weights for {name} ({len(weights)} bytes): {error}; give the file that "
+            "torch.save(network.state_dict()) made, not an archive or a web page around it"
+        ) from error
+    if reason := misfits(network.state_dict(), state):
+        raise ValueError(
+            f"the weights do not fit RetinaFace {name}: tensors {reason}. Check that they belong to this network and not to "
+            f"another of {sorted(VARIANTS)}"
+        )
     network.load_state_dict(state, assign=True)
     network.eval().requires_grad_(False)
-    _fold_batch_norms(network)
+    fold_batch_norms(network)
     _fold_input(network, VARIANTS[name])
     return network
-
-
-def _read_state_dict(name: str, weights: bytes) -> OrderedDict[str, Tensor]:
-    try:
-        state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a dozen kinds for bytes that are no checkpoint
-        raise ValueError(
-            f"the weights for {name} ({len(weights)} bytes) are not a PyTorch checkpoint of plain tensors "
-            f"({type(error).__name__}); "
-            "give the file that torch.save(network.state_dict()) made, not an archive or a web page around it"
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(
-            f"the weights for {name} hold no state dict (names to tensors) but a {type(state).__name__}; "
-            "save network.state_dict()"
-        )
-    return OrderedDict((key.removeprefix("module."), value) for key, value in state.items())
-
-
-def _check_fit(name: str, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    missing = [key for key in wanted if key not in given and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in given if key not in wanted]
-    shapes = [
-        f"{key} is {tuple(given[key].shape)} instead of {tuple(wanted[key].shape)}"
-        for key in wanted
-        if key in given and given[key].shape != wanted[key].shape
-    ]
-    if missing or unexpected or shapes:
-        problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-        listed = [f"{len(found)} {what} ({_first(found)})" for what, found in problems.items() if found]
-        raise ValueError(
-            f"the weights do not fit RetinaFace {name}: tensors {'; '.join(listed)}. Check that they belong to this "
-            f"network and not to another of {sorted(VARIANTS)}"
-        )
-
-
-def _first(found: list[str], most: int = 3) -> str:
-    return ", ".join([*found[:most], "..."] if len(found) > most else found)
-
-
-def _fold_batch_norms(module: nn.Module) -> None:
-    """Every convolution directly followed by a batch norm among a module's children becomes one convolution."""
-    children = list(module.named_children())
-    for (conv_name, conv), (norm_name, norm) in zip(children, children[1:], strict=False):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-            setattr(module, norm_name, nn.Identity())
-    for _, child in children:
-        _fold_batch_norms(child)
 
 
 def _fold_input(network: nn.Module, variant: Variant) -> None:

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from modeling.emotions import EMOTIONS
+from modeling.state_dicts import misfits, read_safetensors
 from modeling.students.build import STUDENTS, Student, StudentConfig
 
 FORMAT = "emovox.student.1"
@@ -43,15 +43,16 @@ def load_student(source: bytes | str | Path) -> Student:
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     name = "the student file" if isinstance(source, bytes) else str(source)
     try:
-        tensors = load(data)  # checks the whole file, so the header may be read plainly
-        header = _metadata(data)
-    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{name}: damaged or not a safetensors file ({error}); {_REMEDY}") from error
+        tensors, header = read_safetensors(data)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; {_REMEDY}") from error
     if header.get("format") != FORMAT or header.get("emotions") != ",".join(EMOTIONS):
         raise ValueError(f"{name}: a safetensors file, but not a student of format {FORMAT}; {_REMEDY}")
     try:
         config = StudentConfig(**json.loads(header["config"]))
         student = STUDENTS[config.kind](config)
+        if reason := misfits(student.state_dict(), tensors):
+            raise ValueError(reason)
         student.load_state_dict(tensors)
         student.meta = json.loads(header["meta"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -59,9 +60,3 @@ def load_student(source: bytes | str | Path) -> Student:
             f"{name}: its config and its weights do not fit each other ({str(error)[:200]}); {_REMEDY}"
         ) from error
     return student.eval()
-
-
-def _metadata(data: bytes) -> dict[str, str]:
-    """The string metadata of a valid safetensors file: eight bytes of length, then JSON."""
-    length = int.from_bytes(data[:8], "little")
-    return json.loads(data[8 : 8 + length]).get("__metadata__", {})

@@ -4,20 +4,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modeling.emotions import EMOTIONS
 from modeling.sampling import INT16_SCALE
 from modeling.speech.spectrogram import in_int16_steps
 from modeling.speech.ssl_front_end import FRONT_ENDS, front_end_network
-from modeling.students.base import MAX_SAMPLES, Student, StudentConfig, he_init
-from modeling.students.compact import (
-    ATTENTION_CHANNELS,
-    POOLED_CHANNELS,
-    AttentiveStatistics,
-    PlainStatistics,
-)
+from modeling.students.base import MAX_SAMPLES, StudentConfig, he_init
+from modeling.students.pooling import POOLED_CHANNELS, PooledStudent
 
 
-class SslStudent(Student):
+class SslStudent(PooledStudent):
     """A learned mix of all layers of the front end, pooled over time; 0.3 M trained weights on 94 M to 317 M frozen ones.
 
     The front end stays in evaluation mode and takes no gradient. Its weights are random until `load_front_end` or
@@ -34,14 +28,7 @@ class SslStudent(Student):
         self.projection = nn.Sequential(
             nn.Linear(bundle._params["encoder_embed_dim"], POOLED_CHANNELS), nn.ReLU(inplace=True)
         )
-        attentive = config.pooling == "attention"
-        self.pool = (
-            AttentiveStatistics(POOLED_CHANNELS, ATTENTION_CHANNELS) if attentive else PlainStatistics(config.pooling)
-        )
-        self.embedding = nn.Sequential(
-            nn.BatchNorm1d(2 * POOLED_CHANNELS), nn.Linear(2 * POOLED_CHANNELS, config.embedding), nn.ReLU(inplace=True)
-        )
-        self.classifier = nn.Linear(config.embedding, len(EMOTIONS))
+        self.add_head(config)
         he_init(self)  # the head, for the front end comes after it
         self.front_end = front_end_network(bundle).requires_grad_(False).eval()
 
@@ -67,8 +54,7 @@ class SslStudent(Student):
         layers = self.layers(spectrogram_BFL)
         shares = self.layer_weights.softmax(0)
         mixed_BLC = sum(share * F.layer_norm(x, x.shape[2:]) for share, x in zip(shares, layers, strict=True))
-        embedding_BD = self.embedding(self.pool(self.projection(mixed_BLC).transpose(1, 2)))
-        return self.classifier(embedding_BD), embedding_BD
+        return self.pooled_outputs(self.projection(mixed_BLC).transpose(1, 2))
 
     def clip_frames(self, frames: int) -> int:
         return min(MAX_SAMPLES, frames)

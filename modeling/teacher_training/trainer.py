@@ -131,7 +131,7 @@ class TeacherTrainer:
     def accuracy(self) -> float:
         """Top-1 accuracy on the validation faces under the paper's cleaning."""
         training = self.trained.training
-        hits_N = Teacher("", b"", self._parts(), str(self.device)).faces(self.valid_NHW).argmax(1) == self.valid_N
+        hits_N = Teacher("", b"", self._parts(), device=self.device).faces(self.valid_NHW).argmax(1) == self.valid_N
         self.trained.requires_grad_(True).train(training)
         return float(hits_N.mean())
 

@@ -39,73 +39,93 @@ class TeacherNetwork:
     """What a kind of teacher supplies.
 
     network: float (N, C, H, W) -> logits (N, E); prepare: its crops, uint8 (N, H, W) grey or (N, H, W, 3) RGB -> its
-    input; masked: emotions it does not know, whose logits it gives as `MASKED_LOGIT`; mirrored: whether logits are the
+    input; masked: emotions it does not know, whose logits it gives as `MASKED_LOGIT`; flip_tta: whether logits are the
     mean over a face and its mirror image; follows_device: False for a network that runs where its own runtime puts it.
     """
 
     network: nn.Module
     prepare: Callable[[Tensor], Tensor]
-    crops: CropRule
+    crop_rule: CropRule
     masked: tuple[str, ...] = ()
-    mirrored: bool = False
+    flip_tta: bool = False
     follows_device: bool = True
 
 
 class Teacher:
     """Face crops -> raw logits, with the identity that every label carries.
 
-    fingerprint: name@sha256 of the weights file. precision: see `modeling.precision`. mirrored: as `TeacherNetwork` has it;
-    may be set to False where one view of each face is enough.
+    fingerprint: name@sha256 of the weights file. precision: see `modeling.precision`. flip_tta: False where one view of
+    each face is enough, whatever `TeacherNetwork` has.
     """
 
-    def __init__(self, name: str, weights: bytes, parts: TeacherNetwork, device: str = "cpu", precision: str = "auto"):
+    def __init__(
+        self,
+        name: str,
+        weights: bytes,
+        parts: TeacherNetwork,
+        *,
+        device: str | torch.device = "cpu",
+        precision: str = "auto",
+        flip_tta: bool = True,
+    ):
         self.fingerprint = f"{name}@{hashlib.sha256(weights).hexdigest()}"
-        self.crops, self.masked, self.mirrored = parts.crops, parts.masked, parts.mirrored
+        self.crop_rule, self.masked, self.flip_tta = parts.crop_rule, parts.masked, parts.flip_tta and flip_tta
         self.parts = parts
         self.device = torch.device(device if parts.follows_device else "cpu")
         self.precision = precision
         self.network = parts.network.eval().requires_grad_(False)
         if parts.follows_device:
-            self.network = self.network.to(self.device, memory_format=torch.channels_last)
+            self.network = self.network.to(self.device).to(memory_format=torch.channels_last)
 
     @property
     def batch_faces(self) -> int:
         """Faces of one forward pass on its device."""
-        return BATCH_FACES[self.device.type] // (1 if self.crops.side_px <= 112 else 4)
+        return BATCH_FACES[self.device.type] // (1 if self.crop_rule.side_px <= 112 else 4)
+
+    def __call__(self, crops: np.ndarray, batch_size: int | None = None) -> np.ndarray:
+        """uint8 crops as `crop_rule` asks for, (N, H, W) grey or (N, H, W, 3) RGB -> float32 logits (N, E)."""
+        return self._in_batches(crops, lambda batch: batch, batch_size=batch_size)
+
+    def faces(self, images_NHW: np.ndarray, after_batch: Callable[[int], object] = lambda faces: None) -> np.ndarray:
+        """Grey face pictures of any one size that show just the face, as FER+'s (uint8, N, H, W) -> logits (N, E).
+
+        after_batch: told the number of faces of each forward pass, for a progress bar.
+        """
+        return self._in_batches(images_NHW, lambda batch: fit(batch, self.crop_rule), after_batch)
 
     @torch.inference_mode()
-    def __call__(self, crops: np.ndarray, batch_size: int | None = None) -> np.ndarray:
-        """uint8 crops as `crops` asks for, (N, H, W) grey or (N, H, W, 3) RGB -> float32 logits (N, E)."""
+    def _in_batches(
+        self,
+        pictures: np.ndarray,
+        to_crops: Callable[[np.ndarray], np.ndarray],
+        after_batch: Callable[[int], object] = lambda faces: None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
         size = batch_size or self.batch_faces
-        parts = [np.empty((0, len(EMOTIONS)), np.float32)]
-        for start in range(0, len(crops), size):
-            parts.append(self.logits(self.prepared(crops[start : start + size])).float().cpu().numpy())
-        return np.concatenate(parts)
+        logits = [np.empty((0, len(EMOTIONS)), np.float32)]
+        for start in range(0, len(pictures), size):
+            crops = to_crops(pictures[start : start + size])
+            logits.append(self.logits(self.prepared(crops)).float().cpu().numpy())
+            after_batch(len(crops))
+        return np.concatenate(logits)
 
     def prepared(self, crops: np.ndarray) -> Tensor:
         """uint8 crops -> the network's input (N, C, H, W), on its device."""
         return self.parts.prepare(torch.from_numpy(crops).to(self.device))
 
-    def faces(self, images_NHW: np.ndarray, batch_size: int = 1024) -> np.ndarray:
-        """Grey face pictures of any one size that show just the face, as FER+'s (uint8, N, H, W) -> logits (N, E)."""
-        parts = [np.empty((0, len(EMOTIONS)), np.float32)]
-        for start in range(0, len(images_NHW), batch_size):
-            parts.append(self(fit(images_NHW[start : start + batch_size], self.crops)))
-        return np.concatenate(parts)
-
     def logits(self, x: Tensor) -> Tensor:
         """The network's input (N, C, H, W) -> logits (N, E), on its device and in its precision."""
         with autocast(self.device, self.precision):
             logits = self.network(x)
-            return (logits + self.network(x.flip(-1))) / 2 if self.mirrored else logits
+            return (logits + self.network(x.flip(-1))) / 2 if self.flip_tta else logits
 
 
-def fit(images_NHW: np.ndarray, crops: CropRule) -> np.ndarray:
+def fit(images_NHW: np.ndarray, rule: CropRule) -> np.ndarray:
     """Grey faces (N, H, W) uint8 -> crops of the rule's size, (N, S, S) or (N, S, S, 3) uint8.
 
     Bilinear when enlarged (paper: 48 -> 224), averaged over areas when shrunk.
     """
-    side_px = crops.side_px
+    side_px = rule.side_px
     shrinks = images_NHW.shape[1] > side_px
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     if images_NHW.shape[1:] == (side_px, side_px):
@@ -113,4 +133,4 @@ def fit(images_NHW: np.ndarray, crops: CropRule) -> np.ndarray:
     else:
         resized = [cv2.resize(image, (side_px, side_px), interpolation=interpolation) for image in images_NHW]
         fitted = np.stack(resized) if resized else np.empty((0, side_px, side_px), np.uint8)
-    return fitted if crops.grey else np.repeat(fitted[..., None], 3, axis=3)
+    return fitted if rule.grey else np.repeat(fitted[..., None], 3, axis=3)

@@ -7,7 +7,6 @@ import json
 from dataclasses import asdict, dataclass
 from importlib import resources
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from modeling.emotions import EMOTIONS
 from modeling.faces.crops import CROP_SCALE
 from modeling.faces.ferplus import SIDE_PX
 from modeling.layers import ResidualBlock
+from modeling.state_dicts import misfits, read_safetensors
 from modeling.teachers.base import CropRule, TeacherNetwork
 
 
@@ -82,8 +82,8 @@ def normalise_faces(faces_NHW: Tensor) -> Tensor:
 
 def compact_teacher(network: CompactTeacher) -> TeacherNetwork:
     """How the network is used: crops of 48 grey pixels, the mean of a face and its mirror image."""
-    crops = CropRule(side_px=SIDE_PX, grey=True, scale=CROP_SCALE)
-    return TeacherNetwork(network=network, prepare=normalise_faces, crops=crops, mirrored=True)
+    rule = CropRule(side_px=SIDE_PX, grey=True, scale=CROP_SCALE)
+    return TeacherNetwork(network, normalise_faces, rule, flip_tta=True)
 
 
 def save_compact_teacher(network: CompactTeacher, meta: dict) -> bytes:
@@ -100,19 +100,18 @@ def save_compact_teacher(network: CompactTeacher, meta: dict) -> bytes:
 def load_compact_teacher(weights: bytes) -> CompactTeacher:
     """Raises ValueError if the bytes are not a compact teacher that this version can read."""
     try:
-        tensors = safetensors.torch.load(weights)
-        header_size = int.from_bytes(weights[:8], "little")
-        config = json.loads(json.loads(weights[8 : 8 + header_size])["__metadata__"]["config"])
+        tensors, header = read_safetensors(weights)
+        config = json.loads(header["config"])
         lists = {name: tuple(config[name]) for name in ("widths", "blocks")}
         network = CompactTeacher(CompactTeacherConfig(**config | lists))
-        network.load_state_dict({name: t.float() if t.dtype.is_floating_point else t for name, t in tensors.items()})
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        if reason := misfits(network.state_dict(), tensors):
+            raise ValueError(reason)
+    except (KeyError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"not a compact teacher checkpoint ({reason}); train one with `emovox train-teacher`"
+            f"not a compact teacher checkpoint ({reason}); train one with `emovox train-teacher`, or fetch the file again"
         ) from error
-    if broken := [name for name, t in network.state_dict().items() if not torch.isfinite(t).all()]:
-        raise ValueError(f"the weights {broken[:3]} hold NaN or infinity; train again or fetch the file again")
+    network.load_state_dict({name: t.float() if t.dtype.is_floating_point else t for name, t in tensors.items()})
     return network
 
 

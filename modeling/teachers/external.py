@@ -15,7 +15,7 @@ from modeling.emotions import EMOTIONS, MASKED_LOGIT
 from modeling.teachers.base import CropRule, TeacherNetwork
 from modeling.teachers.description import TeacherDescription, read_description
 
-__all__ = ["TeacherDescription", "described_teacher", "is_torchscript", "read_description"]
+__all__ = ["TeacherDescription", "external_teacher", "is_torchscript", "read_description"]
 
 PROBABILITY_FLOOR = 1e-8
 """Smallest probability whose logarithm is taken."""
@@ -47,7 +47,7 @@ class OnnxNetwork(nn.Module):
         return torch.from_numpy(self.session.run([self.output], {self.input: pictures})[0]).float()
 
 
-class DescribedNetwork(nn.Module):
+class ExternalNetwork(nn.Module):
     """Float pictures (N, C, H, W) -> logits (N, E) in the order of `EMOTIONS`, whatever the file inside gives.
 
     one_by_one: the file takes or gives one picture at a time, whatever the batch.
@@ -86,24 +86,24 @@ def is_torchscript(data: bytes) -> bool:
     return any(name.split("/")[1:2] == ["code"] for name in names)
 
 
-def described_teacher(weights: bytes, description: TeacherDescription, device: str = "cpu") -> TeacherNetwork:
+def external_teacher(weights: bytes, description: TeacherDescription, device: str = "cpu") -> TeacherNetwork:
     """The parts of a `Teacher` from an ONNX or TorchScript file.
 
     Raises ValueError if the bytes are neither, or if the network does not take or give what the description says.
     """
     scripted = is_torchscript(weights)
     inner = _torchscript(weights, device) if scripted else _onnx(weights, device)
-    network = DescribedNetwork(inner, description).eval()
+    network = ExternalNetwork(inner, description).eval()
     grey, side_px = description.colour == "grey", description.side_px
-    crops = CropRule(side_px=side_px, grey=grey, scale=description.crop_scale)
+    rule = CropRule(side_px=side_px, grey=grey, scale=description.crop_scale)
     zero = torch.zeros((2, side_px, side_px) if grey else (2, side_px, side_px, 3), dtype=torch.uint8)
     _try_once(network, _prepared(zero.to(device if scripted else "cpu"), description))
     return TeacherNetwork(
         network,
         lambda pictures: _prepared(pictures, description),
-        crops,
+        rule,
         masked=description.masked,
-        mirrored=description.mirrored,
+        flip_tta=description.mirrored,
         follows_device=scripted,
     )
 
@@ -142,7 +142,7 @@ def _prepared(crops: Tensor, description: TeacherDescription) -> Tensor:
 
 
 @torch.inference_mode()
-def _try_once(network: DescribedNetwork, zeros_2CHW: Tensor) -> None:
+def _try_once(network: ExternalNetwork, zeros_2CHW: Tensor) -> None:
     """Runs blank pictures, so that a wrong description is found before any face is labelled; sets `one_by_one`."""
     description = network.description
     expected = len(description.classes)
@@ -153,7 +153,7 @@ def _try_once(network: DescribedNetwork, zeros_2CHW: Tensor) -> None:
         axes = (1, channels, side_px, side_px) if description.layout == "NCHW" else (1, side_px, side_px, channels)
         raise ValueError(
             f"the network does not take a picture of shape {axes}, as the description has it; "
-            f"mend side_px, channels or layout ({_reason(error)})"
+            f"correct side_px, channels or layout ({_reason(error)})"
         ) from error
     if not isinstance(outputs, Tensor) or outputs.ndim < 2 or max(outputs.shape[1:]) != outputs[0].numel():
         found = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__

@@ -4,8 +4,6 @@ Shape letters: N faces, C channels, H = W pixels, E = 8 emotions. Sources, all b
 `senet50_ferplus_dag.py` and `resnet50_ferplus_dag.py` (layers), mcnCrossModalEmotions `teacher/` (input, fine-tuning).
 """
 
-import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modeling.emotions import EMOTIONS
+from modeling.state_dicts import misfits, read_state_dict
 from modeling.teachers.base import CropRule, TeacherNetwork
 
 SIDE_PX = 224
@@ -163,7 +162,7 @@ def published_teacher(weights: bytes, name: str | None = None) -> tuple[str, Tea
 
 def published_parts(network: FerPlusNetwork) -> TeacherNetwork:
     """How the authors use it: the grey face box, without a mirror image (mcnCrossModalEmotions fetch_emovoxceleb_imdb.m)."""
-    return TeacherNetwork(network, prepare, CropRule(side_px=SIDE_PX, grey=True, scale=1.0), mirrored=False)
+    return TeacherNetwork(network, prepare, CropRule(side_px=SIDE_PX, grey=True, scale=1.0))
 
 
 def prepare(crops_NHW: Tensor) -> Tensor:
@@ -181,18 +180,10 @@ def _is_gated(tensors: dict[str, Tensor]) -> bool:
 def _read_tensors(weights: bytes) -> dict[str, Tensor]:
     """The state dict of a PyTorch file, without wrapping, prefix and counters."""
     try:
-        content = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
-    except Exception as error:  # reading foreign bytes fails in every way there is
-        raise ValueError(
-            f"the file is no PyTorch checkpoint, or holds more than tensors ({type(error).__name__}); expected a state "
-            f"dict such as {PUBLISHED['senet50_ferplus'].url}"
-        ) from error
-    if isinstance(content, Mapping) and "state_dict" in content:
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(t, Tensor) for t in content.values()):
-        held = f"keys {list(content)[:3]}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-        raise ValueError(f"the file holds no state dict but {held}; save only network.state_dict()")
-    tensors = {str(name).removeprefix("module."): tensor.detach() for name, tensor in content.items()}
+        tensors = read_state_dict(weights)
+    except ValueError as error:
+        expected = PUBLISHED["senet50_ferplus"].url
+        raise ValueError(f"the file holds {error}; expected a state dict such as {expected}") from error
     return {name: tensor for name, tensor in tensors.items() if not name.endswith(".num_batches_tracked")}
 
 
@@ -200,20 +191,8 @@ def _network(tensors: dict[str, Tensor], gated: bool, wanted: str, dropout: floa
     """The network with these tensors as its weights, or ValueError with all that does not fit."""
     with torch.device("meta"):
         network = FerPlusNetwork(gated, dropout=dropout)
-    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    faults = {
-        "missing": [name for name in shapes if name not in given],
-        "unexpected": [name for name in given if name not in shapes],
-        "of another shape": [
-            f"{name} {given[name]} instead of {shape}"
-            for name, shape in shapes.items()
-            if given.get(name, shape) != shape
-        ],
-        "with NaN or infinity": [name for name in tensors if not torch.isfinite(tensors[name]).all()],
-    }
-    if any(faults.values()):
-        listed = [f"{len(names)} {fault} ({', '.join(names[:3])})" for fault, names in faults.items() if names]
-        raise ValueError(f"these are not the weights of {wanted}, which has {len(shapes)} tensors: {'; '.join(listed)}")
+    expected = network.state_dict()
+    if reason := misfits(expected, tensors):
+        raise ValueError(f"these are not the weights of {wanted}, which has {len(expected)} tensors: {reason}")
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     return network

@@ -24,7 +24,7 @@ BATCHES = 16
 
 
 def gpu_figures(teacher: Weights) -> dict:
-    """The job's teacher and a SENet-50 of 224 pixels, the paper's (random weights: they do not change its speed).
+    """The job's teacher, one view of a face, and a SENet-50 of 224 pixels, the paper's (random weights: same speed).
 
     matrix_tflops: of a product of two square half-precision matrices, the ceiling. For each teacher: images_per_s as the job
     calls it, from crops in this process's memory to logits there; network_images_per_s with the pictures on the GPU and in
@@ -32,12 +32,13 @@ def gpu_figures(teacher: Weights) -> dict:
     """
     ceiling = matrix_tflops()
     teachers = {
-        teacher.name: load_teacher(teacher.name, teacher.data, teacher.description, "cuda"),
+        teacher.name: load_teacher(
+            teacher.name, teacher.data, teacher.description, device="cuda", flip_tta=False
+        ),  # as the job has it
         "senet50, random weights": random_senet50(),
     }
     figures = {}
     for name, one in teachers.items():
-        one.mirrored = False  # as the job has it
         figures[name] = teacher_figures(one, ceiling)
     return {
         "device": torch.cuda.get_device_name(),
@@ -50,7 +51,7 @@ def gpu_figures(teacher: Weights) -> dict:
 def random_senet50() -> Teacher:
     """The paper's teacher but for its weights."""
     torch.manual_seed(0)
-    return Teacher("senet50", b"", published_parts(FerPlusNetwork(gated=True)), "cuda")
+    return Teacher("senet50", b"", published_parts(FerPlusNetwork(gated=True)), device="cuda")
 
 
 def matrix_tflops() -> float:
@@ -63,7 +64,7 @@ def matrix_tflops() -> float:
 
 def teacher_figures(teacher: Teacher, ceiling_tflops: float) -> dict:
     """See `gpu_figures`. Operations are counted by torch, a multiplication and an addition as two."""
-    rule = teacher.crops
+    rule = teacher.crop_rule
     batch = teacher.batch_faces
     shape = (BATCHES * batch, rule.side_px, rule.side_px) + (() if rule.grey else (3,))
     crops = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

@@ -35,8 +35,9 @@ class Floor:
     def __init__(self, detector: Weights, teacher: Weights):
         one_thread()
         self.detector = load_detector(detector.name, detector.data)
-        self.teacher = load_teacher(teacher.name, teacher.data, teacher.description)
-        self.teacher.mirrored = False  # as the job has it
+        self.teacher = load_teacher(
+            teacher.name, teacher.data, teacher.description, flip_tta=False
+        )  # as the job has it
 
     def __call__(self, path: str) -> dict[str, float]:
         spent: Counter[str] = Counter()
@@ -58,7 +59,7 @@ class Floor:
         if tracks:
             track = tracks[choose_track(tracks, len(frames.images))[0]]
             at = np.searchsorted(frames.indices, track.frame_indices)
-            rule = self.teacher.crops
+            rule = self.teacher.crop_rule
             crops = [
                 square_crops(frames.images[i], box[None], rule.scale, rule.side_px, rule.grey)
                 for i, box in zip(at, track.boxes_N4, strict=True)
@@ -96,8 +97,7 @@ def labelled_by_script(paths: Sequence[str], detector: Weights, teacher: Weights
     """A plain sequential script on all cores: decord, retinaface-pytorch's `predict_jsons` around the same small network, one
     pass of the teacher a frame, one table at the end; both networks on `device`. Returns seconds and the rows it labelled."""
     model = package_predictor(detector, device)
-    network = load_teacher(teacher.name, teacher.data, teacher.description, device)
-    network.mirrored = False
+    network = load_teacher(teacher.name, teacher.data, teacher.description, device=device, flip_tta=False)
     start = time.perf_counter()
     rows = [row for path in paths if (row := _script_row(path, model, network))]
     table = pa.Table.from_pylist(rows)
@@ -124,7 +124,7 @@ def _script_row(path: str, model, teacher: Teacher) -> dict | None:
     import decord
 
     reader = decord.VideoReader(path, ctx=decord.cpu(0))
-    rule, logits = teacher.crops, []
+    rule, logits = teacher.crop_rule, []
     for index in range(0, len(reader), FRAME_STRIDE):
         frame = reader[index].asnumpy()
         faces = [face for face in model.predict_jsons(frame) if face["bbox"]]

@@ -19,10 +19,9 @@ class TeacherLabeller:
     The crops of all utterances of a batch go through the network together, so that short clips fill a device too.
     """
 
-    def __init__(self, teacher: ray.ObjectRef, device: str, mirror: bool = False):
+    def __init__(self, teacher: ray.ObjectRef, device: str, flip_tta: bool = False):
         weights: Weights = ray.get(teacher)
-        self.teacher = load_teacher(weights.name, weights.data, weights.description, device)
-        self.teacher.mirrored &= mirror
+        self.teacher = load_teacher(weights.name, weights.data, weights.description, device=device, flip_tta=flip_tta)
         self.clock = work_clock(device)
 
     def __call__(self, cropped: pa.Table) -> pa.Table:
@@ -30,7 +29,7 @@ class TeacherLabeller:
         start = self.clock()
         counts = [0 if row["reject_reason"] else len(row["frame_indices"]) for row in rows]
         crops = np.frombuffer(b"".join(row.pop("crops") or b"" for row in rows), np.uint8)
-        rule = self.teacher.crops
+        rule = self.teacher.crop_rule
         shape = (sum(counts), rule.side_px, rule.side_px) + (() if rule.grey else (3,))
         logits_NE = self.teacher(crops.reshape(shape))
         seconds_a_face = (self.clock() - start) / max(1, len(logits_NE))

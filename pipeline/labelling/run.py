@@ -89,7 +89,7 @@ class LabelRun:
         return (self.retry or distillation_set).pending(self.manifest, self.labels_uri)
 
     def teacher_crops(self) -> CropRule:
-        return load_teacher(self.teacher.name, self.teacher.data, self.teacher.description).crops
+        return load_teacher(self.teacher.name, self.teacher.data, self.teacher.description).crop_rule
 
 
 def label(
@@ -181,7 +181,7 @@ def _execute(run: LabelRun, stages: list[Stage], todo: pa.Table, tally: ActorHan
     to_write = {
         "proof": proof,
         "generation": run.retry.generation if run.retry else 0,
-        "labeller": functools.partial(run.labeller, mirror=run.mirror),
+        "labeller": functools.partial(run.labeller, flip_tta=run.mirror),
         "teacher": ray.put(run.teacher),
         "device": _device(teachers[0] if teachers else cropping),
         "tally": tally,

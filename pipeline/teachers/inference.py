@@ -6,20 +6,15 @@ import numpy as np
 from scipy.special import softmax
 
 from cluster.progress import progress
-from modeling.teachers.base import BATCH_FACES, Teacher
+from modeling.teachers.base import Teacher
 from modeling.teachers.load import load_teacher
 from pipeline.assets.weights import Weights
 
 
 def face_logits(teacher: Teacher, images_NHW: np.ndarray) -> np.ndarray:
-    """Logits (N, E) of grey faces (uint8), one batch of the teacher's device at a time, with progress on stderr."""
-    size = BATCH_FACES[teacher.device.type]
-    parts = []
+    """Logits (N, E) of grey faces (uint8), with progress on stderr."""
     with progress(len(images_NHW), "teacher", "faces") as bar:
-        for start in range(0, len(images_NHW), size):
-            parts.append(teacher.faces(images_NHW[start : start + size]))
-            bar.update(len(parts[-1]))
-    return np.concatenate(parts)
+        return teacher.faces(images_NHW, bar.update)
 
 
 def mean_probabilities(teachers: Sequence[Weights], images_NHW: np.ndarray, device: str) -> np.ndarray | None:
@@ -28,6 +23,6 @@ def mean_probabilities(teachers: Sequence[Weights], images_NHW: np.ndarray, devi
         return None
     probabilities = []
     for weights in teachers:
-        teacher = load_teacher(weights.name, weights.data, weights.description, device)
+        teacher = load_teacher(weights.name, weights.data, weights.description, device=device)
         probabilities.append(softmax(face_logits(teacher, images_NHW), axis=1))
     return np.asarray(np.mean(probabilities, axis=0, dtype=np.float32))

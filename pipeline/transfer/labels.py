@@ -37,7 +37,6 @@ VARIANTS = 4
 SHIFT_PX, ZOOM = 2.0, 0.06
 """Largest move of a face of 48 pixels, and largest change of its size; every second copy is mirrored."""
 
-FACES_PER_PASS = 256
 Labels = Callable[[SpeechClip], dict]
 
 
@@ -86,12 +85,8 @@ def face_bank(
         flat = storage.read_table(cache_uri)["logits"].combine_chunks().flatten().to_numpy()
     else:
         moved_NHW = moved_copies(images_MHW, np.random.default_rng(0))
-        parts = []
         with progress(len(moved_NHW), "the teacher looks", "faces") as bar:
-            for start in range(0, len(moved_NHW), FACES_PER_PASS):
-                parts.append(teacher.faces(moved_NHW[start : start + FACES_PER_PASS]))
-                bar.update(len(parts[-1]))
-        flat = np.concatenate(parts).ravel()
+            flat = teacher.faces(moved_NHW, bar.update).ravel()
         logits = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), VARIANTS * len(EMOTIONS))
         storage.write_table(cache_uri, pa.table({"row": rows_M, "emotion": emotion_M, "logits": logits}))
     logits_MVE = flat.reshape(len(rows_M), VARIANTS, len(EMOTIONS))

@@ -45,7 +45,7 @@ def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict[str
     device = local_device(benchmark.gpu)
     claim(benchmark.out_uri, benchmark.identity(), renamed=RENAMED_FIELDS)
     weights = benchmark.teacher
-    teacher = load_teacher(weights.name, weights.data, weights.description, device)
+    teacher = load_teacher(weights.name, weights.data, weights.description, device=device)
     logits_uri = storage.join(benchmark.out_uri, "face_logits.parquet")
     bank = face_bank(benchmark.faces, rows_M, emotion_M, teacher=teacher, cache_uri=logits_uri)
     kinds = [*benchmark.rhos, SUPERVISED]

@@ -13,7 +13,7 @@ import torch
 from retinaface.prior_box import priorbox
 
 from modeling.faces.detections import Faces
-from modeling.faces.retinaface import load_detector
+from modeling.faces.retinaface import DetectorOptions, load_detector
 from modeling.faces.retinaface_network import MobileNetRetinaFace, prior_boxes
 
 SIDE_PX = 320
@@ -92,7 +92,9 @@ def noise_picture(seed: int, side: int = SIDE_PX) -> np.ndarray:
 
 
 def test_resnet50_equals_the_package_box_for_box(package_model):
-    detector = load_detector("resnet50", saved(package_model.model.state_dict()), longest_side_px=SIDE_PX)
+    detector = load_detector(
+        "resnet50", saved(package_model.model.state_dict()), options=DetectorOptions(longest_side_px=SIDE_PX)
+    )
     pictures = [noise_picture(seed) for seed in (1, 2)]
     compared = 0
     for faces, picture in zip(detector(pictures), pictures, strict=True):
@@ -118,7 +120,7 @@ def test_the_small_network_equals_the_packages_post_processing_on_real_faces(mob
     model.transform = lambda image: {"image": image[:, :, ::-1].astype(np.float32) - np.float32([104, 117, 123])}
     crowd = sampled_frames(data_dir / "video" / "multiface" / "facenet_video.mp4", 1)[0]
     pictures = [portrait, cv2.resize(crowd, (512, 512)), np.ascontiguousarray(portrait[::-1])]
-    detector = load_detector("mobilenet0.25", mobilenet, longest_side_px=512, quick=False)
+    detector = load_detector("mobilenet0.25", mobilenet, options=DetectorOptions(longest_side_px=512, quick=False))
     for faces, picture in zip(detector(pictures), pictures, strict=True):
         theirs = [a for a in model.predict_jsons(picture) if a["bbox"]]
         assert len(faces) == len(theirs)
@@ -133,13 +135,14 @@ def test_the_small_network_equals_the_packages_post_processing_on_real_faces(mob
 def test_lower_precision_finds_the_same_face(mobilenet, detector, portrait, precision):
     """As on a GPU, here in autocast on the CPU."""
     [exact], [close] = (
-        found([portrait]) for found in (detector, load_detector("mobilenet0.25", mobilenet, precision=precision))
+        found([portrait])
+        for found in (detector, load_detector("mobilenet0.25", mobilenet, options=DetectorOptions(precision=precision)))
     )
     assert len(close) == len(exact) == 1
     side_px = exact.boxes_N4[0, 3] - exact.boxes_N4[0, 1]
     assert np.abs(exact.boxes_N4 - close.boxes_N4).max() < 0.02 * side_px
     with pytest.raises(ValueError, match="precision 'half' is not known"):
-        load_detector("mobilenet0.25", mobilenet, precision="half")([portrait])
+        load_detector("mobilenet0.25", mobilenet, options=DetectorOptions(precision="half"))([portrait])
 
 
 def truncates_to(values: np.ndarray, integers: np.ndarray, tolerance: float = 0.02) -> bool:
@@ -149,7 +152,9 @@ def truncates_to(values: np.ndarray, integers: np.ndarray, tolerance: float = 0.
 
 def test_where_the_package_finds_no_face_there_are_empty_arrays(package_model):
     detector = load_detector(
-        "resnet50", saved(package_model.model.state_dict()), longest_side_px=SIDE_PX, threshold=0.9999
+        "resnet50",
+        saved(package_model.model.state_dict()),
+        options=DetectorOptions(longest_side_px=SIDE_PX, threshold=0.9999),
     )
     assert package_model.predict_jsons(noise_picture(1), confidence_threshold=0.9999)[0]["bbox"] == []
     [faces] = detector([noise_picture(1)])
@@ -220,7 +225,7 @@ def test_small_faces_get_the_closer_look(detector, mobilenet, portrait):
     face = cv2.resize(portrait, (80, 80), interpolation=cv2.INTER_AREA)
     scene = np.full((720, 1280, 3), 90, np.uint8)
     scene[300:380, 200:280] = scene[300:380, 900:980] = face
-    assert len(load_detector("mobilenet0.25", mobilenet, longest_side_px=320)([scene])[0]) == 0
+    assert len(load_detector("mobilenet0.25", mobilenet, options=DetectorOptions(longest_side_px=320))([scene])[0]) == 0
     [faces] = detector([scene])
     assert len(faces) == 2
 
@@ -258,12 +263,12 @@ def network_state(without: str = "nothing") -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "weights, message",
     [
-        (lambda: b"<html>404</html>", "16 bytes.*not a PyTorch checkpoint"),
-        (lambda: saved([1, 2]), "hold no state dict"),
-        (lambda: saved({"epoch": 3}), "hold no state dict"),
+        (lambda: b"<html>404</html>", "16 bytes.*no PyTorch checkpoint"),
+        (lambda: saved([1, 2]), "no state dict but a list"),
+        (lambda: saved({"epoch": 3}), "no state dict but keys"),
         (lambda: saved(network_state("ClassHead.0")), r"2 missing \(ClassHead.0.conv1x1.weight"),
         (lambda: saved(network_state() | {"fc.weight": torch.zeros(2)}), r"1 unexpected \(fc.weight"),
-        (lambda: saved(network_state() | {"fpn.output1.1.bias": torch.zeros(9)}), r"bias is \(9,\) instead of \(64,\)"),
+        (lambda: saved(network_state() | {"fpn.output1.1.bias": torch.zeros(9)}), r"bias \(9,\) instead of \(64,\)"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_with_what_disagrees(weights, message):

@@ -31,7 +31,7 @@ def face(data_dir) -> np.ndarray:
     """A portrait cut to its face, square."""
     with av.open(str(data_dir / "video" / "unlabelled" / "LivePortrait_driving_d10.mp4")) as container:
         picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    detector = load_detector("mobilenet0.25", (data_dir / DETECTOR).read_bytes(), quick=False)
+    detector = load_detector("mobilenet0.25", (data_dir / DETECTOR).read_bytes(), options=DetectorOptions(quick=False))
     left, top, right, bottom = detector([picture])[0].boxes_N4[0].astype(int)
     centre_x, centre_y, half = (left + right) // 2, (top + bottom) // 2, (bottom - top) // 2
     return picture[centre_y - half : centre_y + half, centre_x - half : centre_x + half]
@@ -87,7 +87,7 @@ def test_a_rival_of_half_the_area_is_found_beside_a_large_face(detector, face):
 
 
 def test_a_large_face_is_the_one_of_the_whole_network(data_dir, detector, face):
-    whole = load_detector("mobilenet0.25", (data_dir / DETECTOR).read_bytes(), quick=False)
+    whole = load_detector("mobilenet0.25", (data_dir / DETECTOR).read_bytes(), options=DetectorOptions(quick=False))
     frames = [scene(scaled(face, side_px)) for side_px in (90, 120, 160)]
     for quick, slow in zip(detector(frames), whole(frames), strict=True):
         np.testing.assert_allclose(quick.boxes_N4, slow.boxes_N4, atol=0.05)

@@ -182,9 +182,9 @@ def wrong_files() -> dict[str, tuple[bytes, str]]:
         "fairseq": (file_of({"args": None, "model": right}), r"keys \['args', 'model'\]"),
         "a tensor": (file_of(torch.zeros(3)), "a Tensor"),
         "a program": (file_of(io.BytesIO), "more than tensors"),
-        "text": (b"<html>404</html>", "no PyTorch state dict"),
-        "nothing": (b"", "no PyTorch state dict"),
-        "half": (file_of(right)[:2000], "no PyTorch state dict"),
+        "text": (b"<html>404</html>", "no PyTorch checkpoint"),
+        "nothing": (b"", "no PyTorch checkpoint"),
+        "half": (file_of(right)[:2000], "no PyTorch checkpoint"),
         "NaN": (file_of(damaged), r"1 with NaN or infinity \(encoder\.feature_projection"),
         "shapes": (file_of(narrow), r"of another shape .*\(12, 16\) instead of \(24, 16\)"),
     }

@@ -170,4 +170,4 @@ def test_a_published_network_is_fine_tuned_with_a_tenth_of_the_rate_for_its_body
     for name, tensor in trainer.network.named_parameters():
         rate = 0.01 if name.startswith("classifier.") else 0.001
         assert torch.allclose(start[name] - tensor, rate * tensor.grad, atol=1e-7), name
-    assert load_teacher("senet50_ferplus", trainer.file({})).crops.side_px == 224
+    assert load_teacher("senet50_ferplus", trainer.file({})).crop_rule.side_px == 224

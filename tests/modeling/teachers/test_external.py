@@ -12,7 +12,7 @@ from torch import nn
 from modeling.emotions import EMOTIONS, MASKED_LOGIT
 from modeling.faces.ferplus import majority_rule
 from modeling.teachers.base import Teacher
-from modeling.teachers.external import TeacherDescription, described_teacher, is_torchscript, read_description
+from modeling.teachers.external import TeacherDescription, external_teacher, is_torchscript, read_description
 from pipeline.teachers.ferplus_files import read_faces
 from tests.support.onnx_files import linear_onnx
 
@@ -46,7 +46,7 @@ def torchscript(network: nn.Module) -> bytes:
 
 def logits(network: nn.Module, crops: np.ndarray, **values) -> np.ndarray:
     weights = torchscript(network)
-    return Teacher("other", weights, described_teacher(weights, described(**values)))(crops)
+    return Teacher("other", weights, external_teacher(weights, described(**values)))(crops)
 
 
 def by_hand(network: Linear, pictures: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_the_reference_network_scores_as_published(data_dir):
     faces = read_faces(data_dir / "ferplus", "valid")
     keep_N = majority_rule(faces.votes_NV)
     kept = faces.subset(keep_N)
-    ours = Teacher("reference", weights, described_teacher(weights, REFERENCE)).faces(kept.images_NHW)
+    ours = Teacher("reference", weights, external_teacher(weights, REFERENCE)).faces(kept.images_NHW)
     assert keep_N.sum() == 3199
     assert (ours.argmax(1) == kept.votes_NV[:, :8].argmax(1)).sum() == 2816
     pictures = kept.images_NHW[:64, None].astype(np.float32) / 255
@@ -97,7 +97,7 @@ def test_seven_classes_in_another_order_and_with_other_names(grey):
     for column, emotion in enumerate(EMOTIONS[:7]):
         assert np.allclose(ours[:, column], theirs[:, order.index(emotion)], atol=1e-5)
     assert (ours[:, 7] == MASKED_LOGIT).all()
-    assert described_teacher(torchscript(network), described(classes=names)).masked == ("contempt",)
+    assert external_teacher(torchscript(network), described(classes=names)).masked == ("contempt",)
 
 
 def test_probabilities_become_logarithms_and_stay_finite(grey):
@@ -153,7 +153,7 @@ def test_onnx_of_any_batch_and_of_one(grey, batch):
     weight, bias = (parameter.detach().numpy() for parameter in network.linear.parameters())
     weights = linear_onnx((batch, 1, SIDE, SIDE), weight.T, bias)
     description = described(classes=EMOTIONS[:7], scale=1 / 255)
-    ours = Teacher("onnx", weights, described_teacher(weights, description))(grey)
+    ours = Teacher("onnx", weights, external_teacher(weights, description))(grey)
     assert np.allclose(ours[:, :7], by_hand(network, grey / 255), atol=1e-5)
     assert (ours[:, 7] == MASKED_LOGIT).all()
 
@@ -166,7 +166,7 @@ def test_a_trace_that_took_one_picture_for_all(grey):
     file = io.BytesIO()
     network = OneRow(1, 8)
     torch.jit.save(torch.jit.trace(network, torch.zeros(1, 1, SIDE, SIDE)), file)
-    ours = Teacher("trace", b"", described_teacher(file.getvalue(), described(scale=1 / 255)))(grey)
+    ours = Teacher("trace", b"", external_teacher(file.getvalue(), described(scale=1 / 255)))(grey)
     assert np.allclose(ours, by_hand(network, grey / 255), atol=1e-5)
 
 
@@ -177,7 +177,7 @@ def test_the_two_kinds_of_file_are_told_apart():
     assert not is_torchscript(state.getvalue()) and not is_torchscript(b"") and not is_torchscript(b"PK\x03\x04")
     for foreign in (state.getvalue(), b"", b"<html>", torchscript(Linear(1, 8))[:-200]):
         with pytest.raises(ValueError, match="neither a TorchScript file nor an ONNX model.*torch.onnx.export"):
-            described_teacher(foreign, described())
+            external_teacher(foreign, described())
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_a_description_that_does_not_fit_the_network_is_refused(values, message)
     onnx = linear_onnx((None, 1, SIDE, SIDE), weight, bias)
     for weights in (onnx, torchscript(Linear(1, 7))):
         with pytest.raises(ValueError, match=message):
-            described_teacher(weights, described(**values))
+            external_teacher(weights, described(**values))
 
 
 def test_outputs_that_are_no_logits_are_refused():
     with pytest.raises(ValueError, match='gives probabilities .*give "outputs": "probabilities"'):
-        described_teacher(torchscript(Linear(1, 8, nn.Softmax(1))), described())
+        external_teacher(torchscript(Linear(1, 8, nn.Softmax(1))), described())
     with pytest.raises(ValueError, match=r"gives shape \(1, 2, 4\) for one picture; expected \(1, 8\)"):
-        described_teacher(torchscript(Linear(1, 8, nn.Unflatten(1, (2, 4)))), described())
+        external_teacher(torchscript(Linear(1, 8, nn.Unflatten(1, (2, 4)))), described())
 
 
 FULL = {"side_px": 48, "colour": "grey", "classes": list(EMOTIONS)}

@@ -247,10 +247,12 @@ def test_prepare_by_hand():
 
 def test_a_small_face_is_enlarged_as_pil_does():
     _, parts = published_teacher(file_of(state_named("resnet50_ferplus")))
-    assert parts.crops.side_px == 224 and parts.crops.grey and parts.crops.scale == 1.0 and not parts.mirrored
+    assert (
+        parts.crop_rule.side_px == 224 and parts.crop_rule.grey and parts.crop_rule.scale == 1.0 and not parts.flip_tta
+    )
     faces = np.random.default_rng(1).integers(0, 256, (3, 48, 48), np.uint8)
     pil = [np.asarray(Image.fromarray(face).resize((224, 224), Image.Resampling.BILINEAR)) for face in faces]
-    assert np.abs(fit(faces, parts.crops).astype(int) - np.stack(pil)).max() <= 1
+    assert np.abs(fit(faces, parts.crop_rule).astype(int) - np.stack(pil)).max() <= 1
 
 
 def test_a_teacher_feeds_the_network_what_prepare_gives(network, faces_NCHW):
