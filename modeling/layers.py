@@ -1,11 +1,16 @@
-"""Layers that networks for faces and for voices share, and batch normalisation folded into convolutions.
+"""Layers that networks for faces and for voices share, and two ways to make a network faster.
 
 Shape letters: N pictures, C channels, H x W pixels.
 """
 
+from typing import TypeVar
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class ResidualBlock(nn.Module):
@@ -25,6 +30,11 @@ class ResidualBlock(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x_NCHW)), inplace=True)
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x_NCHW), inplace=True)
+
+
+def channels_last(network: Network) -> Network:
+    """The network with the channels of a pixel side by side in memory, which convolutions on CPUs and GPUs prefer."""
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def fold_batch_norms(network: nn.Module) -> None:

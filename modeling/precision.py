@@ -11,7 +11,7 @@ DEFAULT_PRECISION = {"cpu": "fp32", "cuda": "fp16"}
 0.2, for 99 % of faces (tests/modeling/teachers/test_load.py)."""
 
 
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
     """The context to run a network in. precision: a name of `PRECISIONS`, or "auto" for the device's default.
 
     Raises ValueError for any other name.

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +36,7 @@ ALONE = TrainingProcess()
 
 
 @contextlib.contextmanager
-def seeded(device: torch.device, seed: int) -> Iterator[None]:
+def seeded(device: torch.device, seed: int) -> Generator[None]:
     """Seeds torch inside the block, and gives the caller's random state back after it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -100,5 +100,5 @@ class Ema(AveragedModel):
 
     def restore(self, state: Mapping[str, Tensor], updates: int) -> None:
         """Goes on from the weights after so many updates; names that the state lacks stay as they are."""
-        self.module.load_state_dict(self.module.state_dict() | state)
+        self.module.load_state_dict(self.module.state_dict() | dict(state))
         self.n_averaged.fill_(1 + updates)

@@ -1,4 +1,4 @@
-"""The distillation loss. This is the one place where the temperature is applied; everything stored is raw logits."""
+"""The distillation loss, at its temperature; everything stored is raw logits."""
 
 from torch import Tensor
 from torch.nn import functional as F

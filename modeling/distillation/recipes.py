@@ -19,8 +19,8 @@ class StudentRecipe:
     after warmup_epochs of linear rise for adamw (constant within an epoch, so it depends on no count of batches)
     share_per_epoch: share of the training utterances that one epoch visits (the paper's "mini-epoch")
     windows_per_utterance: windows drawn from an utterance when it is visited
-    target_pooling: "max", "mean" or "attention" of the teacher's frame logits in a window (`soft_targets.pool_logits`)
-    padding: of utterances shorter than a window, "zeros" or "repeat" (`soft_targets.window_of`)
+    target_pooling: "max", "mean" or "attention" of the teacher's frame logits in a window (`targets.pool_logits`)
+    padding: of utterances shorter than a window, "zeros" or "repeat" (`targets.window_of`)
     batch_size: over all workers together
     grad_clip: largest norm of the gradient, or None; ema_decay: per step, of the weights that are saved, or None
     autocast: bfloat16 products on a GPU that has them; a CPU computes in float32

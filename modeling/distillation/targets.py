@@ -91,8 +91,8 @@ def draw_window(rng: np.random.Generator, samples: int, frame_indices: np.ndarra
 
 
 def window_of(speech_T: np.ndarray, start: int, padding: str = "zeros") -> np.ndarray:
-    """int16 (64384,) from `start`. Speech shorter than that is padded at its end: with "zeros" (the paper), or it is said
-    over again, "repeat". Students that normalise a clip as a whole should not learn from silence that no test clip has.
+    """int16 (64384,) from `start`. Speech shorter than that is padded at its end: with "zeros" (the paper), or it is
+    repeated, "repeat". Students that normalise a clip as a whole should not learn from silence that no test clip has.
     A window that needs no padding is a view of the speech.
     """
     if speech_T.dtype != np.int16 or speech_T.ndim != 1:

@@ -147,7 +147,8 @@ def _rank_correlation(student_N: np.ndarray, teacher_N: np.ndarray, known_N: np.
     if len(student_N) < MIN_UTTERANCES or np.ptp(student_N) == 0 or np.ptp(teacher_N) == 0:
         return NOT_ESTIMABLE
     values_R = drawn.each(lambda weights_RN: _weighted_spearman(student_N, teacher_N, weights_RN[:, known_N]))
-    return Estimate(float(spearmanr(student_N, teacher_N).statistic), *interval(values_R))
+    statistic = spearmanr(student_N, teacher_N).statistic  # pyright: ignore[reportAttributeAccessIssue]
+    return Estimate(float(statistic), *interval(values_R))
 
 
 def _weighted_spearman(x_N: np.ndarray, y_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:

@@ -74,7 +74,7 @@ def truth_under(rule: str, votes_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """
     votes_NE = votes_NV[:, : len(EMOTIONS)]
     if rule == "argmax8":
-        return votes_NE.any(axis=1), votes_NE.argmax(axis=1)
+        return votes_NE.sum(axis=1) > 0, votes_NE.argmax(axis=1)
     keep_N = {"paper": paper_rule, "majority": majority_rule}[rule](votes_NV)
     return keep_N, without_single_votes(votes_NE).argmax(axis=1)
 
@@ -183,4 +183,4 @@ def _fit_temperature(
         return float(-(target_NE * log_softmax(logits_NE / temperature, axis=1)).sum(axis=1).mean())
 
     found = minimize_scalar(lambda x: loss(np.exp(x)), bounds=np.log(TEMPERATURES), method="bounded")
-    return loss(1.0), float(np.exp(found.x))
+    return loss(1.0), float(np.exp(found.x))  # pyright: ignore[reportAttributeAccessIssue]

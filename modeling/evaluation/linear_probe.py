@@ -94,7 +94,8 @@ def regularised_predictions(
     """
     features_NF, labels_N = _checked(features_NF, labels_N)
     speakers_N, fold_N = np.asarray(speakers_N), np.asarray(fold_N)
-    predicted_N, chosen = np.empty(len(labels_N), int), []
+    predicted_N = np.empty(len(labels_N), int)
+    chosen: list[float] = []
     for train_N in (fold_N != fold for fold in np.unique(fold_N)):
         inverse_penalty = _chosen_inverse_penalty(features_NF[train_N], labels_N[train_N], speakers_N[train_N], seed)
         train_TF, test_TF = _standardised(features_NF, train_N)
@@ -142,7 +143,7 @@ def _checked(features_NF: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray,
 def _standardised(features_NF: np.ndarray, train_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Training and test rows, scaled by the mean and deviation of the training rows."""
     scaler = StandardScaler().fit(features_NF[train_N])
-    return scaler.transform(features_NF[train_N]), scaler.transform(features_NF[~train_N])
+    return np.asarray(scaler.transform(features_NF[train_N])), np.asarray(scaler.transform(features_NF[~train_N]))
 
 
 def _fitted_predictions(

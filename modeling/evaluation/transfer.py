@@ -41,8 +41,8 @@ def split_speakers(speaker_N: Sequence[str], truth_N: np.ndarray, seeds: int) ->
     speakers, and all seeds' parts together at most all. A tenth of the others, at least one, are `val`.
     truth_N: index of each clip's true emotion. Raises ValueError where that cannot be done.
     """
-    speaker_N, truth_N = np.asarray(speaker_N), np.asarray(truth_N)
-    names = np.unique(speaker_N)
+    speakers_N, truth_N = np.asarray(speaker_N), np.asarray(truth_N)
+    names = np.unique(speakers_N)
     if seeds < 1 or len(names) < max(3, seeds):
         raise ValueError(
             f"{len(names)} speakers for {seeds} seeds: each seed holds out another speaker, and the least is 3 speakers; "
@@ -54,7 +54,7 @@ def split_speakers(speaker_N: Sequence[str], truth_N: np.ndarray, seeds: int) ->
     sizes = range(min(least, most), most + 1)
 
     def measured(size: int) -> int:
-        parts = [truth_N[np.isin(speaker_N, order[s * size : (s + 1) * size])] for s in range(seeds)]
+        parts = [truth_N[np.isin(speakers_N, order[s * size : (s + 1) * size])] for s in range(seeds)]
         return len(measurable(parts, FREQUENT_EMOTIONS))
 
     size = max(sizes, key=lambda size: (measured(size), -size))

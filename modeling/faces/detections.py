@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Faces:
-    """The faces of one frame, the surest first; empty arrays where there is none.
+    """The faces of one frame, the most confident first; empty arrays where there is none.
 
     boxes_N4: float32 x0, y0, x1, y1 in pixels of the given frame, clipped to it. scores_N: float32, threshold to 1.
     landmarks_N52: float32 x, y of the eyes (left in the picture first), nose and corners of the mouth; not clipped.

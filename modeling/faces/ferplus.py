@@ -80,7 +80,7 @@ def vote_distributions(votes_NV: np.ndarray) -> np.ndarray:
 
 def class_counts(faces: FaceSet, keep_N: np.ndarray) -> dict[str, int]:
     """Number of kept faces by dominant emotion, the first of `EMOTIONS` where several have the most votes
-    (the table of paper.md section 2). keep_N: boolean mask of `paper_rule` or `majority_rule`."""
+    (the table of Albanie et al. 2018). keep_N: boolean mask of `paper_rule` or `majority_rule`."""
     dominant_N = without_single_votes(faces.votes_NV[keep_N])[:, : len(EMOTIONS)].argmax(axis=1)
     counts_E = np.bincount(dominant_N, minlength=len(EMOTIONS))
     return dict(zip(EMOTIONS, counts_E.tolist(), strict=True))

@@ -18,6 +18,7 @@ from torchvision.ops import batched_nms
 from modeling.faces.detections import Faces
 from modeling.faces.retinaface_network import VARIANTS, load_network, prior_boxes
 from modeling.faces.retinaface_pyramid import RawDetections, answers_where_needed
+from modeling.layers import channels_last
 from modeling.precision import autocast
 
 VARIANCES = (0.1, 0.2)
@@ -86,7 +87,7 @@ class FaceDetector:
     """
 
     def __init__(self, name: str, weights: bytes, *, device: str, options: DetectorOptions):
-        self.network = load_network(name, weights).to(device).to(memory_format=torch.channels_last)
+        self.network = channels_last(load_network(name, weights).to(device))
         self.fingerprint = f"{name}@{hashlib.sha256(weights).hexdigest()}"
         self.longest_side_px = options.longest_side_px
         self.threshold, self.nms_threshold = options.threshold, options.nms_threshold
@@ -118,7 +119,8 @@ class FaceDetector:
     def _detect_all(self, frames: dict[int, np.ndarray], longest_side_px: int) -> dict[int, Faces]:
         by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, frame in frames.items():
-            by_size[scaled_size(*frame.shape[:2], longest_side_px)].append(index)
+            height, width = frame.shape[:2]
+            by_size[scaled_size(height, width, longest_side_px)].append(index)
         faces: dict[int, Faces] = {}
         for size, members in by_size.items():
             for start in range(0, len(members), FRAMES_PER_BATCH):
@@ -140,9 +142,11 @@ class FaceDetector:
         keep = batched_nms(boxes_N4, scores_N, frame_N, self.nms_threshold)
         landmarks_NK = decode_landm(landmarks_BPK[frame_N[keep], prior_N[keep]], priors_N4[keep], VARIANCES)
         kept = (frame_N[keep], boxes_N4[keep], scores_N[keep], landmarks_NK.reshape(-1, 5, 2))
-        frame_N, *found = (tensor.cpu().numpy() for tensor in kept)
+        frame_N, boxes_N4, scores_N, landmarks_N52 = (tensor.cpu().numpy() for tensor in kept)
         for index, frame in enumerate(frames):
-            yield _in_frame(*(values[frame_N == index] for values in found), frame.shape[:2], size)
+            of_N = frame_N == index
+            faces = Faces(boxes_N4[of_N], scores_N[of_N], landmarks_N52[of_N])
+            yield _in_frame(faces, frame.shape[:2], size)
 
     def _answers(self, frames_BCHW: Tensor, size: tuple[int, int]) -> RawDetections:
         if not self.quick or max(size) > self.quick_side_px:
@@ -189,15 +193,9 @@ def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return frame if frame.shape[:2] == size else cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _in_frame(
-    boxes_N4: np.ndarray,
-    scores_N: np.ndarray,
-    landmarks_N52: np.ndarray,
-    frame_size: tuple[int, int],
-    scaled: tuple[int, int],
-) -> Faces:
-    """Faces in pixels of the scaled frame -> `Faces` in pixels of the frame as it was given, boxes clipped to it."""
+def _in_frame(faces: Faces, frame_size: tuple[int, ...], scaled: tuple[int, int]) -> Faces:
+    """Faces in pixels of the scaled frame -> in pixels of the frame as it was given, boxes clipped to it."""
     frame_xy = np.array(frame_size[::-1], np.float32)
     to_frame_xy = frame_xy / np.array(scaled[::-1], np.float32)
-    boxes = (boxes_N4.reshape(-1, 2, 2) * to_frame_xy).clip(0, frame_xy).reshape(-1, 4)
-    return Faces(boxes, scores_N, landmarks_N52 * to_frame_xy)
+    boxes_N4 = (faces.boxes_N4.reshape(-1, 2, 2) * to_frame_xy).clip(0, frame_xy).reshape(-1, 4)
+    return Faces(boxes_N4, faces.scores_N, faces.landmarks_N52 * to_frame_xy)

@@ -89,7 +89,7 @@ def prior_boxes(height: int, width: int) -> np.ndarray:
     In the order of the network's outputs: level, row, column, side. The package's `priorbox` gives the same as parts
     of the picture's size, by loops that take longer than the network.
     """
-    levels = []
+    levels: list[np.ndarray] = []
     for stride, sides in zip(STRIDES, PRIOR_SIDES, strict=True):
         rows, columns = -(-height // stride), -(-width // stride)
         y, x, side = np.meshgrid(np.arange(rows) + 0.5, np.arange(columns) + 0.5, sides, indexing="ij")

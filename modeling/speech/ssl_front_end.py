@@ -1,35 +1,13 @@
-"""The self-supervised networks that can stand under a student: built as torchaudio builds them, weights from a file."""
+"""The published weights of the self-supervised networks that can stand under a student, from a file."""
 
 from pathlib import Path
 
 from torch import Tensor
-from torchaudio import pipelines
-from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
+from torchaudio.models import Wav2Vec2Model
 from torchaudio.pipelines import Wav2Vec2Bundle
 
+from modeling.speech.torchaudio_bundles import FRONT_ENDS, is_wavlm, parameters, weights_url
 from modeling.state_dicts import misfits, read_state_dict
-
-FRONT_ENDS: dict[str, Wav2Vec2Bundle] = {
-    name: getattr(pipelines, name)
-    for name in (
-        "WAV2VEC2_BASE",
-        "WAV2VEC2_LARGE",
-        "HUBERT_BASE",
-        "HUBERT_LARGE",
-        "WAVLM_BASE",
-        "WAVLM_BASE_PLUS",
-        "WAVLM_LARGE",
-    )
-}
-"""By torchaudio's name. All take 16 kHz and give one frame each 20 ms."""
-
-WEIGHTS_URL = "https://download.pytorch.org/torchaudio/models/"  # torchaudio/pipelines/_wav2vec2/utils.py
-
-
-def front_end_network(bundle: Wav2Vec2Bundle) -> Wav2Vec2Model:
-    """The bundle's network with random weights; `bundle.get_model` would fetch them from the internet."""
-    build = {"Wav2Vec2": wav2vec2_model, "WavLM": wavlm_model}[bundle._model_type]
-    return build(**bundle._params)
 
 
 def load_front_end(network: Wav2Vec2Model, name: str, source: bytes | str | Path) -> None:
@@ -39,7 +17,7 @@ def load_front_end(network: Wav2Vec2Model, name: str, source: bytes | str | Path
     WAVLM_BASE and WAVLM_BASE_PLUS, or WAV2VEC2_BASE and HUBERT_BASE, have the same names and shapes: no check of the
     file can tell them apart.
     """
-    wanted = f"fetch {WEIGHTS_URL}{FRONT_ENDS[name]._path}"
+    wanted = f"fetch {weights_url(FRONT_ENDS[name])}"
     try:
         tensors = _state_dict(source)
         _check(tensors, network.state_dict(), name)
@@ -72,9 +50,9 @@ def _check(given: dict[str, Tensor], expected: dict[str, Tensor], bundle: str) -
 
 def _build_of_bundle(bundle: Wav2Vec2Bundle) -> tuple[int, int, bool, bool]:
     """Layers, width, whether attention knows relative positions, whether every convolution is normalised."""
-    p = bundle._params
+    p = parameters(bundle)
     is_normalised = p["extractor_mode"] == "layer_norm"
-    return p["encoder_num_layers"], p["encoder_embed_dim"], bundle._model_type == "WavLM", is_normalised
+    return p["encoder_num_layers"], p["encoder_embed_dim"], is_wavlm(bundle), is_normalised
 
 
 def _build_of_tensors(tensors: dict[str, Tensor]) -> tuple[int, int, bool, bool]:

@@ -1,8 +1,9 @@
-"""The three students by name. `build_student` makes a new one, `student_checkpoint.load_student` reads one."""
+"""The three students by name. `build_student` makes a new one, `checkpoint.load_student` reads one."""
 
 from pathlib import Path
 
-from modeling.speech.ssl_front_end import FRONT_ENDS, WEIGHTS_URL, load_front_end
+from modeling.speech.ssl_front_end import load_front_end
+from modeling.speech.torchaudio_bundles import FRONT_ENDS, weights_url
 from modeling.students.base import Student, StudentConfig
 from modeling.students.compact import CompactStudent
 from modeling.students.self_supervised import SslStudent
@@ -22,7 +23,7 @@ def build_student(config: StudentConfig, front_end: bytes | str | Path | None = 
     student = STUDENTS[config.kind](config)
     if isinstance(student, SslStudent):
         if front_end is None:
-            url = WEIGHTS_URL + FRONT_ENDS[config.bundle]._path
+            url = weights_url(FRONT_ENDS[config.bundle])
             raise ValueError(f"an ssl student learns nothing on random weights: give the front end's file, {url}")
         load_front_end(student.front_end, config.bundle, front_end)
     elif front_end is not None:

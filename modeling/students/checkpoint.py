@@ -4,9 +4,10 @@ The file of an ssl student holds its front end too (378 MB for WAVLM_BASE_PLUS),
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from safetensors.torch import save
 
@@ -18,7 +19,7 @@ FORMAT = "emovox.student.1"
 _REMEDY = "give the student file that training wrote, or copy it again"
 
 
-def save_student(student: Student, path_or_file: str | Path | BinaryIO, meta: dict) -> None:
+def save_student(student: Student, path_or_file: str | Path | BinaryIO, meta: Mapping[str, Any]) -> None:
     """meta: anything JSON can hold about the run (recipe, epoch, metrics); `load_student` puts it on `student.meta`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
     header = {
@@ -28,10 +29,10 @@ def save_student(student: Student, path_or_file: str | Path | BinaryIO, meta: di
         "meta": json.dumps(meta),
     }
     data = save(tensors, header)
-    if hasattr(path_or_file, "write"):
-        path_or_file.write(data)
-    else:
+    if isinstance(path_or_file, str | Path):
         Path(path_or_file).write_bytes(data)
+    else:
+        path_or_file.write(data)
 
 
 def load_student(source: bytes | str | Path) -> Student:

@@ -6,6 +6,7 @@ Fitted by `fit_head` with scikit-learn, applied with NumPy alone. Shape letters:
 import json
 import warnings
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -32,7 +33,7 @@ class EmotionHead:
     weights_KD: np.ndarray
     bias_K: np.ndarray
     student_sha256: str
-    meta: dict = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self):
         classes, dimensions = len(self.classes), len(self.mean_D)
@@ -83,7 +84,12 @@ def load_head(data: bytes) -> EmotionHead:
 
 
 def fit_head(
-    embeddings_ND: np.ndarray, labels_N: np.ndarray, *, inverse_penalty: float, student_sha256: str, meta: dict
+    embeddings_ND: np.ndarray,
+    labels_N: np.ndarray,
+    *,
+    inverse_penalty: float,
+    student_sha256: str,
+    meta: dict[str, Any],
 ) -> EmotionHead:
     """Standardisation and L2 multinomial logistic regression. inverse_penalty: scikit-learn's C. labels_N: class names."""
     scaler = StandardScaler().fit(embeddings_ND)
@@ -91,8 +97,9 @@ def fit_head(
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS)
         model.fit(scaler.transform(embeddings_ND), labels_N)
-    weights_KD, bias_K = model.coef_, model.intercept_
+    weights_KD, bias_K = np.asarray(model.coef_), np.asarray(model.intercept_)
     if len(model.classes_) == 2:  # scikit-learn keeps one row for two classes; its sigmoid is this softmax
         weights_KD, bias_K = np.vstack([-weights_KD, weights_KD]) / 2, np.concatenate([-bias_K, bias_K]) / 2
     classes = tuple(str(name) for name in model.classes_)
-    return EmotionHead(classes, scaler.mean_, scaler.scale_, weights_KD, bias_K, student_sha256, meta)
+    mean_D, scale_D = np.asarray(scaler.mean_), np.asarray(scaler.scale_)
+    return EmotionHead(classes, mean_D, scale_D, weights_KD, bias_K, student_sha256, meta)

@@ -47,6 +47,8 @@ CARRIED_BLOCKS = 9
 class _FourierFrames(nn.Module):
     """(1, T) -> real and imaginary part (1, 257, L) of the windowed frames, as `spectrogram._stft` gives them."""
 
+    kernels: Tensor
+
     def __init__(self, window_T: Tensor):
         super().__init__()
         bins, samples = torch.arange(FFT_SAMPLES // 2 + 1), torch.arange(FRAME_SAMPLES)
@@ -55,11 +57,14 @@ class _FourierFrames(nn.Module):
         self.register_buffer("kernels", kernels[:, None].float())
 
     def forward(self, wave_BT: Tensor) -> tuple[Tensor, Tensor]:
-        return F.conv1d(wave_BT[:, None], self.kernels, stride=HOP_SAMPLES).chunk(2, 1)
+        real, imaginary = F.conv1d(wave_BT[:, None], self.kernels, stride=HOP_SAMPLES).chunk(2, 1)
+        return real, imaginary
 
 
 class LogMel(nn.Module):
     """`spectrogram.log_mel`."""
+
+    bands: Tensor
 
     def __init__(self):
         super().__init__()
@@ -79,6 +84,10 @@ class LogMel(nn.Module):
 
 class _WithoutDc(nn.Module):
     """`spectrogram.without_dc`: blocks of 256 samples, and what is left of earlier blocks in each."""
+
+    decay: Tensor
+    carry: Tensor
+    fading: Tensor
 
     def __init__(self):
         super().__init__()
@@ -117,6 +126,11 @@ class PaperMagnitude(nn.Module):
         return torch.cat([scaled, scaled[:, 1:-1].flip(1)], 1)
 
 
+def _shape(x: Tensor) -> Tensor:
+    """Of any length of the clip: a plain `shape` would be traced as the numbers of the one example."""
+    return torch._shape_as_tensor(x)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+
+
 class StudentGraph(nn.Module):
     """(1, T) float32 in [-1, 1] at 16 kHz, T of 1 or more -> logits (1, E), probabilities (1, E), embedding (1, D)."""
 
@@ -130,11 +144,11 @@ class StudentGraph(nn.Module):
         self.input, self.student = kinds[student.config.kind](), student.eval()
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        samples = torch._shape_as_tensor(waveform)[1]
+        samples = _shape(waveform)[1]
         silence = waveform.new_zeros(1, MIN_SAMPLES)
         padded = torch.cat([waveform, silence], 1)[:, : samples.clamp_min(MIN_SAMPLES)]
         spectrogram_BFL = self.input(padded)
-        frames = torch._shape_as_tensor(spectrogram_BFL)[2]
+        frames = _shape(spectrogram_BFL)[2]
         start, used = self._cut(frames)
         logits_BE, embedding_BD = self.student.outputs(spectrogram_BFL[:, :, start : start + used])
         return logits_BE, logits_BE.softmax(1), embedding_BD
@@ -163,7 +177,7 @@ def export_student(student: Student, student_sha256: str) -> bytes:
         torch.onnx.export(
             graph.eval(),
             (torch.zeros(1, 2 * MIN_SAMPLES),),
-            file,
+            file,  # pyright: ignore[reportArgumentType]
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             dynamic_axes={INPUT: {1: "samples"}},
@@ -203,14 +217,14 @@ def parity(student: Student, onnx_file: bytes) -> dict[str, float]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
-    worst = dict.fromkeys(OUTPUTS, 0.0)
+    worst: dict[str, float] = dict.fromkeys(OUTPUTS, 0.0)
     for clip_T in parity_clips():
         logits_E, embedding_D = student.outputs_of_clip(torch.from_numpy(clip_T))
         expected = (logits_E, logits_E.softmax(0), embedding_D)
         given = session.run(OUTPUTS, {INPUT: clip_T[None].astype(np.float32) / spectrogram.INT16_SCALE})
         for name, values, wanted in zip(OUTPUTS, given, expected, strict=True):
             wanted = wanted.numpy()
-            difference = float(np.abs(values[0] - wanted).max() / max(1.0, np.abs(wanted).max()))
+            difference = float(np.abs(np.asarray(values)[0] - wanted).max() / max(1.0, np.abs(wanted).max()))
             worst[name] = max(worst[name], difference) if math.isfinite(difference) else math.inf
     return worst
 
@@ -219,7 +233,7 @@ def parity_clips() -> list[np.ndarray]:
     """int16 (T,) of `PARITY_S`: syllable-like bursts of a harmonic tone in noise; one like a telephone's, with little
     above 4 kHz; one of zeros."""
     rng = np.random.default_rng(0)
-    clips = []
+    clips: list[np.ndarray] = []
     for seconds in PARITY_S:
         times_T = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
         pitch_T = np.cumsum(140 + 40 * np.sin(2 * np.pi * 0.7 * times_T)) / SAMPLE_RATE_HZ

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from modeling.sampling import INT16_SCALE
 from modeling.speech.spectrogram import in_int16_steps
-from modeling.speech.ssl_front_end import FRONT_ENDS, front_end_network
+from modeling.speech.torchaudio_bundles import FRONT_ENDS, front_end_network, normalises_waveform, parameters
 from modeling.students.base import MAX_SAMPLES, StudentConfig, he_init
 from modeling.students.pooling import POOLED_CHANNELS, PooledStudent
 
@@ -23,10 +23,10 @@ class SslStudent(PooledStudent):
         super().__init__()
         self.config = config
         bundle = FRONT_ENDS[config.bundle]
-        self.is_normalised = bundle._normalize_waveform
-        self.layer_weights = nn.Parameter(torch.zeros(bundle._params["encoder_num_layers"]))
+        self.is_normalised = normalises_waveform(bundle)
+        self.layer_weights = nn.Parameter(torch.zeros(parameters(bundle)["encoder_num_layers"]))
         self.projection = nn.Sequential(
-            nn.Linear(bundle._params["encoder_embed_dim"], POOLED_CHANNELS), nn.ReLU(inplace=True)
+            nn.Linear(parameters(bundle)["encoder_embed_dim"], POOLED_CHANNELS), nn.ReLU(inplace=True)
         )
         self.add_head(config)
         he_init(self)  # the head, for the front end comes after it

@@ -42,7 +42,7 @@ def jittered(faces_NHW: Tensor, jitter: FaceJitter, side_px: int, rng: torch.Gen
     cos, sin = scale * angle.cos(), scale * angle.sin()
     row_x = torch.stack([cos * flip, -sin, uniform(-2, 2) * jitter.shift], 1)
     row_y = torch.stack([sin * flip, cos, uniform(-2, 2) * jitter.shift], 1)
-    grid = F.affine_grid(torch.stack([row_x, row_y], 1), (n, 1, side_px, side_px), align_corners=False)
+    grid = F.affine_grid(torch.stack([row_x, row_y], 1), [n, 1, side_px, side_px], align_corners=False)
     faces = F.grid_sample(faces_NHW.float().unsqueeze(1), grid, padding_mode="border", align_corners=False)
     gamma = torch.exp(uniform(-1, 1) * math.log(jitter.gamma)).view(-1, 1, 1, 1)
     x = normalise_faces(((faces / 255).clamp(0, 1) ** gamma * 255).squeeze(1))

@@ -16,12 +16,12 @@ def paper_augment(faces_NHW: Tensor, rng: torch.Generator) -> Tensor:
     """The authors' training input: grey faces 0-255 (N, 48, 48) -> float (N, 3, 224, 224), each sampled by `paper_maps`.
 
     The mean is subtracted first, so that what lies outside of the picture is 0, the mean. Bilinear, with the corner
-    pixels of picture and input on each other (MatConvNet's vl_nnbilinearsampler); `teacher_base.fit`, as the authors'
+    pixels of picture and input on each other (MatConvNet's vl_nnbilinearsampler); `teachers.base.fit`, as the authors'
     PyTorch evaluation, aligns the outer edges, and enlarges by 4.67 instead of 4.74.
     """
     faces_NCHW = prepare(faces_NHW)
     maps_N23 = paper_maps(len(faces_NHW), rng).to(faces_NHW.device)
-    grid = F.affine_grid(maps_N23, (len(faces_NHW), 3, SIDE_PX, SIDE_PX), align_corners=True)
+    grid = F.affine_grid(maps_N23, [len(faces_NHW), 3, SIDE_PX, SIDE_PX], align_corners=True)
     return F.grid_sample(faces_NCHW, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modeling.faces.ferplus import FaceSet, paper_rule, vote_distributions
+from modeling.layers import channels_last
 from modeling.teacher_training.augmentation import jittered
 from modeling.teacher_training.paper_augmentation import paper_augment
 from modeling.teacher_training.recipes import TeacherRecipe
@@ -72,7 +73,7 @@ class TeacherTrainer:
             self.targets_NE.lerp_(torch.from_numpy(soft_labels_NE[kept_N]), recipe.soft_share)
         self.valid_NHW = valid.images_NHW
         self.valid_N = vote_distributions(valid.votes_NV).argmax(1)
-        self.network = new_network(recipe, init).to(self.device).to(memory_format=torch.channels_last)
+        self.network = channels_last(new_network(recipe, init).to(self.device))
         self.ema = None if recipe.ema_decay is None else Ema(self.network, recipe.ema_decay, first_step=0)
         self.wrapped = process.wrap(cast(nn.Module, torch.compile(self.network)) if compiled else self.network)
         self.optimizer = self._optimizer()
@@ -135,7 +136,7 @@ class TeacherTrainer:
         self.trained.requires_grad_(True).train(training)
         return float(hits_N.mean())
 
-    def file(self, meta: dict) -> bytes:
+    def file(self, meta: Mapping[str, Any]) -> bytes:
         """The trained network as `modeling.teachers.load.load_teacher` reads it."""
         if isinstance(self.trained, CompactTeacher):
             return save_compact_teacher(self.trained, meta)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from modeling.emotions import EMOTIONS
+from modeling.layers import channels_last
 from modeling.precision import autocast
 
 BATCH_FACES = {"cpu": 64, "cuda": 512}
@@ -75,7 +76,7 @@ class Teacher:
         self.precision = precision
         self.network = parts.network.eval().requires_grad_(False)
         if parts.follows_device:
-            self.network = self.network.to(self.device).to(memory_format=torch.channels_last)
+            self.network = channels_last(self.network.to(self.device))
 
     @property
     def batch_faces(self) -> int:

@@ -4,8 +4,10 @@ Shape letters: N faces, C channels, H = W pixels, E = 8 emotions.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -51,7 +53,7 @@ class CompactTeacher(nn.Module):
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
         )
-        stages = []
+        stages: list[nn.Module] = []
         for stage, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
             for block in range(blocks):
                 stages.append(ResidualBlock(channels, width, stride=2 if stage > 0 and block == 0 else 1))
@@ -86,7 +88,7 @@ def compact_teacher(network: CompactTeacher) -> TeacherNetwork:
     return TeacherNetwork(network, normalise_faces, rule, flip_tta=True)
 
 
-def save_compact_teacher(network: CompactTeacher, meta: dict) -> bytes:
+def save_compact_teacher(network: CompactTeacher, meta: Mapping[str, Any]) -> bytes:
     """The weights as half-precision safetensors; configuration and `meta` are kept inside as JSON."""
     tensors = {name: t.half() if t.dtype.is_floating_point else t for name, t in network.state_dict().items()}
     header = {

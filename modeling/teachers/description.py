@@ -75,7 +75,8 @@ class TeacherDescription:
             above = " above 0" if name == "std" else ""
             _require(fits, self, name, f"one number{above}, or one for each of the {self.channels} channels")
             object.__setattr__(self, name, numbers[0] if len(numbers) == 1 else numbers)
-        is_list = isinstance(self.classes, list | tuple) and all(isinstance(name, str) for name in self.classes)
+        classes: object = self.classes  # from JSON it may be anything
+        is_list = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in self.classes)  # pyright: ignore[reportUnnecessaryIsInstance]
         _require(is_list, self, "classes", "a list of class names in the order of the outputs")
         object.__setattr__(self, "classes", tuple(self.classes))
         _emotions_of(self.classes)

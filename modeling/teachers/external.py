@@ -5,6 +5,7 @@ Shape letters: N faces, C channels, H = W pixels, K classes of the file, E = 8 e
 
 import io
 import zipfile
+from typing import cast
 
 import numpy as np
 import onnxruntime
@@ -130,7 +131,7 @@ def _onnx(weights: bytes, device: str) -> OnnxNetwork:
 def _prepared(crops: Tensor, description: TeacherDescription) -> Tensor:
     """uint8 crops (N, H, W) grey or (N, H, W, 3) RGB -> float32 (N, C, H, W), scaled as described."""
     if description.colour == "grey":
-        x = crops[:, None].expand(-1, description.channels, -1, -1)
+        x = crops[:, None].expand(-1, description.channels or 1, -1, -1)
     else:
         x = crops.permute(0, 3, 1, 2)
     x = x.flip(1) if description.colour == "bgr" else x
@@ -147,7 +148,7 @@ def _try_once(network: ExternalNetwork, zeros_2CHW: Tensor) -> None:
     description = network.description
     expected = len(description.classes)
     try:
-        outputs = network.outputs(zeros_2CHW[:1])
+        outputs = cast(object, network.outputs(zeros_2CHW[:1]))
     except Exception as error:  # onnxruntime's errors share no class of their own
         _, channels, side_px, _ = zeros_2CHW.shape
         axes = (1, channels, side_px, side_px) if description.layout == "NCHW" else (1, side_px, side_px, channels)

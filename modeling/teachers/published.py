@@ -5,6 +5,7 @@ Shape letters: N faces, C channels, H = W pixels, E = 8 emotions. Sources, all b
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class UncountedBatchNorm2d(nn.BatchNorm2d):
         super().__init__(channels, eps=1e-5, momentum=0.1)
         self.num_batches_tracked = None
 
-    def _load_from_state_dict(self, *args):
+    def _load_from_state_dict(self, *args: Any):  # pyright: ignore[reportIncompatibleMethodOverride]
         nn.Module._load_from_state_dict(self, *args)  # the parent's would add the counter to a file without versions
 
 
@@ -66,7 +67,7 @@ class FerPlusNetwork(nn.Module):
         super().__init__()
         self.gated, self.dropout = gated, dropout
         places = ("1x1_down", "1x1_up") if gated else ("3x3", "1x1_increase")
-        self.dropped = {f"conv5_3_{place}" for place in places} if dropout > 0 else set()
+        self.dropped = {f"conv5_3_{place}" for place in places} if dropout > 0 else set[str]()
         self.block_names = [f"conv{s}_{k}" for s, (_, blocks) in RESNET_STAGES.items() for k in range(1, blocks + 1)]
         self._add_conv_bn(STEM, 3, 64, 7, stride=2)
         channels = 64

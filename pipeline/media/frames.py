@@ -167,7 +167,7 @@ def _converted(sampled: Iterator, longest_side_px: int | None, video: VideoStrea
 
 def _upright_rgb(frame: av.VideoFrame, longest_side_px: int | None) -> np.ndarray:
     """HxWx3 uint8, as `ffmpeg -pix_fmt rgb24` gives it (`-sws_flags area` where it is scaled down)."""
-    width, height = scaled_size(frame.width, frame.height, longest_side_px)
+    height, width = scaled_size(frame.height, frame.width, longest_side_px)
     # a mean of areas shows no more than the picture holds, and takes a third of bicubic's time, ffmpeg's default
     interpolation = "BICUBIC" if (width, height) == (frame.width, frame.height) else "AREA"
     image = frame.reformat(width, height, "rgb24", interpolation=interpolation).to_ndarray()
@@ -179,10 +179,10 @@ def _quarter_turns(frame: av.VideoFrame) -> int:
     return round(frame.rotation / 90)
 
 
-def scaled_size(width: int, height: int, longest_side_px: int | None) -> tuple[int, int]:
-    """Width and height in pixels, in proportion, neither above `longest_side_px`; never larger than they were."""
+def scaled_size(height: int, width: int, longest_side_px: int | None) -> tuple[int, int]:
+    """Height and width in pixels, in proportion, neither above `longest_side_px`; never larger than they were."""
     scale = 1.0 if longest_side_px is None else min(1.0, longest_side_px / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _decode_with_decord(path: str | Path, grid: FrameGrid, longest_side_px: int | None) -> Iterator[Picture]:
@@ -193,7 +193,7 @@ def _decode_with_decord(path: str | Path, grid: FrameGrid, longest_side_px: int 
     with containers.open_container(path) as container:
         stream = containers.best_stream(container, "video")
         first_us = microseconds(stream.start_time * stream.time_base - containers.clock_zero_s(container))
-    width, height = scaled_size(info.width, info.height, longest_side_px)
+    height, width = scaled_size(info.height, info.width, longest_side_px)
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=width, height=height, num_threads=1)
         shown_us = first_us + np.round(reader.get_frame_timestamp(range(len(reader))) * 1e6).astype(np.int64)
@@ -225,10 +225,9 @@ def _decode_picture_folder(
         if image is None:
             continue
         is_empty = False
-        height, width = image.shape[:2]
-        size = scaled_size(width, height, longest_side_px)
-        if size != (width, height):
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        size = scaled_size(*image.shape[:2], longest_side_px)
+        if size != image.shape[:2]:
+            image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
         yield position, index * picture_us / 10**6, image
     if wanted and is_empty:
         raise Rejected(RejectReason.DAMAGED_VIDEO, f"none of {len(wanted)} pictures in the span can be read")

@@ -32,7 +32,7 @@ def test_the_gradient_is_half_of_q_minus_p_over_the_batch():
     distillation_loss(student, torch.from_numpy(teacher)).backward()
     expected = (
         0.5 * (softmax(student.detach().numpy() / 2, 1) - softmax(teacher / 2, 1)) / 4
-    )  # paper.md section 9, item 5
+    )  # getBatchEmoVoxCeleb.m, emoVoxZoo.m
     np.testing.assert_allclose(student.grad.numpy(), expected, atol=1e-7)
 
 

@@ -12,7 +12,7 @@ WINDOW = 64_384
 
 
 def test_times_map_to_the_papers_frames():
-    assert frame_span(0.0, 0.28) == (0, 1)  # paper.md section 9, item 4
+    assert frame_span(0.0, 0.28) == (0, 1)  # getBatchEmoVoxCeleb.m, emoVoxZoo.m
     assert frame_span(0.0, 0.2799) == (0, 0)
     assert frame_span(0.52, 0.7599) == (2, 2)
     with pytest.raises(ValueError, match="start_s"):

@@ -68,6 +68,18 @@ def test_two_epochs_and_a_resume_equal_four_epochs_exactly(optimiser):
     assert (second.epoch, second.step) == (4, 8)
 
 
+def test_a_state_of_an_earlier_version_goes_on():
+    through = StudentTrainer(RECIPE)
+    through.run_epoch(batches(2), 0)
+    state = copy.deepcopy(through.state())
+    state["average"] = state.pop("ema")
+    resumed = StudentTrainer(RECIPE)
+    resumed.load_state(state)
+    for trainer in (through, resumed):
+        trainer.run_epoch(batches(2, seed=1), 1)
+    assert_same(resumed.state(), through.state())
+
+
 def test_training_does_not_disturb_the_callers_random_numbers():
     torch.manual_seed(1)
     expected = torch.rand(3)

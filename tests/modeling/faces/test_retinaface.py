@@ -230,7 +230,7 @@ def test_small_faces_get_the_closer_look(detector, mobilenet, portrait):
     assert len(faces) == 2
 
 
-def test_boxes_stay_inside_the_frame_and_the_surest_comes_first(detector, portrait):
+def test_boxes_stay_inside_the_frame_and_the_most_confident_comes_first(detector, portrait):
     scene = np.concatenate([portrait[:, 200:], portrait[:, :300]], axis=1)
     [faces] = detector([scene])
     height, width = scene.shape[:2]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from retinaface.network import RetinaFace
 
-from modeling.faces.retinaface import FaceDetector, load_detector
+from modeling.faces.retinaface import DetectorOptions, FaceDetector, load_detector
 from modeling.faces.retinaface_network import MobileNetRetinaFace
 from modeling.faces.retinaface_pyramid import answers_where_needed
 

@@ -46,7 +46,7 @@ def shapes_of_layers(student: PaperStudent, run) -> dict[str, tuple[int, ...]]:
 def test_the_layers_have_the_shapes_of_the_papers_table(paper_student):
     with torch.no_grad():
         shapes = shapes_of_layers(paper_student, lambda: paper_student(wave(WINDOW_SAMPLES)[None]))
-    assert shapes == {  # paper.md 4.1
+    assert shapes == {  # VGGVox, VGG-M
         "conv1": (96, 254, 198),
         "mpool1": (96, 126, 98),
         "conv2": (256, 62, 48),
@@ -66,9 +66,7 @@ def test_the_paper_student_has_its_weights_and_he_deviations(paper_student):
     matrices = {name: p for name, p in paper_student.named_parameters() if p.ndim > 1}
     table = [(7, 7, 1, 96), (5, 5, 96, 256), (3, 3, 256, 384), (3, 3, 384, 256), (3, 3, 256, 256)]
     table += [(9, 1, 256, 4096), (1, 1, 4096, 1024), (1, 1, 1024, 8)]
-    assert (
-        sum(p.numel() for p in matrices.values()) == sum(map(math.prod, table)) == 16_618_080
-    )  # "16.6 M", paper.md 4.1
+    assert sum(p.numel() for p in matrices.values()) == sum(map(math.prod, table)) == 16_618_080  # "16.6 M"
     for weight in matrices.values():
         fan_in = weight[0].numel()
         assert weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.05)

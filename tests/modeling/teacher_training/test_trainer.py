@@ -92,7 +92,7 @@ def test_too_few_faces_are_named():
 
 
 def test_the_papers_rates_and_where_they_apply():
-    """0.01, 0.001, 0.0001 for 60 epochs each; a tenth for all but the classifier (paper.md section 2)."""
+    """0.01, 0.001, 0.0001 for 60 epochs each; a tenth for all but the classifier (ferplus_baselines.m)."""
     recipe = paper()
     assert [recipe.learning_rate(epoch * 10, 10) for epoch in (0, 59, 60, 119, 120, 179)] == pytest.approx(
         [1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4]

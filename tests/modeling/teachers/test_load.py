@@ -59,6 +59,14 @@ def test_a_face_gets_the_same_logits_alone_and_in_a_batch_and_mirrored():
     assert teacher(crops[:0]).shape == (0, 8)
 
 
+def test_one_view_of_a_face_is_enough_where_asked():
+    both, one = (load_teacher("compact", packaged_weights(), flip_tta=flip_tta) for flip_tta in (True, False))
+    crops = some_crops(5)
+    mirror_image = np.ascontiguousarray(crops[:, :, ::-1])
+    assert np.allclose(both(crops), (one(crops) + one(mirror_image)) / 2, atol=1e-4)
+    assert not np.allclose(one(crops), one(mirror_image), atol=1e-2)
+
+
 def test_a_blank_face_gives_finite_logits():
     assert np.isfinite(load_teacher("compact", packaged_weights())(np.zeros((1, SIDE_PX, SIDE_PX), np.uint8))).all()
 
