@@ -1,8 +1,6 @@
 """What a run is, written into its output folder, so that another run is never mixed in or written over."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from cluster import storage
 from cluster.failures import UserError
@@ -11,18 +9,16 @@ from cluster.lease import FILE as LEASE_FILE
 FILE = "identity.json"
 
 
-def claim(
-    output_uri: str, identity: dict, may_change: tuple[str, ...] = (), *, renamed: Mapping[str, str] | None = None
-) -> None:
+def claim(output_uri: str, identity: dict, may_change: tuple[str, ...] = ()) -> None:
     """Marks the folder as the home of this run, or checks that it already is. `may_change`: names of which another value
-    is taken over. `renamed`: names, at any depth, that earlier versions wrote, and what they are called now.
+    is taken over.
 
     Raises UserError, with nothing changed, if it holds another run or files that are not ours.
     """
     identity_uri = storage.join(output_uri, FILE)
     identity = json.loads(json.dumps(identity))  # as it will be read back: tuples are lists there
     if storage.exists(identity_uri):
-        found = _with_names_of_today(storage.read_json(identity_uri), renamed or {})
+        found = storage.read_json(identity_uri)
         differing = sorted(key for key in identity.keys() | found.keys() if identity.get(key) != found.get(key))
         if differing and set(differing) <= set(may_change):
             storage.write_json(identity_uri, identity)
@@ -36,12 +32,6 @@ def claim(
     if storage.exists(output_uri) and any(file.uri != lease_uri for file in storage.list_files(output_uri)):
         raise UserError(f"{output_uri} is not empty and is not the output of such a run; choose an empty or new --out")
     storage.write_json(identity_uri, identity)
-
-
-def _with_names_of_today(value: Any, renamed: Mapping[str, str]) -> Any:
-    if isinstance(value, dict):
-        return {renamed.get(key, key): _with_names_of_today(item, renamed) for key, item in value.items()}
-    return [_with_names_of_today(item, renamed) for item in value] if isinstance(value, list) else value
 
 
 def read_identity(output_uri: str) -> dict:

@@ -159,7 +159,7 @@ def _training_hours(options: PlanOptions, load: Workload) -> float | None:
         load,
         steps_per_s(options.train_rates),
         recipe.epochs,
-        recipe.share_per_epoch,
+        recipe.fraction_per_epoch,
         recipe.windows_per_utterance,
         recipe.batch_size,
     )

@@ -1,14 +1,15 @@
 """How a student is trained: one frozen value, three named ones, and the learning rate that follows from it."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from modeling.distillation.loss import PAPER_TEMPERATURE
 from modeling.distillation.targets import PADDINGS, POOLINGS
 from modeling.students.base import StudentConfig
 
-RENAMED_FIELDS = {"part_per_epoch": "share_per_epoch"}
-"""Names of a `StudentRecipe` in files of earlier versions -> what they are called now."""
+FIRST_NAMES = {"fraction_per_epoch": "part_per_epoch"}
+"""Fields of a recipe that files know by another name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class StudentRecipe:
 
     optimiser: "sgd" or "adamw"; lr_start to lr_end: log-spaced over the epochs for sgd, peak and end of half a cosine
     after warmup_epochs of linear rise for adamw (constant within an epoch, so it depends on no count of batches)
-    share_per_epoch: share of the training utterances that one epoch visits (the paper's "mini-epoch")
+    fraction_per_epoch: of the training utterances that one epoch visits (the paper's "mini-epoch")
     windows_per_utterance: windows drawn from an utterance when it is visited
     target_pooling: "max", "mean" or "attention" of the teacher's frame logits in a window (`targets.pool_logits`)
     padding: of utterances shorter than a window, "zeros" or "repeat" (`targets.window_of`)
@@ -30,7 +31,7 @@ class StudentRecipe:
     student: StudentConfig = field(default_factory=StudentConfig)
     optimiser: str = "adamw"
     epochs: int = 30
-    share_per_epoch: float = 1.0
+    fraction_per_epoch: float = 1.0
     windows_per_utterance: int = 1
     target_pooling: str = "max"
     padding: str = "zeros"
@@ -62,7 +63,7 @@ class StudentRecipe:
             "epochs",
             "windows_per_utterance",
             "batch_size",
-            "share_per_epoch",
+            "fraction_per_epoch",
             "lr_start",
             "lr_end",
             "temperature",
@@ -71,6 +72,11 @@ class StudentRecipe:
                 raise ValueError(f"{name} = {getattr(self, name)}: it must be above 0")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay = {self.ema_decay}: it must be between 0 and 1, or None")
+
+    def as_written(self) -> dict[str, Any]:
+        """For the identity of a training and the file of its student. The fraction keeps the name there that it had first, so
+        that trainings begun by earlier commits go on."""
+        return {FIRST_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
     def learning_rate(self, epoch: int) -> float:
         """Of one epoch, counted from 0."""
@@ -83,7 +89,7 @@ class StudentRecipe:
 
     def steps_per_epoch(self, utterances: int) -> int:
         """Optimiser steps of one epoch over that many training utterances (the paper: 118,485 give 93)."""
-        return max(1, round(utterances * self.share_per_epoch * self.windows_per_utterance / self.batch_size))
+        return max(1, round(utterances * self.fraction_per_epoch * self.windows_per_utterance / self.batch_size))
 
 
 def paper() -> StudentRecipe:
@@ -92,7 +98,7 @@ def paper() -> StudentRecipe:
         student=StudentConfig(kind="paper"),
         optimiser="sgd",
         epochs=300,
-        share_per_epoch=0.05,
+        fraction_per_epoch=0.05,
         lr_start=1e-4,
         lr_end=1e-5,
         autocast=False,

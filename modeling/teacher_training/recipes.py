@@ -1,7 +1,8 @@
 """How a face teacher is trained: one frozen value, three named ones, and the learning rate that follows from it."""
 
 from bisect import bisect_right
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from modeling.faces.ferplus import SIDE_PX
 from modeling.teacher_training.augmentation import FaceJitter
@@ -10,8 +11,8 @@ from modeling.teachers.published import PUBLISHED
 
 NETWORKS = ("compact", *PUBLISHED)
 
-RENAMED_FIELDS = {"soft_part": "soft_share", "cutout_part": "cutout_share"}
-"""Names of a `TeacherRecipe` in files of earlier versions -> what they are called now."""
+FIRST_NAMES = {"soft_share": "soft_part", "cutout_share": "cutout_part"}
+"""Fields of a recipe, and of its jitter, that files know by another name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,12 @@ class TeacherRecipe:
             raise ValueError(f"soft_share = {self.soft_share}: it must be between 0 and 1")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay = {self.ema_decay}: it must be between 0 and 1, or None")
+
+    def as_written(self) -> dict[str, Any]:
+        """For the identity of a training and the file of its teacher. The shares keep the names there that they had first, so
+        that trainings begun by earlier versions go on."""
+        written = {FIRST_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        return written | {"jitter": {FIRST_NAMES.get(name, name): v for name, v in asdict(self.jitter).items()}}
 
     def learning_rate(self, step: int, steps_per_epoch: int) -> float:
         """Of one optimiser step, counted from 0."""

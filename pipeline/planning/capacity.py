@@ -243,7 +243,7 @@ def smallest_fleet(
 
 
 def student_hours(
-    load: Workload, steps_per_s: float, epochs: int, share_per_epoch: float, windows: int, batch: int
+    load: Workload, steps_per_s: float, epochs: int, fraction_per_epoch: float, windows: int, batch: int
 ) -> float:
-    """Hours of a training that visits `share_per_epoch` of the utterances in each epoch, `windows` of each."""
-    return epochs * math.ceil(load.utterances * share_per_epoch * windows / batch) / steps_per_s / 3600
+    """Hours of a training that visits `fraction_per_epoch` of the utterances in each epoch, `windows` of each."""
+    return epochs * math.ceil(load.utterances * fraction_per_epoch * windows / batch) / steps_per_s / 3600

@@ -18,7 +18,6 @@ from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.identity import claim
 from cluster.json_values import json_ready
-from modeling.distillation.recipes import RENAMED_FIELDS
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
 from modeling.evaluation.transfer import (
     CHANCE,
@@ -43,7 +42,7 @@ def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict[str
     rows_M, emotion_M = chosen_faces(benchmark.faces, wanted, benchmark.faces_per_clip, benchmark.faces_uri)
     splits = _splits(clips, benchmark.seeds)
     device = local_device(benchmark.gpu)
-    claim(benchmark.out_uri, benchmark.identity(), renamed=RENAMED_FIELDS)
+    claim(benchmark.out_uri, benchmark.identity())
     weights = benchmark.teacher
     teacher = load_teacher(weights.name, weights.data, weights.description, device=device)
     logits_uri = storage.join(benchmark.out_uri, "face_logits.parquet")

@@ -78,7 +78,7 @@ class TransferBenchmark:
             "faces_per_clip": self.faces_per_clip,
             "most_faces": MOST_FACES,
             "variants": VARIANTS,
-            "recipe": asdict(replace(self.recipe, seed=0)),
+            "recipe": replace(self.recipe, seed=0).as_written(),
         }
 
 

@@ -25,12 +25,3 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     with pytest.raises(UserError, match="not empty"):
         claim(str(tmp_path), {"teacher": "compact@1"})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_names_of_an_earlier_version_are_the_same_run(tmp_path):
-    out = str(tmp_path / "out")
-    claim(out, {"recipe": {"part_per_epoch": 0.5, "steps": [{"soft_part": 1}]}})
-    renamed = {"part_per_epoch": "share_per_epoch", "soft_part": "soft_share"}
-    claim(out, {"recipe": {"share_per_epoch": 0.5, "steps": [{"soft_share": 1}]}}, renamed=renamed)
-    with pytest.raises(UserError, match="different run"):
-        claim(out, {"recipe": {"share_per_epoch": 0.6, "steps": [{"soft_share": 1}]}}, renamed=renamed)

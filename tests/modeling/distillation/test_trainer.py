@@ -234,7 +234,7 @@ def test_adamw_warms_up_then_falls_to_its_end():
         {"epochs": 0},
         {"target_pooling": "peak"},
         {"ema_decay": 1.0},
-        {"share_per_epoch": float("nan")},
+        {"fraction_per_epoch": float("nan")},
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused(change):

@@ -171,3 +171,9 @@ def test_a_published_network_is_fine_tuned_with_a_tenth_of_the_rate_for_its_body
         rate = 0.01 if name.startswith("classifier.") else 0.001
         assert torch.allclose(start[name] - tensor, rate * tensor.grad, atol=1e-7), name
     assert load_teacher("senet50_ferplus", trainer.file({})).crop_rule.side_px == 224
+
+
+def test_files_know_the_shares_by_their_first_names():
+    written = TeacherRecipe(soft_share=0.3, jitter=FaceJitter(cutout_share=0.2)).as_written()
+    assert written["soft_part"] == 0.3 and written["jitter"]["cutout_part"] == 0.2
+    assert "soft_share" not in written and "cutout_share" not in written["jitter"]

@@ -95,7 +95,7 @@ def test_memory_for_speech_changes_no_student_and_too_little_is_told(labels, tmp
 @pytest.mark.parametrize("block", [1000, 6], ids=["in memory", "streamed"])
 def test_a_run_that_was_stopped_goes_on_to_the_same_student(labels, tmp_path, monkeypatch, block):
     monkeypatch.setattr(batches, "BLOCK_UTTERANCES", block)
-    recipe = dataclasses.replace(smoke(), epochs=4, share_per_epoch=0.7)  # epochs that end within a pass
+    recipe = dataclasses.replace(smoke(), epochs=4, fraction_per_epoch=0.7)  # epochs that end within a pass
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "stopped"), recipe=recipe)
     whole = distill_student(dataclasses.replace(run, student_uri=str(tmp_path / "whole")))
     stopped_after(run, 2, monkeypatch)
@@ -190,7 +190,7 @@ def test_two_workers_streamed_and_killed_go_on_with_two_or_none(ray_session, tmp
     row = labelled_row("s/0", seconds=1.1)
     rows = [row | {"utterance_id": f"s/{n}", "emotion": EMOTIONS[n % 3]} for n in range(1100)]
     labels = write_labels(tmp_path / "labels", rows, parts=12)
-    recipe = dataclasses.replace(smoke(), epochs=3, share_per_epoch=0.03)
+    recipe = dataclasses.replace(smoke(), epochs=3, fraction_per_epoch=0.03)
     run = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "whole"), recipe=recipe, workers=2)
     with caplog.at_level(logging.INFO, "emovox"):
         whole = distill_student(run)
