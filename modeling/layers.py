@@ -3,6 +3,7 @@
 Shape letters: N pictures, C channels, H x W pixels.
 """
 
+import itertools
 from typing import TypeVar
 
 import torch
@@ -42,7 +43,7 @@ def fold_batch_norms(network: nn.Module) -> None:
     becomes one convolution. Only for modules that call their children in the order in which they hold them.
     """
     children = list(network.named_children())
-    for (conv_name, conv), (norm_name, norm) in zip(children, children[1:], strict=False):
+    for (conv_name, conv), (norm_name, norm) in itertools.pairwise(children):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(network, conv_name, fuse_conv_bn_eval(conv, norm))
             setattr(network, norm_name, nn.Identity())

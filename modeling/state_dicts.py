@@ -20,12 +20,13 @@ def read_state_dict(source: bytes | str | Path) -> dict[str, Tensor]:
 
     Raises ValueError, for the caller to say which file it is and what to give, if it holds anything else.
     """
-    file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
-    with file:
-        try:
-            content = cast(object, torch.load(file, map_location="cpu", weights_only=True))
-        except Exception as error:  # reading foreign bytes fails in every way there is
-            raise ValueError(f"no PyTorch checkpoint, or holds more than tensors ({type(error).__name__})") from error
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        content = cast(object, torch.load(file, map_location="cpu", weights_only=True))
+    except OSError:  # no such file
+        raise
+    except Exception as error:  # reading foreign bytes fails in every way there is
+        raise ValueError(f"no PyTorch checkpoint, or holds more than tensors ({type(error).__name__})") from error
     if isinstance(content, Mapping) and "state_dict" in content:
         content = cast(Mapping[str, object], content)["state_dict"]
     if not isinstance(content, Mapping):

@@ -1,13 +1,56 @@
-"""The published weights of the self-supervised networks that can stand under a student, from a file."""
+"""The self-supervised networks that can stand under a student: built as torchaudio builds them, weights from a file.
+
+How a bundle is built, and where its weights are, stands in private fields of torchaudio 2.11 (`_model_type`, `_params`,
+`_path`, `_normalize_waveform`): its public `get_model` fetches the weights from the internet. No other file reads them,
+which `tests/test_private_names.py` holds. Without them each bundle's architecture would be written out here.
+"""
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
-from torchaudio.models import Wav2Vec2Model
+from torchaudio import pipelines
+from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
 from torchaudio.pipelines import Wav2Vec2Bundle
 
-from modeling.speech.torchaudio_bundles import FRONT_ENDS, is_wavlm, parameters, weights_url
 from modeling.state_dicts import misfits, read_state_dict
+
+FRONT_ENDS: dict[str, Wav2Vec2Bundle] = {
+    name: getattr(pipelines, name)
+    for name in (
+        "WAV2VEC2_BASE",
+        "WAV2VEC2_LARGE",
+        "HUBERT_BASE",
+        "HUBERT_LARGE",
+        "WAVLM_BASE",
+        "WAVLM_BASE_PLUS",
+        "WAVLM_LARGE",
+    )
+}
+"""By torchaudio's name. All take 16 kHz and give one frame each 20 ms."""
+
+WEIGHTS_URL = "https://download.pytorch.org/torchaudio/models/"  # torchaudio/pipelines/_wav2vec2/utils.py
+
+
+def front_end_url(name: str) -> str:
+    """The address of the weights that torchaudio publishes for the bundle `name`."""
+    return WEIGHTS_URL + FRONT_ENDS[name]._path  # pyright: ignore[reportPrivateUsage]
+
+
+def front_end_size(name: str) -> tuple[int, int]:
+    """Layers of the bundle's network and the width of each."""
+    params = _params(FRONT_ENDS[name])
+    return params["encoder_num_layers"], params["encoder_embed_dim"]
+
+
+def wants_normalised_waveform(name: str) -> bool:
+    """Whether the bundle's network takes waveforms of mean 0 and deviation 1 instead of those in [-1, 1]."""
+    return FRONT_ENDS[name]._normalize_waveform  # pyright: ignore[reportPrivateUsage]
+
+
+def front_end_network(bundle: Wav2Vec2Bundle) -> Wav2Vec2Model:
+    """The bundle's network with random weights; `bundle.get_model` would fetch them from the internet."""
+    return (wavlm_model if _is_wavlm(bundle) else wav2vec2_model)(**_params(bundle))
 
 
 def load_front_end(network: Wav2Vec2Model, name: str, source: bytes | str | Path) -> None:
@@ -17,7 +60,7 @@ def load_front_end(network: Wav2Vec2Model, name: str, source: bytes | str | Path
     WAVLM_BASE and WAVLM_BASE_PLUS, or WAV2VEC2_BASE and HUBERT_BASE, have the same names and shapes: no check of the
     file can tell them apart.
     """
-    wanted = f"fetch {weights_url(FRONT_ENDS[name])}"
+    wanted = f"fetch {front_end_url(name)}"
     try:
         tensors = _state_dict(source)
         _check(tensors, network.state_dict(), name)
@@ -48,11 +91,19 @@ def _check(given: dict[str, Tensor], expected: dict[str, Tensor], bundle: str) -
         raise ValueError(f"not the weights of {bundle}: {reason}{looks}")
 
 
+def _params(bundle: Wav2Vec2Bundle) -> dict[str, Any]:
+    return bundle._params  # pyright: ignore[reportPrivateUsage]
+
+
+def _is_wavlm(bundle: Wav2Vec2Bundle) -> bool:
+    return bundle._model_type == "WavLM"  # pyright: ignore[reportPrivateUsage]
+
+
 def _build_of_bundle(bundle: Wav2Vec2Bundle) -> tuple[int, int, bool, bool]:
     """Layers, width, whether attention knows relative positions, whether every convolution is normalised."""
-    p = parameters(bundle)
+    p = _params(bundle)
     is_normalised = p["extractor_mode"] == "layer_norm"
-    return p["encoder_num_layers"], p["encoder_embed_dim"], is_wavlm(bundle), is_normalised
+    return p["encoder_num_layers"], p["encoder_embed_dim"], _is_wavlm(bundle), is_normalised
 
 
 def _build_of_tensors(tensors: dict[str, Tensor]) -> tuple[int, int, bool, bool]:

@@ -15,7 +15,7 @@ from torchaudio.functional import resample
 
 from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ
 from modeling.speech.spectrogram import FRAME_SAMPLES, HOP_SAMPLES, SPECTROGRAM_FRAMES_PER_SECOND
-from modeling.speech.torchaudio_bundles import FRONT_ENDS
+from modeling.speech.ssl_front_end import FRONT_ENDS
 
 MIN_FRAMES = SPECTROGRAM_FRAMES_PER_SECOND  # the smallest bucket of the paper, 1 s
 MAX_FRAMES = 10 * SPECTROGRAM_FRAMES_PER_SECOND  # the largest, 10 s
@@ -32,7 +32,7 @@ class StudentConfig:
     (a head of 0.3 M on a frozen self-supervised network).
 
     widths: channels of the compact student's three stages; pooling: over time, and embedding: D, of the compact student
-    and the ssl one; bundle: torchaudio's name of the network under an ssl student (`torchaudio_bundles.FRONT_ENDS`). The paper's
+    and the ssl one; bundle: torchaudio's name of the network under an ssl student (`ssl_front_end.FRONT_ENDS`). The paper's
     student is fixed.
     """
 

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from modeling.speech.ssl_front_end import load_front_end
-from modeling.speech.torchaudio_bundles import FRONT_ENDS, weights_url
+from modeling.speech.ssl_front_end import front_end_url, load_front_end
 from modeling.students.base import Student, StudentConfig
 from modeling.students.compact import CompactStudent
 from modeling.students.self_supervised import SslStudent
@@ -23,7 +22,7 @@ def build_student(config: StudentConfig, front_end: bytes | str | Path | None = 
     student = STUDENTS[config.kind](config)
     if isinstance(student, SslStudent):
         if front_end is None:
-            url = weights_url(FRONT_ENDS[config.bundle])
+            url = front_end_url(config.bundle)
             raise ValueError(f"an ssl student learns nothing on random weights: give the front end's file, {url}")
         load_front_end(student.front_end, config.bundle, front_end)
     elif front_end is not None:

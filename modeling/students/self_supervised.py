@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from modeling.sampling import INT16_SCALE
 from modeling.speech.spectrogram import in_int16_steps
-from modeling.speech.torchaudio_bundles import FRONT_ENDS, front_end_network, normalises_waveform, parameters
+from modeling.speech.ssl_front_end import FRONT_ENDS, front_end_network, front_end_size, wants_normalised_waveform
 from modeling.students.base import MAX_SAMPLES, StudentConfig, he_init
 from modeling.students.pooling import POOLED_CHANNELS, PooledStudent
 
@@ -22,15 +22,13 @@ class SslStudent(PooledStudent):
     def __init__(self, config: StudentConfig):
         super().__init__()
         self.config = config
-        bundle = FRONT_ENDS[config.bundle]
-        self.is_normalised = normalises_waveform(bundle)
-        self.layer_weights = nn.Parameter(torch.zeros(parameters(bundle)["encoder_num_layers"]))
-        self.projection = nn.Sequential(
-            nn.Linear(parameters(bundle)["encoder_embed_dim"], POOLED_CHANNELS), nn.ReLU(inplace=True)
-        )
+        layers, width = front_end_size(config.bundle)
+        self.is_normalised = wants_normalised_waveform(config.bundle)
+        self.layer_weights = nn.Parameter(torch.zeros(layers))
+        self.projection = nn.Sequential(nn.Linear(width, POOLED_CHANNELS), nn.ReLU(inplace=True))
         self.add_head(config)
         he_init(self)  # the head, for the front end comes after it
-        self.front_end = front_end_network(bundle).requires_grad_(False).eval()
+        self.front_end = front_end_network(FRONT_ENDS[config.bundle]).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "SslStudent":
         super().train(mode)

@@ -5,7 +5,7 @@ Shape letters: N faces, C channels, H = W pixels, K classes of the file, E = 8 e
 
 import io
 import zipfile
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import onnxruntime
@@ -25,7 +25,7 @@ PROBABILITY_FLOOR = 1e-8
 class OnnxNetwork(nn.Module):
     """An ONNX file in onnxruntime: float (N, ...) -> its first output, float32. Tensors stay on the host."""
 
-    INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+    INPUT_TYPES: ClassVar = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
     def __init__(self, weights: bytes, device: str):
         super().__init__()
@@ -169,7 +169,7 @@ def _try_once(network: ExternalNetwork, zeros_2CHW: Tensor) -> None:
     _check_kind(outputs.float(), description)
     try:
         network.one_by_one = network.outputs(zeros_2CHW).shape != (2, *outputs.shape[1:])
-    except Exception:  # made for a batch of one
+    except Exception:  # noqa: BLE001 (made for a batch of one)
         network.one_by_one = True
 
 

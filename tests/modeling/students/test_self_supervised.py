@@ -9,7 +9,7 @@ from scipy.special import softmax
 from torchaudio.models import wav2vec2_model, wavlm_model
 from torchaudio.pipelines import Wav2Vec2Bundle
 
-from modeling.speech.torchaudio_bundles import FRONT_ENDS, front_end_network
+from modeling.speech.ssl_front_end import FRONT_ENDS, front_end_network
 from modeling.students.build import StudentConfig, build_student
 from modeling.students.checkpoint import load_student, save_student
 
