@@ -13,19 +13,9 @@ from cluster.failures import UserError
 from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
 from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
-<<<<<<< HEAD
-<<<<<<< HEAD
 from modeling.distillation.targets import POOLINGS
 from modeling.speech.ssl_front_end import FRONT_ENDS
 from pipeline.distillation.run import DistillRun, distill_student
-=======
-from modeling.speech.torchaudio_bundles import FRONT_ENDS
-=======
-from modeling.speech.ssl_front_end import FRONT_ENDS
->>>>>>> baea925 (torchaudio's private names stay in ssl_front_end (as on branch cluster))
-from pipeline.distillation.run import DistillRun
-from pipeline.distillation.run import distill as distill_student
->>>>>>> 73deef7 (modeling is clean under pyright's strict rules; torchaudio's private names in one module; one order of height and width)
 from pipeline.distillation.windows import KEPT_GIB
 from pipeline.reports.student_card import student_card
 

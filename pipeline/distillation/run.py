@@ -26,7 +26,7 @@ from cluster.budget import GIB
 from cluster.failures import UserError
 from cluster.identity import read_identity
 from cluster.progress import progress
-from modeling.distillation.recipes import RENAMED_FIELDS, StudentRecipe
+from modeling.distillation.recipes import StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
 from modeling.students.build import build_student
 from modeling.students.checkpoint import save_student
@@ -65,7 +65,7 @@ class DistillRun:
 
     def identity(self) -> dict:
         """What decides the student; the number of workers does not."""
-        identity = {"labels": read_identity(self.labels_uri), "recipe": asdict(self.recipe)}
+        identity = {"labels": read_identity(self.labels_uri), "recipe": self.recipe.as_written()}
         front_end = self.front_end()
         return identity | ({"front_end": storage.sha256(front_end)} if front_end else {})
 
@@ -116,7 +116,6 @@ def distill_student(run: DistillRun, address: str | None = None) -> TrainedStude
         name="student training",
         output_uri=run.student_uri,
         identity=run.identity() | {"utterances": index.fingerprint()},
-        renamed=RENAMED_FIELDS,
         epochs=run.recipe.epochs,
         workers=run.workers,
         min_workers=run.min_workers,

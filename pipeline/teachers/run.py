@@ -13,7 +13,7 @@ from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.progress import progress
 from modeling.faces.ferplus import FaceSet, class_counts, paper_rule
-from modeling.teacher_training.recipes import RENAMED_FIELDS, TeacherRecipe
+from modeling.teacher_training.recipes import TeacherRecipe
 from modeling.teacher_training.trainer import TEACHER_FILES, TeacherTrainer, new_network
 from pipeline.assets.weights import Weights
 from pipeline.teachers.inference import mean_probabilities
@@ -41,7 +41,7 @@ class TeacherRun:
     def identity(self) -> dict[str, Any]:
         """What decides the teacher; where and how it is computed does not."""
         return {
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.as_written(),
             "init": self.init and storage.sha256(self.init),
             "soft_teachers": [teacher.fingerprint for teacher in self.soft_teachers],
             "train": self.train.fingerprint,
@@ -78,7 +78,6 @@ def train_face_teacher(run: TeacherRun, address: str | None = None) -> TrainedTe
         name="teacher training",
         output_uri=run.teacher_uri,
         identity=run.identity(),
-        renamed=RENAMED_FIELDS,
         epochs=run.recipe.epochs,
         workers=run.workers,
         gpu=run.gpu,

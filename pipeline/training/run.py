@@ -7,8 +7,8 @@ OUT/training_state.pt   what it goes on from, beside the files of the network th
 Student and teacher are both trained so; what differs is the loop.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import ray
@@ -27,8 +27,7 @@ Data = TypeVar("Data")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """name: for people; identity: what decides the weights, as against where and how fast they are computed; renamed: names in
-    the identities of earlier commits, and what they are called now.
+    """name: for people; identity: what decides the weights, as against where and how fast they are computed.
 
     workers: of Ray Train; 0 trains in this process. min_workers: train with as few as these while the cluster has no room
     for all; None: never fewer.
@@ -37,7 +36,6 @@ class TrainingPlan:
     name: str
     output_uri: str
     identity: dict[str, Any]
-    renamed: Mapping[str, str] = field(default_factory=dict)
     epochs: int
     workers: int = 0
     min_workers: int | None = None
@@ -60,7 +58,7 @@ def train(
     if plan.workers == 0:
         local_device(plan.gpu)
     with lease(plan.output_uri) as held:
-        claim(plan.output_uri, plan.identity, renamed=plan.renamed)
+        claim(plan.output_uri, plan.identity)
         context = LocalContext(held.proof)
         state = context.load()
         if state is None or state.epoch < plan.epochs:
