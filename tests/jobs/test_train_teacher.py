@@ -111,7 +111,7 @@ def test_weights_to_start_from_that_do_not_fit_are_named(ferplus, tmp_path, capf
     (tmp_path / "vggface2.pth").write_bytes(b"<html>")
     arguments = ["--data", str(ferplus), "--out", str(tmp_path / "out"), "--recipe", "paper"]
     assert main([*arguments, "--init", str(tmp_path / "vggface2.pth")]) == 1
-    assert "--init: the file is no PyTorch checkpoint" in capfd.readouterr().err
+    assert "--init: the file holds no PyTorch checkpoint" in capfd.readouterr().err
     assert main([*arguments, "--init", str(tmp_path / "nowhere.pth")]) == 1
     assert "nowhere.pth: not found" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
