@@ -63,7 +63,7 @@ def evaluate(options: Evaluate, record: RunRecord) -> dict:
         scores = score_students(students, labels_uri, options.address)
     with record.stage("measure"):
         results = {name: _measure(table, options.split) | json_ready(origins[name]) for name, table in scores.items()}
-        compared = differences(scores, options.split)
+        compared = json_ready(differences(scores, options.split))
     first = next(iter(results.values()))
     shared = {key: first[key] for key in ("split", "utterances", "speakers")}
     result = shared | {"students": results, "differences": compared} if len(results) > 1 else first
@@ -83,8 +83,9 @@ def evaluate(options: Evaluate, record: RunRecord) -> dict:
 
 
 def _measure(scores: pa.Table, split: str) -> dict:
-    present = sorted(set(scores["split"].to_pylist()))
-    return evaluate_scores(scores, split) | {"splits": {name: evaluate_scores(scores, name) for name in present}}
+    """As evaluation.json has it: the split that was asked for, and each on its own."""
+    splits = {name: evaluate_scores(scores, name) for name in sorted(set(scores["split"].to_pylist()))}
+    return json_ready(evaluate_scores(scores, split)) | {"splits": json_ready(splits)}
 
 
 def _facts(options: Evaluate, teacher: str, out_uri: str) -> ReportFacts:

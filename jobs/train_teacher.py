@@ -41,7 +41,7 @@ class TrainTeacher(JobOptions):
     """`compact`: the network that comes with the project, for a CPU or a GPU; `second_round`: a shorter round from the
     trained weights of --init; `paper`: the authors' fine-tuning of a published network (give --init, and a GPU); `smoke`:
     two epochs of a tiny network, to see that all is connected."""
-    network: Literal["senet50_ferplus", "resnet50_ferplus"] = "senet50_ferplus"
+    network: Literal[tuple(PUBLISHED)] = "senet50_ferplus"  # pyright: ignore[reportInvalidTypeForm]
     """Network of the paper's recipe."""
     init: str | None = None
     """Weights to start from. For `paper`: VGGFace2 weights of that network (senet50_ft_dag.pth, resnet50_ft_dag.pth of the

@@ -125,7 +125,7 @@ class LabelIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class RankShare:
-    """One worker's part of every batch of `batch` utterances: as equal as whole utterances allow."""
+    """One worker's share of every batch of `batch` utterances: as equal as whole utterances allow."""
 
     batch: int
     rank: int = 0

@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cluster import storage
 
@@ -15,31 +15,31 @@ EARLY_STEPS = 20
 """Steps after which the time to the end is told, the first of the process left out: it also waits for files to open."""
 
 LARGEST_WAIT = 0.2
-"""Part of a step's time spent waiting for data from which on the user is told what to do about it."""
+"""Share of a step's time spent waiting for data from which on the user is told what to do about it."""
 
 log = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
 
 
-def write_curves(output_uri: str, curve: list[dict]) -> None:
+def write_curves(output_uri: str, history: list[dict[str, Any]]) -> None:
     """Writes every number of every epoch, by optimiser step, to OUT/tensorboard: `tensorboard --logdir OUT`.
 
-    curve: one dict an epoch with `step`, `time` (seconds since 1970), and numbers or dicts of numbers; None is no point.
-    The file is made anew from the whole curve, so a resumed run has no point twice and storage needs no appending; as
+    history: one dict an epoch with `step`, `time` (seconds since 1970), and numbers or dicts of numbers; None is no point.
+    The file is made anew from the whole history, so a resumed run has no point twice and storage needs no appending; as
     its bytes only grow, a TensorBoard that is open reads on.
     """
     from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 
     with tempfile.TemporaryDirectory(prefix="emovox-") as folder:
         with SummaryWriter(folder) as writer:
-            for metrics in curve:
+            for metrics in history:
                 for tag, value in _scalars(metrics):
                     writer.add_scalar(tag, value, metrics["step"], walltime=metrics["time"])
         (file,) = Path(folder).iterdir()
         storage.write_bytes(storage.join(output_uri, EVENTS_FILE), file.read_bytes())
 
 
-def _scalars(metrics: dict) -> Iterator[tuple[str, float]]:
+def _scalars(metrics: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in metrics.items():
         if isinstance(value, dict):
             yield from ((f"{name}/{key}", inner) for key, inner in value.items() if inner is not None)
@@ -78,10 +78,10 @@ class Pace:
             log.info("%s", self.words())
 
     def words(self) -> str:
-        each_s, part = self.step_s / (self.steps - 1), self.wait_s / self.step_s
+        each_s, waiting = self.step_s / (self.steps - 1), self.wait_s / self.step_s
         left_min = each_s * (self.steps_left - self.steps) / 60
-        words = f"{each_s:.3g} s a step, {part:.0%} of it waiting for data; about {left_min:.1f} minutes to the end"
-        if part > LARGEST_WAIT:
+        words = f"{each_s:.3g} s a step, {waiting:.0%} of it waiting for data; about {left_min:.1f} minutes to the end"
+        if waiting > LARGEST_WAIT:
             words += (
                 ". The data come too slowly: keep the labels on faster or nearer storage, give each worker more CPU "
                 "cores for decoding, or train with more workers"

@@ -127,9 +127,8 @@ def distill_student(run: DistillRun, address: str | None = None) -> TrainedStude
         return data
 
     history = train(plan, prepare, _train, address).history
-    write_curves(
-        run.student_uri, history
-    )  # a run that was stopped between its last state and these has no other chance
+    # a run that was stopped between its last state and its curves has no other chance to write them
+    write_curves(run.student_uri, history)
     last = history[-1]
     return TrainedStudent(
         checkpoint=storage.join(run.student_uri, STUDENT_FILE),
@@ -198,7 +197,7 @@ def _batch_utterances(recipe: StudentRecipe, utterances: int) -> int:
 
 
 def _train(data: TrainingData, context: LocalContext) -> None:
-    """One worker's part: its share of each batch, and after every epoch the state goes to the output folder."""
+    """What one worker does: its share of each batch; after every epoch the state goes to the output folder."""
     run, recipe, utterances = data.run, data.run.recipe, len(data.places)
     share = RankShare(batch=_batch_utterances(recipe, utterances), rank=context.rank, world_size=context.world_size)
     trainer = StudentTrainer(recipe, context.process(run.gpu), weight=share.weight, front_end=run.front_end())

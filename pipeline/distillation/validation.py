@@ -1,4 +1,4 @@
-"""The student during its training, examined on utterances that it does not learn from: the split `val`.
+"""The student during its training, scored on utterances that it does not learn from: the split `val`.
 
 N utterances, E = 8 emotions.
 """
@@ -24,8 +24,8 @@ CLIP_WINDOWS = 4
 """What scoring a whole clip costs, in windows trained on: 4.0 s forward and back is about as much as 10 s forward, and
 clips are scored one by one."""
 
-SCORING_PART = 0.2
-"""Part of the training time that scoring may take, by that estimate."""
+SCORING_SHARE = 0.2
+"""Share of the training time that scoring may take, by that estimate."""
 
 
 class ValidationSet:
@@ -47,7 +47,7 @@ class ValidationSet:
     def evaluate_every(self, recipe: StudentRecipe, utterances: int) -> int:
         """Scored are the epochs that this divides, and the last: as many as cost a fifth of the training at most."""
         windows = recipe.steps_per_epoch(utterances) * recipe.batch_size
-        return max(1, -(-round(len(self) * CLIP_WINDOWS / SCORING_PART) // windows))
+        return max(1, -(-round(len(self) * CLIP_WINDOWS / SCORING_SHARE) // windows))
 
     def score(self, student: Student) -> dict:
         """val_mean_auc, val_auc (emotion -> AUC; None where not estimable) and prior_strength."""

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import pyarrow as pa
 
@@ -39,12 +40,34 @@ def student_names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def differences(scores: dict[str, pa.Table], split: str) -> dict[str, dict]:
-    """Each student but the first against the first: name -> mean_auc and kl, each {"value", "low", "high", "finding"}.
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """finding: "better", "worse", or "no difference shown" where the interval contains 0; None where there is none."""
 
-    Paired: the same utterances, and for the interval the same resamples of speakers. An AUC difference above 0 and a KL
-    difference below 0 are in favour of the student named. finding: "better", "worse", or "no difference shown" where
-    the interval contains 0, None where there is none.
+    finding: str | None
+
+    @classmethod
+    def of(cls, estimate: Estimate, *, is_better_above: bool) -> Self:
+        value, low, high = estimate.value, estimate.low, estimate.high
+        finding = None
+        if value is not None and low is not None and high is not None:
+            is_better = value > 0 if is_better_above else value < 0
+            finding = "no difference shown" if low <= 0 <= high else "better" if is_better else "worse"
+        return cls(value, low, high, finding)
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Of a student to the first one. An AUC difference above 0 and a KL difference below 0 are in its favour."""
+
+    mean_auc: Difference
+    kl: Difference
+
+
+def differences(scores: dict[str, pa.Table], split: str) -> dict[str, Differences]:
+    """Each student but the first against the first, by name.
+
+    Paired: the same utterances, and for the interval the same resamples of speakers.
     """
     first, *others = ((name, ScoredRows.of(rows_of_split(table, split))) for name, table in scores.items())
     reference = first[1]
@@ -55,19 +78,8 @@ def differences(scores: dict[str, pa.Table], split: str) -> dict[str, dict]:
         kl = divergence_difference(
             answers.probabilities_NE, reference.probabilities_NE, reference.logits_NE, reference.speakers_N
         )
-        found[name] = {
-            "mean_auc": _found(auc, sign=1),
-            "kl": _found(kl, sign=-1),
-        }
+        found[name] = Differences(Difference.of(auc, is_better_above=True), Difference.of(kl, is_better_above=False))
     return found
-
-
-def _found(difference: Estimate, sign: int) -> dict:
-    value, low, high = difference.value, difference.low, difference.high
-    finding = None
-    if value is not None and low is not None and high is not None:
-        finding = "no difference shown" if low <= 0 <= high else "better" if sign * value > 0 else "worse"
-    return {"value": value, "low": low, "high": high, "finding": finding}
 
 
 @dataclass(frozen=True, kw_only=True)

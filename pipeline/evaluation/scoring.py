@@ -1,5 +1,8 @@
 """Students' answers on a distillation set, and how well they agree with the teacher's."""
 
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,14 +12,21 @@ import torch
 from cluster.actor_pools import actor_pool
 from cluster.budget import Stage
 from cluster.failures import UserError
-from cluster.json_values import json_ready
 from cluster.progress import progress
 from cluster.session import session, wait_for_room, worker_cores
 from cluster.worker_exit import arm_exit_alarm
 from modeling.distillation.loss import PAPER_TEMPERATURE
 from modeling.emotions import EMOTIONS, MASKED_BELOW
-from modeling.evaluation.auc import MIN_POSITIVES, emotion_auc, mean_auc
-from modeling.evaluation.divergence import balanced_accuracy, confusion, mean_divergence, rank_correlations
+from modeling.evaluation.auc import MIN_POSITIVES, EmotionAuc, emotion_auc, mean_auc
+from modeling.evaluation.bootstrap import Estimate
+from modeling.evaluation.divergence import (
+    BalancedAccuracy,
+    MeanDivergence,
+    balanced_accuracy,
+    confusion,
+    mean_divergence,
+    rank_correlations,
+)
 from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.build import Student
 from modeling.students.prior import corrected
@@ -25,6 +35,8 @@ from pipeline.dataset.utterances import USABLE, read_utterances, usable
 from pipeline.evaluation.scores import EIGHT, LABEL_COLUMNS, SCORE_SCHEMA, ScoredRows, matrix, rows_of_split
 from pipeline.media.flac import decode_flac
 from pipeline.students.load import student_meta
+
+Figure = TypeVar("Figure")
 
 ROWS_PER_BATCH = 16
 
@@ -102,46 +114,71 @@ def _scores(student: Student, rows: pa.Table) -> pa.Table:
     return rows.append_column("corrected", corrected_N).select(SCORE_SCHEMA.names).cast(SCORE_SCHEMA)
 
 
-def evaluate_scores(scores: pa.Table, split: str) -> dict:
-    """One student on one split, on "held-out" or on "all"; JSON-ready.
+@dataclass(frozen=True)
+class RawAndCorrected(Generic[Figure]):
+    """Of the student's answers as they are, and with the prior of its training set taken out (None where it has none)."""
 
-    The paper's protocol: auc (emotion -> value, low, high, positives), mean_auc with its interval, and on how many
-    utterances and speakers. Agreement: kl and kl_temperature_2, spearman (by emotion), confusion (rows the teacher's
-    dominant emotion, columns the student's) and balanced_accuracy, both "raw" and "corrected" for the prior.
+    raw: Figure
+    corrected: Figure | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitScores:
+    """One student on one split; the fields are those of evaluation.json.
+
+    The paper's protocol: auc by emotion, mean_auc with the ends of its interval, over mean_auc_emotions. Agreement with the
+    teacher: kl, at temperature 1 and 2, spearman by emotion, confusion (rows the teacher's dominant emotion, columns the
+    student's), balanced_accuracy. masked: emotions that the teacher does not know.
     """
-    rows = rows_of_split(scores, split)
-    answers = ScoredRows.of(rows)
-    auc = emotion_auc(answers.probabilities_NE, answers.dominant_N, answers.speakers_N)
-    mean = mean_auc(answers.probabilities_NE, answers.dominant_N, answers.speakers_N)
-    return {
-        "split": split,
-        "utterances": len(rows),
-        "speakers": len(set(answers.speakers_N)),
-        "resampled": mean.resampled,
-        "min_positives": MIN_POSITIVES,
-        "auc": json_ready(auc),
-        "mean_auc": mean.value,
-        "mean_auc_low": mean.low,
-        "mean_auc_high": mean.high,
-        "mean_auc_emotions": list(mean.emotions),
-        **_agreement(answers),
-    }
+
+    split: str
+    utterances: int
+    speakers: int
+    resampled: str
+    min_positives: int
+    auc: dict[str, EmotionAuc]
+    mean_auc: float | None
+    mean_auc_low: float | None
+    mean_auc_high: float | None
+    mean_auc_emotions: tuple[str, ...]
+    masked: tuple[str, ...]
+    kl: MeanDivergence
+    kl_temperature_2: MeanDivergence
+    spearman: dict[str, Estimate]
+    confusion: RawAndCorrected[np.ndarray]
+    balanced_accuracy: RawAndCorrected[BalancedAccuracy]
 
 
-def _agreement(answers: ScoredRows) -> dict:
+def evaluate_scores(scores: pa.Table, split: str) -> SplitScores:
+    """One student on one split, on "held-out" or on "all". Raises UserError if the split has no utterance."""
+    answers = ScoredRows.of(rows_of_split(scores, split))
+    judged = (answers.probabilities_NE, answers.dominant_N, answers.speakers_N)
     compared = (answers.probabilities_NE, answers.logits_NE, answers.speakers_N)
+    mean = mean_auc(*judged)
     known_E = np.any(answers.logits_NE > MASKED_BELOW, axis=0)
-    result = {
-        "masked": [emotion for emotion, known in zip(EMOTIONS, known_E, strict=True) if not known],
-        "kl": mean_divergence(*compared),
-        "kl_temperature_2": mean_divergence(*compared, temperature=PAPER_TEMPERATURE),
-        "spearman": rank_correlations(*compared),
-        "confusion": {"raw": None, "corrected": None},
-        "balanced_accuracy": {"raw": None, "corrected": None},
-    }
-    for kind, probabilities_NE in (("raw", answers.probabilities_NE), ("corrected", answers.corrected_NE)):
-        if probabilities_NE is not None:
-            chosen = (probabilities_NE.argmax(1), answers.dominant_N)
-            result["confusion"][kind] = confusion(*chosen)
-            result["balanced_accuracy"][kind] = balanced_accuracy(*chosen, answers.speakers_N)
-    return json_ready(result)
+    chosen_N = answers.probabilities_NE.argmax(1)
+    corrected_N = None if answers.corrected_NE is None else answers.corrected_NE.argmax(1)
+    return SplitScores(
+        split=split,
+        utterances=len(answers.dominant_N),
+        speakers=len(set(answers.speakers_N)),
+        resampled=mean.resampled,
+        min_positives=MIN_POSITIVES,
+        auc=emotion_auc(*judged),
+        mean_auc=mean.value,
+        mean_auc_low=mean.low,
+        mean_auc_high=mean.high,
+        mean_auc_emotions=tuple(mean.emotions),
+        masked=tuple(emotion for emotion, known in zip(EMOTIONS, known_E, strict=True) if not known),
+        kl=mean_divergence(*compared),
+        kl_temperature_2=mean_divergence(*compared, temperature=PAPER_TEMPERATURE),
+        spearman=rank_correlations(*compared),
+        confusion=RawAndCorrected(
+            confusion(chosen_N, answers.dominant_N),
+            None if corrected_N is None else confusion(corrected_N, answers.dominant_N),
+        ),
+        balanced_accuracy=RawAndCorrected(
+            balanced_accuracy(chosen_N, answers.dominant_N, answers.speakers_N),
+            None if corrected_N is None else balanced_accuracy(corrected_N, answers.dominant_N, answers.speakers_N),
+        ),
+    )

@@ -17,6 +17,7 @@ from cluster.progress import progress
 from modeling.distillation.clip_training import train_on_clips
 from modeling.distillation.recipes import StudentRecipe, compact
 from modeling.distillation.targets import hard_logits
+from modeling.distillation.trainer import EpochMetrics
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.linear_probe import (
     PAPER_FOLDS,
@@ -76,11 +77,12 @@ def paper_protocol(
     """Ten random clip folds, regression without penalty; adds the mean and deviation of the folds' accuracies."""
     if len(labels_N) < PAPER_FOLDS:
         return ProtocolResult(impossible=f"{len(labels_N)} clips are too few for its {PAPER_FOLDS} folds")
-    found = ProtocolResult(folds_N=paper_folds(len(labels_N), seed))
+    folds_N = paper_folds(len(labels_N), seed)
+    found = ProtocolResult(folds_N=folds_N)
     with progress(len(PAPER_SETS), "paper's protocol", "feature sets") as bar:
         for name, source in PAPER_SETS.items():
-            predicted_N = unregularised_predictions(features[source], labels_N, found.folds_N)
-            mean, deviation = accuracy_over_folds(predicted_N, labels_N, found.folds_N)
+            predicted_N = unregularised_predictions(features[source], labels_N, folds_N)
+            mean, deviation = accuracy_over_folds(predicted_N, labels_N, folds_N)
             found.predicted[name] = predicted_N
             pooled = recalls(predicted_N, labels_N, speakers_N, seed=seed)
             found.figures[name] = PaperRecalls(pooled.uar, pooled.war, pooled.resampled, mean, deviation)
@@ -94,10 +96,11 @@ def speaker_independent_protocol(
     """No speaker in both training and test; adds the C chosen in each fold."""
     if len(np.unique(speakers_N)) < 2:
         return ProtocolResult(impossible="all clips are of one speaker, so none can be held out")
-    found = ProtocolResult(folds_N=speaker_folds(speakers_N, seed))
+    folds_N = speaker_folds(speakers_N, seed)
+    found = ProtocolResult(folds_N=folds_N)
     with progress(len(SPEAKER_INDEPENDENT_SETS), "speaker-independent protocol", "feature sets") as bar:
         for name in SPEAKER_INDEPENDENT_SETS:
-            predicted_N, penalties = regularised_predictions(features[name], labels_N, speakers_N, found.folds_N, seed)
+            predicted_N, penalties = regularised_predictions(features[name], labels_N, speakers_N, folds_N, seed)
             found.predicted[name] = predicted_N
             pooled = recalls(predicted_N, labels_N, speakers_N, seed=seed)
             figures = SpeakerIndependentRecalls(pooled.uar, pooled.war, pooled.resampled, tuple(penalties))
@@ -124,6 +127,8 @@ def add_ceiling(
         return "a student on a frozen network has no ceiling: training it again needs that network's file"
     if classes > len(EMOTIONS):
         return f"the corpus has {classes} emotions, the student {len(EMOTIONS)} outputs"
+    if found.folds_N is None:
+        raise ValueError("the protocol was impossible on this corpus, so there are no folds to train the ceiling on")
     folds = np.unique(found.folds_N)
     targets_NE = hard_logits(labels_N)
     predicted_N = np.empty(len(labels_N), int)
@@ -132,15 +137,17 @@ def add_ceiling(
             train, test = np.flatnonzero(found.folds_N != fold), np.flatnonzero(found.folds_N == fold)
             if len(train) < 2:
                 return "a training fold has a single clip"
+
+            def advance(metrics: EpochMetrics, before: int = done * steps) -> None:
+                bar.update(min(steps, metrics.step) - (bar.n - before))
+
             student = train_on_clips(
                 recipe,
                 [read.speech[row] for row in train],
                 targets_NE[train],
                 device=device,
                 steps=steps,
-                after_epoch=lambda metrics, before=done * steps: bar.update(
-                    min(steps, metrics.step) - (bar.n - before)
-                ),
+                after_epoch=advance,
             )
             for row in test:
                 logits_E = student.logits_of_clip(torch.from_numpy(read.speech[row]).to(device))
@@ -153,10 +160,11 @@ def add_ceiling(
 
 def labels_of(used: Sequence[CorpusClip]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names of the K classes, sorted; index of each clip's class (N,); speaker of each clip (N,)."""
-    names = sorted({clip.emotion for clip in used})
+    emotions = [clip.emotion or "" for clip in used]
+    names = sorted(set(emotions))
     return (
         names,
-        np.array([names.index(clip.emotion) for clip in used]),
+        np.array([names.index(emotion) for emotion in emotions]),
         np.array([clip.speaker for clip in used]),
     )
 

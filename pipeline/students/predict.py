@@ -35,7 +35,7 @@ SPAN_S = 10.0
 
 CLIPPED_ABOVE = 0.99 * 32_767
 MUCH_CLIPPED = 0.01
-"""Part of a file's samples at full scale above which its loud syllables are squares; worth a word to the user."""
+"""Share of a file's samples at full scale above which its loud syllables are squares; worth a word to the user."""
 
 ROWS_SCHEMA = pa.schema(
     [

@@ -53,7 +53,7 @@ def file_table(rows: pa.Table, meta: dict, classes: Sequence[str] = ()) -> pa.Ta
     """rows: of `pipeline.students.predict.ROWS_SCHEMA`; meta: of the student; classes: of the head, if one was used.
 
     file, reject_reason, reject_detail, seconds, emotion, the eight raw probabilities, emotion_corrected, the eight
-    corrected ones (NAME_corrected; null for a student without a prior), head_emotion, head_CLASS, clipped (part of the
+    corrected ones (NAME_corrected; null for a student without a prior), head_emotion, head_CLASS, clipped (share of the
     samples at full scale), embedding. All after reject_detail is null in a reject, which has a reason.
     """
     columns = {name: rows[name] for name in ("file", "reject_reason", "reject_detail", "seconds")}

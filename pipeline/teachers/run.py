@@ -120,7 +120,7 @@ class TrainingData:
 
 
 def _train(data: TrainingData, context: LocalContext) -> None:
-    """One worker's part: its share of each batch, and after every epoch the state goes to the output folder."""
+    """What one worker does: its share of each batch; after every epoch the state goes to the output folder."""
     run = data.run
     trainer = TeacherTrainer(
         run.recipe,

@@ -196,7 +196,7 @@ def _claim(benchmark: TransferBenchmark, run: TransferRun) -> None:
 
 
 def labels_right(benchmark: TransferBenchmark, run: TransferRun) -> float:
-    """Part of the training clips whose label's dominant emotion is the voice's true one."""
+    """Share of the training clips whose label's dominant emotion is the voice's true one."""
     truth = {clip.file.utterance_id: clip.file.truth for clip in benchmark.readable}
     rows = read_columns(_uri(benchmark, run, "labels"), ["utterance_id", "split", "emotion"]).to_pylist()
     return float(

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
 
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from modeling.emotions import EMOTIONS
 from modeling.students.build import StudentConfig, build_student
 from pipeline.evaluation.comparison import differences, origin, student_names
@@ -26,7 +27,7 @@ def arrays(table) -> dict[str, np.ndarray]:
 
 def test_every_figure_can_be_recomputed_from_the_table():
     table = score_table()
-    found, data = evaluate_scores(table, "held-out"), arrays(table)
+    found, data = json_ready(evaluate_scores(table, "held-out")), arrays(table)
     teacher = softmax(data["logits"].astype(float), axis=1)
     assert found["kl"]["value"] == pytest.approx(rel_entr(teacher, data["probabilities"]).sum(1).mean(), rel=1e-5)
     softer = softmax(data["logits"].astype(float) / 2, axis=1)
@@ -51,15 +52,15 @@ def test_every_figure_can_be_recomputed_from_the_table():
 
 def test_heard_and_unheard_make_up_held_out():
     table = score_table()
-    parts = [evaluate_scores(table, split) for split in ("heard", "unheard", "held-out")]
+    parts = [json_ready(evaluate_scores(table, split)) for split in ("heard", "unheard", "held-out")]
     assert parts[0]["utterances"] + parts[1]["utterances"] == parts[2]["utterances"] == 240
     assert parts[0]["speakers"] + parts[1]["speakers"] == parts[2]["speakers"] == 20
     with pytest.raises(UserError, match="split 'val', only in heard, unheard; choose another --split"):
-        evaluate_scores(table, "val")
+        json_ready(evaluate_scores(table, "val"))
 
 
 def test_a_class_that_is_absent_or_unknown_gives_no_number_and_no_infinity():
-    found = evaluate_scores(score_table(masked=("contempt", "fear")), "held-out")
+    found = json_ready(evaluate_scores(score_table(masked=("contempt", "fear")), "held-out"))
     assert found["masked"] == ["fear", "contempt"] and np.isfinite(found["kl"]["value"])
     for emotion in ("fear", "contempt"):
         assert found["auc"][emotion]["value"] is None and found["auc"][emotion]["positives"] == 0
@@ -68,7 +69,7 @@ def test_a_class_that_is_absent_or_unknown_gives_no_number_and_no_infinity():
 
 
 def test_a_student_without_a_prior_has_no_corrected_figures():
-    found = evaluate_scores(score_table(is_corrected=False), "held-out")
+    found = json_ready(evaluate_scores(score_table(is_corrected=False), "held-out"))
     assert found["confusion"]["corrected"] is None and found["balanced_accuracy"]["corrected"] is None
     assert found["confusion"]["raw"] is not None
 
@@ -80,19 +81,19 @@ def test_differences_are_paired_and_say_what_they_show():
         "better": score_table(follows=1.0),
         "like": score_table(noise_seed=7),
     }
-    found = differences(tables, "held-out")
+    found = json_ready(differences(tables, "held-out"))
     assert list(found) == ["copy", "better", "like"]
     assert found["copy"]["mean_auc"] == {"value": 0, "low": 0, "high": 0, "finding": "no difference shown"}
     better, like = found["better"]["mean_auc"], found["like"]["mean_auc"]
-    means = {name: evaluate_scores(table, "held-out")["mean_auc"] for name, table in tables.items()}
+    means = {name: json_ready(evaluate_scores(table, "held-out"))["mean_auc"] for name, table in tables.items()}
     assert better["value"] == pytest.approx(means["better"] - means["a"])
     assert better["finding"] == "better" and 0 < better["low"] < better["value"] < better["high"]
     assert like["finding"] == "no difference shown" and like["low"] < 0 < like["high"]
     assert found["better"]["kl"]["finding"] == "better" and found["better"]["kl"]["high"] < 0
-    turned = differences({"better": tables["better"], "a": tables["a"]}, "held-out")["a"]
+    turned = json_ready(differences({"better": tables["better"], "a": tables["a"]}, "held-out"))["a"]
     assert turned["mean_auc"]["finding"] == turned["kl"]["finding"] == "worse"
     assert turned["mean_auc"]["value"] == pytest.approx(-better["value"])
-    assert differences({"a": tables["a"]}, "held-out") == {}
+    assert json_ready(differences({"a": tables["a"]}, "held-out")) == {}
 
 
 @pytest.mark.parametrize(

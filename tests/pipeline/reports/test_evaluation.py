@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from cluster.json_values import json_ready
 from pipeline.evaluation.comparison import differences
 from pipeline.evaluation.scoring import evaluate_scores
 from pipeline.reports.evaluation import evaluation_report
@@ -16,9 +17,9 @@ from tests.support.score_tables import score_table
 
 
 def measured(table, **origin) -> dict:
-    splits = {split: evaluate_scores(table, split) for split in ("heard", "unheard")}
+    splits = {split: json_ready(evaluate_scores(table, split)) for split in ("heard", "unheard")}
     told = {"teacher": "compact@0", "trained_by": None, "teacher_differs": None, "set_differs": None}
-    return evaluate_scores(table, "held-out") | {"splits": splits} | told | origin
+    return json_ready(evaluate_scores(table, "held-out")) | {"splits": splits} | told | origin
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def several() -> tuple[dict, str]:
     )
     results = {name: measured(table) for name, table in tables.items()}
     results["third"] |= {"teacher_differs": True, "trained_by": "senet50@1"}
-    compared = differences(tables, "held-out")
+    compared = json_ready(differences(tables, "held-out"))
     return compared, evaluation_report(results, compared, tables, FACTS)
 
 
@@ -115,7 +116,7 @@ def test_hostile_names_are_escaped():
     tables = {hostile: score_table(n=60), "plain": score_table(n=60, noise_seed=3)}
     results = {name: measured(table, teacher_differs=True, trained_by=hostile) for name, table in tables.items()}
     facts = dataclasses.replace(FACTS, title=hostile, teacher=hostile, files={hostile: hostile})
-    html = evaluation_report(results, differences(tables, "held-out"), tables, facts)
+    html = evaluation_report(results, json_ready(differences(tables, "held-out")), tables, facts)
     page = Page(html)
     assert not page.all("script") and "<script>alert" not in html and hostile in page.text
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
