@@ -16,6 +16,7 @@ from cluster.failures import UserError
 from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
 from modeling.teacher_training.recipes import TEACHER_RECIPES, TeacherRecipe
+from modeling.teachers.published import PUBLISHED
 from pipeline.assets.weights import read_weights, teacher_weights
 from pipeline.teachers.ferplus_files import read_faces, read_split
 from pipeline.teachers.run import TeacherRun, train_face_teacher

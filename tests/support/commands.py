@@ -43,7 +43,7 @@ def problem_of(words: Sequence[str]) -> str | None:
 def _job_problem(job: str, words: Sequence[str]) -> str | None:
     module = importlib.import_module(f"jobs.{job.replace('-', '_')}")
 
-    def parse_only(options_class: type, job, argv: Sequence[str]) -> int:
+    def parse_only(name: str, options_class: type, run, argv: Sequence[str]) -> int:
         tyro.cli(options_class, args=argv)
         return 0
 
