@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_import_direction import ROOMS
+from tests.support.rooms import ROOMS
 
 ROOT = Path(__file__).parents[1]
 MARK = "<!-- rooms -->"

@@ -9,44 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-FOLDERS = {
-    "cluster": {"cluster"},
-    "modeling": {"modeling"},
-    "pipeline": {"pipeline", "cluster", "modeling"},
-    "jobs": {"jobs", "pipeline", "cluster", "modeling"},
-}
+from tests.support.rooms import FOLDERS, ROOMS
 
-ROOMS = {
-    "modeling": {
-        "faces": set(),
-        "teachers": {"faces"},
-        "teacher_training": {"teachers", "faces"},
-        "speech": set(),
-        "students": {"speech"},
-        "distillation": {"speech", "students"},
-        "evaluation": {"faces"},
-    },
-    "pipeline": {
-        "assets": set(),
-        "media": set(),
-        "decoding": {"media"},
-        "dataset": set(),
-        "indexing": {"dataset", "media"},
-        "labelling": {"assets", "media", "decoding", "dataset"},
-        "training": set(),
-        "teachers": {"assets", "training"},
-        "students": {"media"},
-        "distillation": {"dataset", "media", "training", "students"},
-        "evaluation": {"dataset", "media", "students"},
-        "corpora": {"media"},
-        "probe": {"corpora", "media"},
-        "transfer": {"assets", "dataset", "media", "corpora", "distillation", "students"},
-        "reports": {"media", "evaluation", "corpora", "transfer"},
-        "planning": {"dataset", "labelling"},
-        "benches": {"assets", "dataset", "media", "decoding", "labelling", "training", "distillation"},
-    },
-}
+ROOT = Path(__file__).parents[1]
 
 
 def modules() -> list[Path]:
