@@ -34,7 +34,7 @@ BATCH_IS_SMALLER_BY = {
     "student-smoke": 1,
     "student-paper": 32,
     "teacher-compact": 16,
-    "teacher-again": 16,
+    "teacher-second_round": 16,
     "teacher-smoke": 2,
     "teacher-paper": 64,
     "teacher-paper-resnet50": 64,
@@ -57,8 +57,8 @@ def curve(name: str) -> list[float]:
 
 
 def as_json(recipe: StudentRecipe | TeacherRecipe) -> dict:
-    """All fields, as they are read again from a file."""
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+    """All fields, as a file of a training has them."""
+    return json.loads(json.dumps(recipe.as_written()))
 
 
 def read(name: str) -> tuple[dict, list[float]]:
@@ -74,13 +74,13 @@ def write(name: str) -> None:
 def _student_losses(recipe: StudentRecipe, epochs: list[int]) -> list[float]:
     """One batch, of speech shorter and longer than a window, at each of the epochs."""
     if recipe.student.kind != "ssl":
-        trainer = StudentTrainer(recipe, "cpu")
+        trainer = StudentTrainer(recipe)
     else:
         with mock.patch.dict(FRONT_ENDS, SMALL):
             narrower = dataclasses.replace(recipe, student=dataclasses.replace(recipe.student, bundle=FRONT_END))
-            trainer = StudentTrainer(narrower, "cpu", front_end=file_of(published(FRONT_END).state_dict()))
+            trainer = StudentTrainer(narrower, front_end=file_of(published(FRONT_END).state_dict()))
     batch = _windows(recipe)
-    return [trainer.run_epoch([batch], epoch)["loss"] for epoch in epochs]
+    return [trainer.run_epoch([batch], epoch).loss for epoch in epochs]
 
 
 def _windows(recipe: StudentRecipe) -> dict[str, torch.Tensor]:
@@ -99,7 +99,7 @@ def _teacher_losses(recipe: TeacherRecipe, epochs: list[int]) -> list[float]:
     losses = []
     for epoch in epochs:
         trainer.load_state(trainer.state() | {"epoch": epoch})
-        losses.append(trainer.run_epoch()["loss"])
+        losses.append(trainer.run_epoch().loss)
     return losses
 
 
