@@ -10,7 +10,7 @@ HAS := $(call version,$(BIN)/python)
 PYTHON ?= $(if $(HAS),$(BIN)/python,$(firstword $(foreach python,python3.13 python3.12 python3.11,$(if $(call version,$(python)),$(python)))))
 WANTS := $(call version,$(PYTHON))
 
-.PHONY: help setup demo test test-slow test-endurance lint types clean
+.PHONY: help setup demo test test-slow test-endurance lint clean
 
 help:
 	@echo "make demo              the whole method on sample videos (make demo CLIPS=folder: on your own)"
@@ -46,8 +46,7 @@ test-endurance: setup
 
 lint: setup
 	$(BIN)/ruff check .
-
-types: setup
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/pyright
 
 clean:

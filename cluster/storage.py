@@ -59,7 +59,7 @@ def join(uri: str | Path, *names: str) -> str:
     return "/".join([str(uri).rstrip("/"), *names])
 
 
-def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
+def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:  # pyright: ignore[reportUnknownParameterType] (pyarrow has no types)
     """The pyarrow filesystem and the path within it. Raises UserError for a scheme that is not known."""
     uri = absolute(uri)
     if is_local(uri):
@@ -111,7 +111,7 @@ def _broke_off(error: Exception) -> bool:
     return is_transient(error)
 
 
-def _kind(uri: str | Path) -> pafs.FileType:
+def _kind(uri: str | Path) -> pafs.FileType:  # pyright: ignore[reportUnknownParameterType] (pyarrow has no types)
     with explained(uri, "look it up"):
         uri = absolute(uri)
         if is_local(uri):
@@ -261,7 +261,9 @@ def _json(value: object) -> bytes:
     return (json.dumps(json_ready(value), indent=2) + "\n").encode()
 
 
-def read_table(uri: str | Path, columns: list[str] | None = None) -> pa.Table:
+def read_table(  # pyright: ignore[reportUnknownParameterType] (pyarrow has no types)
+    uri: str | Path, columns: list[str] | None = None
+) -> pa.Table:
     """One parquet file as a table. Raises UserError if it is missing or is not parquet."""
     try:
         return pq.read_table(pa.BufferReader(read_bytes(uri)), columns=columns)
@@ -269,7 +271,7 @@ def read_table(uri: str | Path, columns: list[str] | None = None) -> pa.Table:
         raise UserError(f"{uri}: not a readable parquet file ({error}); write it again") from error
 
 
-def write_table(uri: str | Path, table: pa.Table) -> int:
+def write_table(uri: str | Path, table: pa.Table) -> int:  # pyright: ignore[reportUnknownParameterType] (pyarrow has no types)
     """One parquet file (zstd), whole or not at all. Returns its bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")

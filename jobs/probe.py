@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -92,20 +93,23 @@ def probe(options: Probe, record: RunRecord) -> dict:
         recipe = ceiling_recipe(student.config, options.seed)
         with record.stage("ceiling"):
             left_out = add_ceiling(independent, read, recipe, steps=options.ceiling_steps, device=device)
-    result = {"corpus": corpus, "as_published": options.as_published} | result_of(read, paper, independent)
+    result: dict[str, Any] = {"corpus": corpus, "as_published": options.as_published}
+    result |= result_of(read, paper, independent)
     if left_out:
         result["left_out"][CEILING] = left_out
     result["confusion"] = confusion_of(independent, labels_N, len(classes))
     record.counts |= {name: result[name] for name in ("n", "speakers", "rejected", "reasons")}
     if options.out is not None:
         predictions = predictions_table(read, paper, independent)
-        result["report"] = _write(result, read, predictions, options, record)
+        out_uri = storage.absolute(options.out)
+        result["report"] = _write(out_uri, result, read, predictions, options=options, record=record)
     return result | {"seconds": round(record.seconds(), 3)}
 
 
-def _write(result: dict, read: ProbeFeatures, predictions: pa.Table, options: Probe, record: RunRecord) -> str:
+def _write(
+    out_uri: str, result: dict, read: ProbeFeatures, predictions: pa.Table, *, options: Probe, record: RunRecord
+) -> str:
     """The four files; returns the URI of the report."""
-    out_uri = storage.absolute(options.out)
     figures_uri, report_uri = (storage.join(out_uri, name) for name in ("probe.json", "report.html"))
     facts = ReportFacts(
         title=f"Probe of the student on {result['corpus']}",

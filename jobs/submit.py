@@ -161,7 +161,7 @@ def _follow(dashboard: Dashboard, submission_id: str, tail: int | None = None) -
 class ListedJob:
     """What `--list` prints of a job; started: local time."""
 
-    submission_id: str
+    submission_id: str | None
     status: str
     started: str
 

@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
@@ -109,7 +109,8 @@ def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> 
     )
     record.inputs |= benchmark.identity()
     with record.stage("benchmark"):
-        result = run_benchmark(benchmark, options.address) | {"left_out": left_out}
+        result: dict[str, Any] = run_benchmark(benchmark, options.address)
+    result["left_out"] = left_out
     record.counts |= {name: result[name] for name in ("clips", "rejected", "left_out", "n", "speakers", "faces")}
     log.info(control_sentence(result))
     report_uri = storage.join(out_uri, "report.html")

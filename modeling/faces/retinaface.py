@@ -198,4 +198,5 @@ def _in_frame(faces: Faces, frame_size: tuple[int, ...], scaled: tuple[int, int]
     frame_xy = np.array(frame_size[::-1], np.float32)
     to_frame_xy = frame_xy / np.array(scaled[::-1], np.float32)
     boxes_N4 = (faces.boxes_N4.reshape(-1, 2, 2) * to_frame_xy).clip(0, frame_xy).reshape(-1, 4)
-    return Faces(boxes_N4, faces.scores_N, faces.landmarks_N52 * to_frame_xy)
+    landmarks_N52 = None if faces.landmarks_N52 is None else faces.landmarks_N52 * to_frame_xy
+    return Faces(boxes_N4, faces.scores_N, landmarks_N52)

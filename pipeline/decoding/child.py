@@ -65,21 +65,24 @@ def _answer(
     connection: socket.socket, request: DecodeRequest, deadline: Deadline, memory_bytes: int, buffers: SharedBuffers
 ) -> None:
     started = time.process_time()  # of work: a busy machine makes it no longer
+    decoded, problem = None, None
     try:
         buffers.begin()
-        frames, speech = _decoded(connection, request, deadline, buffers.lay)
+        decoded = frames, _ = _decoded(connection, request, deadline, buffers.lay)
         size = sum(image.nbytes for image in frames.images)  # as many as there are grid places, however few differ
-        problem = _out_of_memory(request, memory_bytes) if size > memory_bytes else None
+        if size > memory_bytes:
+            problem = _out_of_memory(request, memory_bytes)
     except MemoryError:
         problem = _out_of_memory(request, memory_bytes)
     except Exception as error:  # noqa: BLE001 (the parent raises it)
         problem = _portable(error)
     finally:
         signal.alarm(0)
-    if problem is not None:
+    if problem is not None or decoded is None:
         buffers.drop()
         messages.send(connection, problem)
         return
+    frames, speech = decoded
     images = [buffers.place(image) for image in frames.images]
     sound = None if speech is None else buffers.place(speech)
     decode_s = time.process_time() - started

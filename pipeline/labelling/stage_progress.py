@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from tqdm import tqdm
 
@@ -24,7 +24,7 @@ TABLE_COLUMNS = f"{'stage':<9}{'rows':>9}{'rejected':>10}{'work s':>10}{'rows/s'
 
 
 @contextlib.contextmanager
-def watched(bar: tqdm, rows: int, counts: Callable[[], Counts]) -> Iterator[None]:
+def watched(bar: tqdm, rows: int, counts: Callable[[], Counts]) -> Generator[None]:
     """Shows behind the bar how far each stage is.
 
     counts is asked about once a second, in a thread of its own.

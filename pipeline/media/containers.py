@@ -8,7 +8,7 @@ zero of the ffmpeg program.
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Literal, overload
@@ -29,7 +29,7 @@ OTHER_SIGNATURES = (b"\x1a\x45\xdf\xa3", b"RIFF", b"OggS", b"FLV\x01", b"fLaC") 
 
 
 @contextlib.contextmanager
-def open_container(path: str | Path) -> Iterator[InputContainer]:
+def open_container(path: str | Path) -> Generator[InputContainer]:
     """The file, headers read. Raises Rejected: FILE_NOT_FOUND, STORAGE_ERROR, EMPTY_FILE, TRUNCATED, NOT_A_VIDEO or
     DAMAGED_VIDEO."""
     path = Path(os.path.abspath(path))  # absolute: ffmpeg would take the part before a colon for a protocol
@@ -108,7 +108,7 @@ def best_stream(container: InputContainer, kind: Literal["video", "audio"]) -> S
     stream = container.streams.best(kind, related=video)
     if stream is None or stream.index not in candidates:  # find_best knows only streams with a decoder
         stream = next(iter(candidates.values()))
-    if stream.codec_context is None:
+    if stream.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison] (PyAV gives None for an unknown codec)
         reason = RejectReason.UNSUPPORTED_CODEC if kind == "video" else RejectReason.DAMAGED_AUDIO
         raise Rejected(reason, f"no decoder for the {kind} codec of stream {stream.index}")
     stream.codec_context.thread_count = DECODER_THREADS

@@ -223,7 +223,7 @@ def _decode_picture_folder(
         if image is None:
             continue
         is_empty = False
-        size = scaled_size(*image.shape[:2], longest_side_px)
+        size = scaled_size(image.shape[0], image.shape[1], longest_side_px)
         if size != image.shape[:2]:
             image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
         yield position, index * picture_us / 10**6, image

@@ -10,7 +10,7 @@ import logging
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from logging.handlers import QueueListener
 
@@ -121,7 +121,7 @@ def _attempt(name: str, train: Callable[[], str | None], workers: Workers) -> st
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible() -> Generator[None]:
     """Ray Train answers Ctrl-C by ending the process with code 0, as if all were done, and leaves its handler behind."""
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
@@ -221,7 +221,7 @@ class _Forward(logging.Handler):
 
 
 @contextlib.contextmanager
-def _messages() -> Iterator[Queue]:
+def _messages() -> Generator[Queue]:
     """A queue whose log records, put there by any process of the cluster, go through this process's log.
 
     It lives on this process's node, so that no other node takes it along when it goes.

@@ -8,8 +8,8 @@ import ray
 from modeling.teachers.base import CropRule
 from pipeline.assets.weights import detector_weights
 from pipeline.labelling.cropper import CropOptions, FaceCropper
-from tests.support.labelling_runs import manifest_of
 from tests.support import clips
+from tests.support.labelling_runs import manifest_of
 
 RULE = CropRule(side_px=48, grey=True, scale=1.0)
 
