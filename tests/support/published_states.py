@@ -1,4 +1,7 @@
-"""State dicts of the published networks, by the names and shapes of the authors' PyTorch files (senet50_ferplus_dag.py, resnet50_ferplus_dag.py), filled by a formula."""
+"""State dicts of the published networks, filled by a formula.
+
+Names and shapes are those of the authors' PyTorch files, senet50_ferplus_dag.py and resnet50_ferplus_dag.py.
+"""
 
 import functools
 import io
