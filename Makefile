@@ -47,7 +47,7 @@ test-endurance: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache
