@@ -1,26 +1,24 @@
 """A folder or object-store prefix of a known layout -> a manifest, one row an utterance."""
 
+import inspect
 import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from typing import Literal
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.run_record import RunRecord
 from pipeline.dataset.manifest import manifest_fingerprint, write_manifest
-from pipeline.indexing.clips import ClipsOptions
-from pipeline.indexing.layouts import build_manifest
-from pipeline.indexing.voxceleb1 import VoxCeleb1Options
-from pipeline.indexing.voxceleb2 import VoxCeleb2Options
+from pipeline.indexing.layouts import LAYOUTS, build_manifest
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Index(JobOptions):
+class IndexOptions(JobOptions):
     """Lists the videos below a prefix and writes the manifest: one row an utterance, with its speaker, span and split.
 
     Layouts: clips (any folder of videos; long ones are cut into utterances), voxceleb1, voxceleb2.
@@ -30,14 +28,22 @@ class Index(JobOptions):
     """Folder or s3:// prefix that holds the videos."""
     out: str
     """Manifest to write (parquet), a path or s3:// URI."""
-    layout: Literal["clips", "voxceleb1", "voxceleb2"] = "clips"
+    layout: Literal[tuple(LAYOUTS)] = "clips"  # pyright: ignore[reportInvalidTypeForm]
     """How the files lie below the prefix; see docs/layouts.md."""
-    clips: ClipsOptions = field(default_factory=ClipsOptions)
-    voxceleb1: VoxCeleb1Options = field(default_factory=VoxCeleb1Options)
-    voxceleb2: VoxCeleb2Options = field(default_factory=VoxCeleb2Options)
 
 
-def index(options: Index, record: RunRecord) -> dict:
+Index = make_dataclass(
+    "Index",
+    [(name, layout.options, field(default_factory=layout.options)) for name, layout in LAYOUTS.items()],
+    bases=(IndexOptions,),
+    namespace={"__doc__": inspect.getdoc(IndexOptions)},
+    frozen=True,
+    kw_only=True,
+)
+"""With the options of every layout, under its name."""
+
+
+def index(options: IndexOptions, record: RunRecord) -> dict:
     storage.require_file_name(options.out)
     with record.stage("list and probe"):
         manifest = build_manifest(options.data, options.layout, getattr(options, options.layout))

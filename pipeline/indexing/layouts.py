@@ -15,8 +15,6 @@ from pipeline.indexing.voxceleb1 import VoxCeleb1Options
 from pipeline.indexing.voxceleb2 import VoxCeleb2Options
 from pipeline.media.file_types import VIDEO_SUFFIXES
 
-LayoutOptions = ClipsOptions | VoxCeleb1Options | VoxCeleb2Options
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -24,21 +22,22 @@ class Layout:
 
     read: Callable[[list[storage.StoredFile], str, Any], dict[str, Any]]
     """Files (sorted by URI), the prefix they lie below, and `options`, to the columns of the manifest."""
-    options: type[LayoutOptions]
+    options: type[Any]
+    """A dataclass; `emovox index` shows its fields as `--NAME.FIELD`."""
     suffixes: tuple[str, ...]
     """Lower case; other files are ignored."""
     expects: str
     """What should lie below the prefix, for a person who pointed at the wrong place."""
 
 
-LAYOUTS = {
+LAYOUTS = {  # the command line takes names and options from here
     "clips": Layout(clips.read_clips, ClipsOptions, VIDEO_SUFFIXES, clips.EXPECTS),
     "voxceleb1": Layout(voxceleb1.read_voxceleb1, VoxCeleb1Options, voxceleb1.SUFFIXES, voxceleb1.EXPECTS),
     "voxceleb2": Layout(voxceleb2.read_voxceleb2, VoxCeleb2Options, voxceleb2.SUFFIXES, voxceleb2.EXPECTS),
 }
 
 
-def build_manifest(data_uri: str, layout: str, options: LayoutOptions | None = None) -> pa.Table:
+def build_manifest(data_uri: str, layout: str, options: object | None = None) -> pa.Table:
     """The manifest of the data below `data_uri`; `options` are those of the layout, None for its defaults.
 
     The prefix is listed once. What was found but gives no utterance is counted in the log, never dropped in silence.

@@ -8,6 +8,7 @@ import ray.exceptions
 
 from cluster import storage, storage_patience
 from cluster.failures import StorageUnavailable, UserError, user_error_in
+from tests.support.small_disks import small_disk_at
 
 
 def test_a_file_is_written_whole_and_leaves_nothing_beside_it(tmp_path):
@@ -105,12 +106,8 @@ def test_a_place_that_cannot_be_written_is_found_before_any_work(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], capture_output=True).returncode:
-        pytest.skip("a file system can only be mounted by root")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with small_disk_at(tmp_path / "disk", "64k") as disk:
+        yield disk
 
 
 def test_a_full_disk_and_one_that_is_read_only_are_named(small_disk):

@@ -1,12 +1,11 @@
 """Contract: a full disk under the output ends labelling with one line; no half part is seen, and the same command goes on
 when there is room again."""
 
-import subprocess
-
 import pyarrow.parquet as pq
 import pytest
 
 from tests.support.labelling_commands import labelling, parts, write_small_manifest
+from tests.support.small_disks import small_disk_at
 
 pytestmark = pytest.mark.slow
 
@@ -17,13 +16,9 @@ ROOM = 150_000
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 1 MB with room for ROOM."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], capture_output=True).returncode:
-        pytest.skip("a file system can only be mounted by root")
-    (disk / "filler").write_bytes(bytes(2**20 - ROOM))
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with small_disk_at(tmp_path / "disk", "1m") as disk:
+        (disk / "filler").write_bytes(bytes(2**20 - ROOM))
+        yield disk
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_later(data_dir, small_disk, tmp_path):

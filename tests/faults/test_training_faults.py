@@ -6,7 +6,6 @@ number of workers the student is the one of an undisturbed run, bit for bit.
 
 import dataclasses
 import signal
-import subprocess
 import threading
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pipeline.distillation.run import DistillRun, distill_student
 from pipeline.training.context import LocalContext
 from pipeline.training.state import read_state
 from tests.support.object_store import running_server, weed
+from tests.support.small_disks import small_disk_at
 from tests.support.training_commands import (
     EPOCHS,
     SECONDS,
@@ -160,12 +160,8 @@ def test_a_bug_is_not_tried_for_ever(labels, ray_session, tmp_path, monkeypatch,
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 3 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(disk)], capture_output=True).returncode:
-        pytest.skip("a file system can only be mounted by root")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with small_disk_at(tmp_path / "disk", "3m") as disk:
+        yield disk
 
 
 def test_a_full_disk_is_one_line_and_the_last_epoch_stays(labels, small_disk, tmp_path, monkeypatch):

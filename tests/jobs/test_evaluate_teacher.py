@@ -21,6 +21,7 @@ from modeling.emotions import EMOTIONS
 from modeling.faces.ferplus import VOTE_COLUMNS, majority_rule
 from modeling.teachers.compact import CompactTeacher, CompactTeacherConfig, save_compact_teacher
 from pipeline.teachers.ferplus_files import read_faces
+from tests.support.job_calls import last_line, problem_of_job
 
 ROWS = 300
 
@@ -71,20 +72,6 @@ def seven_classes(folder, dark: float = -1.0):
 
 def command(data, teacher, *more: object) -> list[str]:
     return ["--data", str(data), "--teacher", str(teacher), *(str(option) for option in more)]
-
-
-def last_line(capfd) -> dict:
-    out, err = capfd.readouterr()
-    assert len(out.splitlines()) == 1 and "Traceback" not in err
-    return json.loads(out)
-
-
-def problem(capfd, arguments: list[str]) -> str:
-    """The line that the job ends with; asserts exit code 1, an empty stdout and no traceback."""
-    assert main(arguments) == 1
-    out, err = capfd.readouterr()
-    assert out == "" and "Traceback" not in err
-    return [line for line in err.splitlines() if line.startswith("emovox evaluate-teacher:")][-1]
 
 
 def test_the_reference_network_is_scored_as_onnxruntime_and_scikit_learn_do(data_dir, some_faces, tmp_path, capfd):
@@ -148,16 +135,22 @@ def test_logits_that_are_not_finite_end_with_the_rows(some_faces, tmp_path, capf
     means = read_faces(str(some_faces)).images_NHW.mean((1, 2)) / 255
     dark = np.sort(means)[:4].mean()
     rows = np.flatnonzero(means < dark).tolist()
-    line = problem(capfd, command(some_faces, seven_classes(tmp_path, dark), "--out", tmp_path / "out"))
+    line = problem_of_job(
+        capfd, "evaluate-teacher", command(some_faces, seven_classes(tmp_path, dark), "--out", tmp_path / "out")
+    )
     assert f"{len(rows)} of {ROWS} rows" in line and f"rows {rows}" in line and "seven.pt" in line
     assert not (tmp_path / "out").exists()
 
 
 def test_what_is_wrong_is_named_before_any_work(some_faces, small_teacher, tmp_path, capfd):
-    assert "nowhere.parquet" in problem(capfd, command(tmp_path / "nowhere.parquet", small_teacher))
-    assert "nobody" in problem(capfd, command(some_faces, "nobody"))
-    assert "sha256" in problem(capfd, command(some_faces, small_teacher, "--teacher-sha256", "0" * 64))
-    assert "test" in problem(capfd, command(some_faces, small_teacher, "--split", "test"))
+    assert "nowhere.parquet" in problem_of_job(
+        capfd, "evaluate-teacher", command(tmp_path / "nowhere.parquet", small_teacher)
+    )
+    assert "nobody" in problem_of_job(capfd, "evaluate-teacher", command(some_faces, "nobody"))
+    assert "sha256" in problem_of_job(
+        capfd, "evaluate-teacher", command(some_faces, small_teacher, "--teacher-sha256", "0" * 64)
+    )
+    assert "test" in problem_of_job(capfd, "evaluate-teacher", command(some_faces, small_teacher, "--split", "test"))
     with pytest.raises(SystemExit) as exit:
         main(command(some_faces, small_teacher, "--split", "all"))
     assert exit.value.code == 2

@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from jobs.probe import main
 from modeling.students.build import StudentConfig, build_student
 from modeling.students.checkpoint import save_student
+from tests.support.job_calls import last_line, problem_of_job
 from tests.support.object_store import SECRET, s3_server, weed
 from tests.support.tones import write_tone
 
@@ -30,19 +31,6 @@ def tiny_student(tmp_path_factory):
 
 def command(student, corpus, data, *more: object) -> list[str]:
     return ["--student", str(student), "--corpus", corpus, "--data", str(data), *(str(option) for option in more)]
-
-
-def last_line(capfd) -> dict:
-    out, err = capfd.readouterr()
-    assert len(out.splitlines()) == 1 and "Traceback" not in err
-    return json.loads(out)
-
-
-def problem(capfd, arguments: list[str]) -> str:
-    assert main(arguments) == 1
-    out, err = capfd.readouterr()
-    assert out == "" and "Traceback" not in err
-    return [line for line in err.splitlines() if line.startswith("emovox probe:")][-1]
 
 
 def tones(folder, speakers: int = 5, each: int = 3):
@@ -149,11 +137,11 @@ def test_more_emotions_than_outputs_have_no_ceiling(tiny_student, tmp_path, capf
 
 
 def test_mistakes_end_with_one_line_before_any_work(tiny_student, tmp_path, capfd):
-    assert "use one of rml" in problem(capfd, command(tiny_student, "iemocap", tmp_path))
-    assert "no media file" in problem(capfd, command(tiny_student, "emodb", tmp_path))
-    assert "not found" in problem(capfd, command(tmp_path / "none", "csv", tones(tmp_path / "t")))
+    assert "use one of rml" in problem_of_job(capfd, "probe", command(tiny_student, "iemocap", tmp_path))
+    assert "no media file" in problem_of_job(capfd, "probe", command(tiny_student, "emodb", tmp_path))
+    assert "not found" in problem_of_job(capfd, "probe", command(tmp_path / "none", "csv", tones(tmp_path / "t")))
     (tmp_path / "gone.csv").write_text("file,speaker,emotion\na.wav,s1,joy\nb.wav,s2,anger\n")
-    line = problem(capfd, command(tiny_student, "csv", tmp_path / "gone.csv"))
+    line = problem_of_job(capfd, "probe", command(tiny_student, "csv", tmp_path / "gone.csv"))
     assert "no clip can be used" in line and "a.wav: file_not_found" in line
 
 

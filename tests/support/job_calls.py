@@ -1,4 +1,7 @@
-"""A job called in this process, for fixtures that several tests share (`capfd` lives for one test)."""
+"""A job called in this process, and what it printed.
+
+`answer_of` is for fixtures that several tests share: `capfd` lives for one test.
+"""
 
 import importlib
 import json
@@ -23,3 +26,19 @@ def answer_of(job: str, *arguments: object) -> dict:
         file.seek(0)
         assert code == 0
         return json.loads(file.read().splitlines()[-1])
+
+
+def last_line(capfd) -> dict:
+    """The one line that a job has printed to stdout."""
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) == 1 and "Traceback" not in err
+    return json.loads(out)
+
+
+def problem_of_job(capfd, job: str, arguments: list[str]) -> str:
+    """The line that the job ends with; asserts exit code 1, an empty stdout and no traceback."""
+    main = importlib.import_module(f"jobs.{job.replace('-', '_')}").main
+    assert main(arguments) == 1
+    out, err = capfd.readouterr()
+    assert out == "" and "Traceback" not in err
+    return [line for line in err.splitlines() if line.startswith(f"emovox {job}:")][-1]

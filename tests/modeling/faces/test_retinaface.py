@@ -5,7 +5,6 @@ import hashlib
 import io
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -15,21 +14,9 @@ from retinaface.prior_box import priorbox
 from modeling.faces.detections import Faces
 from modeling.faces.retinaface import DetectorOptions, load_detector
 from modeling.faces.retinaface_network import MobileNetRetinaFace, prior_boxes
+from tests.support.pictures import sampled_frames
 
 SIDE_PX = 320
-
-
-def sampled_frames(path: Path, most: int, step_s: float = 0.24) -> list[np.ndarray]:
-    """The first frames of a clip, a step apart, RGB."""
-    frames, next_s = [], 0.0
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            if frame.time >= next_s:
-                frames.append(frame.to_ndarray(format="rgb24"))
-                next_s += step_s
-            if len(frames) == most:
-                break
-    return frames
 
 
 def saved(state: object) -> bytes:

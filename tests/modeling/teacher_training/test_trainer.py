@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from modeling.faces.ferplus import SIDE_PX, FaceSet
+from modeling.faces.ferplus import SIDE_PX
 from modeling.teacher_training.augmentation import FaceJitter, jittered
 from modeling.teacher_training.recipes import TeacherRecipe, compact, paper, second_round, smoke
 from modeling.teacher_training.trainer import TeacherTrainer
@@ -16,20 +16,10 @@ from modeling.teachers.compact import CompactTeacherConfig, normalise_faces
 from modeling.teachers.load import load_teacher
 from modeling.teachers.published import FerPlusNetwork
 from modeling.training import TrainingProcess
+from tests.support.golden_curves import some_faces
 
 TINY = CompactTeacherConfig(stem=4, widths=(4, 8), blocks=(1, 1), embedding=8)
 RECIPE = TeacherRecipe(compact=TINY, epochs=3, small_epochs=2, decay_epochs=2, batch_size=16)
-
-
-def some_faces(n: int) -> FaceSet:
-    """Faces whose emotion shows in their brightness gradient, so that there is something to learn."""
-    rng = np.random.default_rng(0)
-    emotions_N = rng.integers(0, 8, n)
-    votes = np.zeros((n, 10), np.uint8)
-    votes[np.arange(n), emotions_N] = 10
-    waves = np.sin(np.arange(SIDE_PX) / SIDE_PX * np.pi * (1 + emotions_N[:, None]))[:, :, None]
-    images = 128 + 90 * waves + rng.normal(0, 8, (n, SIDE_PX, SIDE_PX))
-    return FaceSet(images.clip(0, 255).astype(np.uint8), votes)
 
 
 def saved(trainer: TeacherTrainer) -> dict:

@@ -1,8 +1,5 @@
 """Tracks as a viewer would draw them: on made-up boxes, and on two real clips spliced together."""
 
-from pathlib import Path
-
-import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +8,7 @@ from hypothesis import strategies as st
 from modeling.faces.detections import Faces
 from modeling.faces.retinaface import load_detector
 from pipeline.labelling.face_tracks import FaceTrack, choose_track, link_faces, overlaps, shot_cuts
+from tests.support.pictures import sampled_frames
 
 TALKING_CLIPS = (
     "LivePortrait_driving_d12",
@@ -23,19 +21,6 @@ SPLICES = (
     ("LivePortrait_driving_d18", "LivePortrait_driving_d19"),
     ("EDTalk_pose_source1", "EDTalk_mouth_source"),
 )
-
-
-def sampled_frames(path: Path, most: int, step_s: float = 0.24) -> list[np.ndarray]:
-    """The first frames of a clip, a step apart, RGB."""
-    frames, next_s = [], 0.0
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            if frame.time >= next_s:
-                frames.append(frame.to_ndarray(format="rgb24"))
-                next_s += step_s
-            if len(frames) == most:
-                break
-    return frames
 
 
 def faces_at(*boxes: tuple[float, float, float, float]) -> Faces:
