@@ -58,6 +58,6 @@ def load_student(source: bytes | str | Path) -> Student:
         student.meta = json.loads(header["meta"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{name}: its config and its weights do not fit each other ({str(error)[:200]}); {_REMEDY}"
+            f"{name}: its config and its weights do not fit ({str(error)[:200]}); {_REMEDY}"
         ) from error
     return student.eval()

@@ -35,12 +35,12 @@ def labels(tmp_path_factory):
     return folder
 
 
-def new_student(folder, seed: int, meta: dict, broken: bool = False):
+def new_student(folder, seed: int, meta: dict, first_weights: float | None = None):
     torch.manual_seed(seed)
     student = build_student(StudentConfig(widths=(8, 8, 8), embedding=16))
-    if broken:
+    if first_weights is not None:
         with torch.no_grad():
-            next(student.parameters()).fill_(float("nan"))
+            next(student.parameters()).fill_(first_weights)
     folder.mkdir()
     save_student(student, folder / "student.safetensors", meta)
     return folder
@@ -120,9 +120,16 @@ def test_scores_figures_and_page_of_several_students_are_written(both):
 
 @pytest.mark.slow
 def test_a_student_that_answers_nan_is_named_and_nothing_is_written(ray_session, capfd, labels, a, tmp_path):
-    broken = new_student(tmp_path / "broken", 3, {}, broken=True)
+    broken = new_student(tmp_path / "broken", 3, {}, first_weights=1e38)
     line = problem(capfd, "--student", a, broken, "--labels", labels, "--out", tmp_path / "three")
     assert "broken: NaN for utterance s0/00 (24 of 24 utterances)" in line and not (tmp_path / "three").exists()
+
+
+def test_a_student_whose_weights_are_nan_is_refused_by_its_file(capfd, labels, a, tmp_path):
+    broken = new_student(tmp_path / "broken", 3, {}, first_weights=float("nan"))
+    line = problem(capfd, "--student", a, broken, "--labels", labels, "--out", tmp_path / "three")
+    assert "broken/student.safetensors" in line and "1 with NaN or infinity (stem.0.weight)" in line
+    assert not (tmp_path / "three").exists()
 
 
 def test_a_split_that_is_not_there_is_said_before_anything_is_scored(capfd, labels, a, tmp_path):
