@@ -57,7 +57,5 @@ def load_student(source: bytes | str | Path) -> Student:
         student.load_state_dict(tensors)
         student.meta = json.loads(header["meta"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{name}: its config and its weights do not fit ({str(error)[:200]}); {_REMEDY}"
-        ) from error
+        raise ValueError(f"{name}: its config and its weights do not fit ({str(error)[:200]}); {_REMEDY}") from error
     return student.eval()
