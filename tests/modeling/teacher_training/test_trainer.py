@@ -157,7 +157,7 @@ def test_a_published_network_is_fine_tuned_with_a_tenth_of_the_rate_for_its_body
     start = {name: tensor.clone() for name, tensor in trainer.network.named_parameters()}
     assert torch.equal(start["conv1_7x7_s2.weight"], body.conv1_7x7_s2.weight)  # but its classifier is new
     metrics = trainer.run_epoch()
-    assert np.isfinite(metrics["loss"])
+    assert np.isfinite(metrics.loss)
     for name, tensor in trainer.network.named_parameters():
         rate = 0.01 if name.startswith("classifier.") else 0.001
         assert torch.allclose(start[name] - tensor, rate * tensor.grad, atol=1e-7), name
