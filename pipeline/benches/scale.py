@@ -109,7 +109,7 @@ class CheapCropper:
 class CheapLabeller:
     """In place of `TeacherLabeller`: random logits."""
 
-    def __init__(self, teacher: Any, device: str, mirror: bool = False):
+    def __init__(self, teacher: Any, device: str, flip_tta: bool = False):
         self.random = np.random.default_rng(0)
 
     def __call__(self, cropped: pa.Table) -> pa.Table:

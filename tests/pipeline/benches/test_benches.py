@@ -160,3 +160,16 @@ def test_a_teacher_on_a_gpu_is_measured_beside_what_a_matrix_product_reaches():
         assert 0 < one.of_ceiling <= one.network_of_ceiling < 1
     # SENet-50 at 224 pixels: 3.87 G multiplications and additions (Hu et al. 2018, table 2), two operations each
     assert figures.teachers["senet50, random weights"].gflop_per_image == pytest.approx(2 * 3.87, rel=0.05)
+
+
+@pytest.mark.slow
+def test_the_plan_is_measured_on_made_up_utterances_and_the_figures_are_kept(tmp_path):
+    """It goes through the real `label` with stand-ins for cropper and teacher, so it fails where their call has changed."""
+    record = tmp_path / "benchmarks.csv"
+    command = ["scale", "--rows", "1000", "--out", str(tmp_path / "out"), "--record", "--record-file", str(record)]
+    done = subprocess.run([sys.executable, "-m", "jobs.bench", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["rows"] == 1000 and report["rows_per_s"] > 0 and report["driver_peak_mb"] > 100
+    kept = {row["quantity"]: row for row in csv.DictReader(record.open())}
+    assert float(kept["rows_per_s"]["value"]) == pytest.approx(report["rows_per_s"]) and kept["rows"]["commit"]
