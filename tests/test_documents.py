@@ -5,25 +5,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.rooms import ROOMS
+from tests.support.packages import PACKAGES
 
 ROOT = Path(__file__).parents[1]
-MARK = "<!-- rooms -->"
+MARK = "<!-- packages -->"
 
 
-def purpose(folder: str, room: str) -> str:
-    """The first line of a room's `__init__.py`."""
-    return ast.get_docstring(ast.parse((ROOT / folder / room / "__init__.py").read_text()))
+def purpose(folder: str, package: str) -> str:
+    """The first line of a package's `__init__.py`."""
+    return ast.get_docstring(ast.parse((ROOT / folder / package / "__init__.py").read_text()))
 
 
 def table(with_imports: bool) -> str:
-    """The rooms in the order of the table of imports, as Markdown."""
+    """The packages in the order of the table of imports, as Markdown."""
     lines = (
-        ["| room | what | imports |", "| --- | --- | --- |"] if with_imports else ["| room | what |", "| --- | --- |"]
+        ["| package | what | imports |", "| --- | --- | --- |"]
+        if with_imports
+        else ["| package | what |", "| --- | --- |"]
     )
-    for folder, rooms in ROOMS.items():
-        for room, allowed in rooms.items():
-            cells = [f"`{folder}/{room}`", purpose(folder, room).rstrip(".")]
+    for folder, packages in PACKAGES.items():
+        for package, allowed in packages.items():
+            cells = [f"`{folder}/{package}`", purpose(folder, package).rstrip(".")]
             if with_imports:
                 cells.append(", ".join(sorted(allowed)) or "-")
             lines.append("| " + " | ".join(cells) + " |")
@@ -31,7 +33,7 @@ def table(with_imports: bool) -> str:
 
 
 @pytest.mark.parametrize(("document", "with_imports"), [("README.md", False), ("docs/architecture.md", True)])
-def test_document_shows_the_rooms_as_they_are(document, with_imports):
+def test_document_shows_the_packages_as_they_are(document, with_imports):
     text = (ROOT / document).read_text()
     assert table(with_imports) in text, f"replace the table in {document} by this one:\n{MARK}\n{table(with_imports)}"
 
