@@ -22,46 +22,46 @@ from pipeline.reports.student_card import student_card
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(JobOptions):
-    """Trains a speech student on a distillation set: random 4.024 s windows of speech, and as target the teacher's logits
-    of the frames inside the window (their element-wise maximum in the paper's recipe, else their mean), compared at
-    temperature 2.
+    """Trains a speech student on a distillation set. It hears random windows of 4.024 s. The target of a window is pooled
+    from the teacher's logits of its frames (their element-wise maximum in the paper's recipe, else their mean). The loss
+    compares the two at temperature 2.
 
-    Writes the student of the last epoch (student.safetensors, which other jobs load), that of the epoch with the best
-    mean AUC on the split val (student_best.safetensors), its card (README.md), and curves: `tensorboard --logdir OUT`.
-    Started again with the same options it goes on from its last saved epoch, with any number of workers.
+    Writes the student of the last epoch (student.safetensors, which other jobs load), the student of the epoch with the
+    best mean AUC on the split val (student_best.safetensors), a card (README.md), and curves: `tensorboard --logdir OUT`.
+    The same command continues from the last saved epoch, with any number of workers.
     """
 
     labels: str
     """Folder or s3:// prefix of the distillation set."""
     out: str
-    """Folder or s3:// prefix of the student, new or from the same run."""
+    """Folder or s3:// prefix for the student: new, or of the same run."""
     recipe: Literal[tuple(STUDENT_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
     """`paper`: VGG-M and the authors' schedule (for GPUs); `compact`: a small log-mel network that two cores can train;
     `ssl`: a head on a frozen self-supervised network (give --front-end); `smoke`: two epochs of a tiny network, to
-    see that all is connected."""
+    check that everything works together."""
     epochs: int | None = None
-    """Epochs to train; left out: the recipe's."""
+    """Epochs to train. Default: the recipe's."""
     front_end: str | None = None
-    """File (.pth, path or s3://) of the frozen self-supervised network under an ssl student, as torchaudio publishes it."""
+    """For `ssl`: file (.pth, path or s3://) of the frozen self-supervised network, as torchaudio publishes it."""
     bundle: Literal[tuple(FRONT_ENDS)] = "WAVLM_BASE_PLUS"  # pyright: ignore[reportInvalidTypeForm]
-    """Which network of torchaudio.pipelines that file holds."""
+    """Which network of torchaudio.pipelines the file of --front-end holds."""
     target_pooling: Literal[POOLINGS] | None = None  # pyright: ignore[reportInvalidTypeForm]
-    """How the logits of the frames in a window become its target: element-wise maximum (the paper), mean, or mean weighted
-    towards the frames with the clearest expression; left out: the recipe's."""
+    """How the logits of a window's frames become its target: element-wise maximum (the paper), mean, or a mean weighted
+    towards the frames with the clearest expression. Default: the recipe's."""
     temperature: float | None = None
-    """Of teacher and student in the loss; left out: 2, as in the paper."""
+    """Temperature of teacher and student in the loss. Default: 2, as in the paper."""
     seed: int = 0
-    """Seed of weights, windows and order."""
+    """Seed of the weights, the windows and their order."""
     workers: int = 0
-    """DDP workers of Ray Train, which share each batch; 0 trains in this process."""
+    """DDP workers of Ray Train, which split each batch between them; 0 trains in this process."""
     min_workers: int | None = None
-    """Start with as few as these where the cluster has no room for --workers, and grow or shrink with it, each time from
-    the last saved epoch; left out: --workers, no fewer."""
+    """Start with as few as this many workers if the cluster has no room for --workers, and grow or shrink with the cluster,
+    each time from the last saved epoch. Default: the value of --workers."""
     gpu: bool = False
-    """Train on a GPU (one for each worker)."""
+    """Train on a GPU (one per worker)."""
     speech_memory_gib: float = KEPT_GIB
-    """Decoded speech that each worker keeps in memory, in GiB: what is beyond is decoded anew in every pass, which costs
-    some two milliseconds of a core for each window. All of VoxCeleb1 has 38 GiB, VoxCeleb2 262. It changes no result."""
+    """Decoded speech that each worker keeps in memory, in GiB. The rest is decoded anew in every pass, which costs about two
+    milliseconds of a core per window. All of VoxCeleb1 takes 38 GiB, VoxCeleb2 262. Results do not depend on it."""
 
     def __post_init__(self):
         if not 0 <= self.speech_memory_gib < math.inf:
@@ -97,7 +97,7 @@ def distill(options: Distill, record: RunRecord) -> dict:
 
 
 def _recipe(options: Distill) -> StudentRecipe:
-    """The named recipe with the options that were given."""
+    """The named recipe, with the given options applied."""
     recipe = STUDENT_RECIPES[options.recipe]()
     changes = {name: getattr(options, name) for name in ("epochs", "target_pooling", "temperature")}
     changes = {name: value for name, value in changes.items() if value is not None} | {"seed": options.seed}
