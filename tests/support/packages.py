@@ -1,4 +1,4 @@
-"""The tree as a table: which folder may import which, and within modeling and pipeline which room."""
+"""The tree as a table: which folder may import which, and within modeling and pipeline which package."""
 
 FOLDERS = {
     "cluster": {"cluster"},
@@ -7,7 +7,7 @@ FOLDERS = {
     "jobs": {"jobs", "pipeline", "cluster", "modeling"},
 }
 
-ROOMS = {
+PACKAGES = {
     "modeling": {
         "faces": set(),
         "teachers": {"faces"},
