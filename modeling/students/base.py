@@ -16,6 +16,7 @@ from torchaudio.functional import resample
 from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ
 from modeling.speech.spectrogram import FRAME_SAMPLES, HOP_SAMPLES, SPECTROGRAM_FRAMES_PER_SECOND
 from modeling.speech.ssl_front_end import FRONT_ENDS
+from modeling.speech.whisper import WHISPER_SIZES
 
 MIN_FRAMES = SPECTROGRAM_FRAMES_PER_SECOND  # the paper's smallest bucket, 1 s
 MAX_FRAMES = 10 * SPECTROGRAM_FRAMES_PER_SECOND  # the paper's largest bucket, 10 s
@@ -52,10 +53,38 @@ class StudentConfig:
         object.__setattr__(self, "widths", tuple(self.widths))  # JSON gives a list
 
 
+@dataclass(frozen=True, kw_only=True)
+class WhisperConfig:
+    """A linear head on the output of one layer of Whisper's encoder; 6,152 trained weights on tiny's.
+
+    front_end: name of the model (`WHISPER_SIZES`); layers: of its encoder that are computed; window_s and hop_s: of the
+    windows over which mean and deviation are taken.
+    """
+
+    kind: str = "whisper"
+    front_end: str = "tiny.en"
+    layers: int = 2
+    window_s: float = 1.0
+    hop_s: float = 0.5
+
+    def __post_init__(self):
+        if self.kind != "whisper":
+            raise ValueError(f"kind = {self.kind!r}: this config is of the kind 'whisper'")
+        if self.front_end not in WHISPER_SIZES:
+            raise ValueError(f"front_end = {self.front_end!r}: choose one of {', '.join(WHISPER_SIZES)}")
+        most = WHISPER_SIZES[self.front_end].layers
+        if not 1 <= self.layers <= most:
+            raise ValueError(f"layers = {self.layers}: the encoder of {self.front_end} has {most}; choose 1 to {most}")
+        if not 0 < self.hop_s <= self.window_s <= 1:
+            raise ValueError(
+                f"window_s = {self.window_s}, hop_s = {self.hop_s}: a window of 1 s at most, and a hop within it"
+            )
+
+
 class Student(nn.Module):
     """From waveform to logits. A subclass adds its input transform and its network."""
 
-    config: StudentConfig
+    config: StudentConfig | WhisperConfig
     meta: dict[str, Any]  # about the run that trained it; set by `checkpoint.load_student`
 
     @abstractmethod
@@ -76,6 +105,10 @@ class Student(nn.Module):
     def clip_start(self, frames: int) -> int:
         """Index of the first frame used at test time."""
         return (frames - self.clip_frames(frames)) // 2
+
+    def stored_state(self) -> dict[str, Tensor]:
+        """The weights that the student's own file holds."""
+        return self.state_dict()
 
     def forward(self, wave_BT: Tensor) -> tuple[Tensor, Tensor]:
         """int16 or float in [-1, 1] at 16 kHz, (B, T) of at least 1.015 s -> logits (B, E), embedding (B, D)."""

@@ -1,14 +1,24 @@
-"""The three kinds of student. `build_student` makes a new one; `checkpoint.load_student` reads one from a file."""
+"""The kinds of student. `build_student` makes a new one; `checkpoint.load_student` reads one from a file."""
 
 from pathlib import Path
 
 from modeling.speech.ssl_front_end import front_end_url, load_front_end
-from modeling.students.base import Student, StudentConfig
+from modeling.students.base import Student, StudentConfig, WhisperConfig
 from modeling.students.compact import CompactStudent
 from modeling.students.self_supervised import SslStudent
 from modeling.students.vggvox import PaperStudent
+from modeling.students.whisper import WhisperStudent
 
-__all__ = ["CompactStudent", "PaperStudent", "SslStudent", "Student", "StudentConfig", "build_student"]
+__all__ = [
+    "CompactStudent",
+    "PaperStudent",
+    "SslStudent",
+    "Student",
+    "StudentConfig",
+    "WhisperConfig",
+    "WhisperStudent",
+    "build_student",
+]
 
 STUDENTS = {"paper": PaperStudent, "compact": CompactStudent, "ssl": SslStudent}
 
