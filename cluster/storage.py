@@ -168,6 +168,12 @@ def version(uri: str | Path) -> str:
         return str(_s3(str(uri)).info(absolute(uri)).get("ETag", "")).strip('"')
 
 
+def size(uri: str | Path) -> int:
+    """Of one file, in bytes."""
+    with explained(uri, "look it up"):
+        return os.stat(absolute(uri)).st_size if is_local(uri) else int(_s3(str(uri)).info(absolute(uri))["size"])
+
+
 def list_files(uri: str | Path, suffixes: tuple[str, ...] = ()) -> list[StoredFile]:
     """All files below a folder or prefix, sorted by URI; `suffixes` are compared in lower case."""
     with explained(uri, "list it"):

@@ -23,8 +23,9 @@ from modeling.evaluation.linear_probe import (
 from modeling.students.head import EmotionHead, fit_head
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import corpus_name, read_corpus, require_emotions, without_doubles
+from pipeline.students.file_prediction import PredictionOptions
 from pipeline.students.load import read_student, student_file, student_fingerprint
-from pipeline.students.predict import PredictionOptions, predict_files
+from pipeline.students.predict import predict_files
 
 log = logging.getLogger(__name__)
 

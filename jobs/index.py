@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class IndexOptions(JobOptions):
     """Lists the videos below a prefix and writes the manifest: one row per utterance, with its speaker, span and split.
 
-    Layouts: clips (any folder of videos; long ones are cut into utterances), voxceleb1, voxceleb2.
+    The layout clips takes any folder of videos and cuts long ones into utterances; docs/layouts.md describes the others.
     """
 
     data: str

@@ -14,8 +14,9 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.students.head import EmotionHead, load_head
+from pipeline.students.file_prediction import MUCH_CLIPPED, PredictionOptions
 from pipeline.students.load import read_student, student_fingerprint, student_meta
-from pipeline.students.predict import MUCH_CLIPPED, PredictionOptions, media_files, predict_files
+from pipeline.students.predict import media_files, predict_files
 from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_prediction_table
 from pipeline.students.timelines import HOP_S, WINDOW_S, TimelineOptions
 

@@ -1,6 +1,7 @@
 """Documents that tell the tree: their tables are those that the code gives."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,15 @@ def test_paths_in_documents_exist(document):
     ]
     missing = [name for name in ours if not (ROOT / name).exists()]
     assert ours and not missing
+
+
+def test_names_in_the_architecture_are_in_their_files():
+    text = (ROOT / "docs/architecture.md").read_text()
+    named = re.findall(r"`([a-z_/0-9]+\.py)`: ((?:`\w+`(?:, )?)+)", text)
+    missing = [
+        f"{path} has no {name}"
+        for path, names in named
+        for name in re.findall(r"\w+", names)
+        if not re.search(rf"\b{name}\b", (ROOT / path).read_text())
+    ]
+    assert len(named) > 10 and not missing

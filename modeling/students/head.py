@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 FORMAT = "emovox.head.1"
 MAX_ITERATIONS = 2000
@@ -93,6 +90,11 @@ def fit_head(
 ) -> EmotionHead:
     """Fits standardisation and an L2 multinomial logistic regression. inverse_penalty: scikit-learn's C. labels_N: class
     names."""
+    # scikit-learn takes a second to import, and who only uses a head does without
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(embeddings_ND)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 
 
 def answer_of(job: str, *arguments: object) -> dict:
@@ -35,10 +36,10 @@ def last_line(capfd) -> dict:
     return json.loads(out)
 
 
-def problem_of_job(capfd, job: str, arguments: list[str]) -> str:
+def problem_of_job(capfd, job: str, arguments: Sequence[object]) -> str:
     """The error line of the job; asserts exit code 1, an empty stdout and no traceback."""
     main = importlib.import_module(f"jobs.{job.replace('-', '_')}").main
-    assert main(arguments) == 1
+    assert main([str(argument) for argument in arguments]) == 1
     out, err = capfd.readouterr()
     assert out == "" and "Traceback" not in err
     return [line for line in err.splitlines() if line.startswith(f"emovox {job}:")][-1]
