@@ -19,6 +19,7 @@ from cluster.run_record import installed_versions
 from cluster.working_tree import checked_out_commit
 from pipeline.benches.measurements import MEASUREMENTS
 from pipeline.media.file_types import VIDEO_SUFFIXES
+from pipeline.media.listing import list_media
 
 Measured = TypeVar("Measured")
 
@@ -99,7 +100,7 @@ def chosen_clips(folder: str, most: int | None) -> list[str]:
     """At most `most` videos of a folder on this machine, spread evenly over the list. Raises UserError if there are none."""
     if not storage.is_local(folder):
         raise UserError(f"{folder}: this bench measures files of this machine; copy some clips to a folder")
-    paths = [file.uri for file in storage.list_files(storage.absolute(folder), VIDEO_SUFFIXES)]
+    paths = [file.uri for file in list_media(folder, VIDEO_SUFFIXES)]
     if not paths:
         raise UserError(f"{folder}: no video ({' '.join(VIDEO_SUFFIXES)}) is there; give a folder with some")
     wanted = min(most or len(paths), len(paths))
