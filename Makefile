@@ -3,9 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-# The version of a Python, or nothing if it does not run (as a shim of pyenv may not), is not supported or has no venv module.
+# The version of a Python, or nothing if it does not run (as with some pyenv shims), is not supported or has no venv module.
 version = $(shell $(1) -c 'import ensurepip, sys, venv; (3, 11) <= sys.version_info < (3, 14) and print(sys.version.split()[0])' 2>/dev/null)
-# The Python of the environment: the one that it was made with, else the newest here; `make PYTHON=...` takes another.
+# The Python of the environment: the one it was made with, else the newest here; `make PYTHON=...` takes another.
 HAS := $(call version,$(BIN)/python)
 PYTHON ?= $(if $(HAS),$(BIN)/python,$(firstword $(foreach python,python3.13 python3.12 python3.11,$(if $(call version,$(python)),$(python)))))
 WANTS := $(call version,$(PYTHON))
@@ -21,7 +21,7 @@ setup: $(READY)
 	@$(BIN)/emovox fetch > /dev/null || echo "setup: go on without the sample videos; make demo CLIPS=folder needs none" >&2
 
 ifneq "$(HAS)" "$(WANTS)"
-.PHONY: $(READY)  # an environment of another Python is made anew
+.PHONY: $(READY)  # an environment with another Python is made again
 endif
 
 $(READY): pyproject.toml constraints.txt overrides.txt

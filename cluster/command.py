@@ -80,7 +80,7 @@ def run_job(
         try:
             result = job(options, RunRecord(name, options))
         except KeyboardInterrupt:
-            print(f"emovox {name}: interrupted; the same command goes on from what is written", file=sys.stderr)
+            print(f"emovox {name}: interrupted; the same command continues from what is written", file=sys.stderr)
             return 130
         except Exception as error:
             if (problem := user_error_in(error)) is None:

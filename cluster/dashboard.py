@@ -83,17 +83,17 @@ def _authorization(address: str) -> dict[str, str]:
     ways = "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
     if os.environ.get("RAY_AUTH_MODE") == "disabled":
         raise UserError(
-            f"{address} asks for a token, and RAY_AUTH_MODE=disabled keeps it back; unset it, and set {ways}"
+            f"{address} asks for a token, and RAY_AUTH_MODE=disabled withholds it; unset that, and set {ways}"
         )
     try:
         token = ray_internals.cluster_token()
     except AuthenticationError as error:
         raise UserError(f"{address} asks for a token: {_first_line(error)}") from error
     if not token:
-        raise UserError(f"{address} asks for a token and there is none here; set {ways} to the cluster's")
+        raise UserError(f"{address} asks for a token and there is none here; set {ways} to the cluster's token")
     headers = {"Authorization": f"Bearer {token}"}
     if get(address, "/api/version", headers).status_code in (401, 403):
-        raise UserError(f"{address} does not accept this token; give the cluster's own by {ways}")
+        raise UserError(f"{address} does not accept this token; give the cluster's own with {ways}")
     return headers
 
 

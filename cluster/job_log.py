@@ -94,7 +94,7 @@ async def _follow(dashboard: Dashboard, submission_id: str, text: JobLog) -> Job
                 raise
             if lost_at is None:
                 log.warning(
-                    "lost the connection to %s; connecting again, for %d minutes at most (a job goes on without us, unless its "
+                    "lost the connection to %s; reconnecting for up to %d minutes (the job continues without us, unless its "
                     "head is gone)",
                     dashboard.address,
                     GIVE_UP_AFTER_S / 60,
@@ -102,7 +102,7 @@ async def _follow(dashboard: Dashboard, submission_id: str, text: JobLog) -> Job
             lost_at = lost_at or time.monotonic()
             if time.monotonic() - lost_at > GIVE_UP_AFTER_S:
                 raise UserError(
-                    f"{dashboard.address} has not answered for {GIVE_UP_AFTER_S:g} s; once it does, go on with "
+                    f"{dashboard.address} has not answered for {GIVE_UP_AFTER_S:g} s; once it does, follow the job with "
                     f"`emovox submit --attach {submission_id}`"
                 ) from error
         await asyncio.sleep(RECONNECT_EVERY_S)

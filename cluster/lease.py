@@ -134,7 +134,7 @@ class Lease:
                     self.holder = replace(self.holder, beat=self.holder.beat + 1)
                     storage.write_json(self.uri, self.holder)
                 except UserError as error:
-                    log.warning("no sign of life could be written (%s)", error)
+                    log.warning("the lease could not be renewed (%s)", error)
 
     def release(self, storage_answers: bool = True) -> None:
         """Removes the file if it is still ours. If it cannot be removed, the next run finds that its holder is dead."""
@@ -146,7 +146,7 @@ class Lease:
             if self._successor is None and storage.exists(self.uri):
                 storage.delete(self.uri)
         except UserError as error:
-            log.warning("%s stays behind (%s); the next run takes it over", self.uri, error)
+            log.warning("%s could not be removed (%s); the next run takes it over", self.uri, error)
         finally:
             self._writing.release()
 
@@ -173,9 +173,9 @@ def _refuse_if_alive(output_uri: str, found: Holder, silent_s: float) -> None:
     if found.is_on_this_machine():
         if found.is_alive():
             raise UserError(f"{output_uri} is being written by {found}; {NEXT_STEP}")
-        log.info("%s was left by %s, which is dead; going on from what it wrote", uri, found)
+        log.info("%s was left by %s, which is dead; continuing from what it wrote", uri, found)
         return
-    log.info("%s was written by %s; waiting up to %.0f s for a sign of its life", uri, found, silent_s)
+    log.info("%s was written by %s; waiting up to %.0f s for a sign that it is alive", uri, found, silent_s)
     until = time.monotonic() + silent_s
     while time.monotonic() < until:
         time.sleep(min(1.0, silent_s / 10))
@@ -184,7 +184,7 @@ def _refuse_if_alive(output_uri: str, found: Holder, silent_s: float) -> None:
             return
         if now != found:
             raise UserError(f"{output_uri} is being written by {now}; {NEXT_STEP}")
-    log.info("%s gave none; going on from what it wrote", found)
+    log.info("%s gave no sign of life; continuing from what it wrote", found)
 
 
 def _lost(output_uri: str, successor: Holder) -> str:

@@ -120,8 +120,8 @@ def _start(address: str | None) -> None:
     address = address or os.environ["RAY_ADDRESS"]
     if address.startswith("ray://"):
         raise UserError(
-            f"--address {address}: jobs are drivers of their own and do not run through a Ray client; from elsewhere send one by "
-            "`emovox submit JOB ... --address http://HEAD:8265`, on a node of the cluster give HEAD:6379 or auto"
+            f"--address {address}: jobs do not run through a Ray client; on a node of the cluster give HEAD:6379 or auto, from "
+            "elsewhere use `emovox submit JOB ... --address http://HEAD:8265`"
         )
     log.info("joining the Ray cluster at %s", address)
     runtime_env = {} if ray_internals.is_submitted_job() else working_tree()  # a submitted job already has its own
@@ -157,6 +157,6 @@ def _start_embedded(quiet: dict[str, Any]) -> None:
         if "timed out during startup" not in str(error) and not isinstance(error, ConnectionError):
             raise
         raise UserError(
-            f"Ray could not be started on this machine ({str(error).partition(chr(10))[0]}); where others keep it busy, or "
-            "/tmp is full, change that, and give this command again: it goes on from what is written"
+            f"Ray could not be started on this machine ({str(error).partition(chr(10))[0]}); if the machine is too busy or "
+            "/tmp is full, change that, and give this command again: it continues from what is written"
         ) from error

@@ -47,7 +47,7 @@ def submit(
     if missing:
         raise UserError(f"--env {' '.join(missing)}: not set here; export it, or leave it out")
     if env_names:
-        log.warning("everybody who reaches the dashboard can read the values of %s", ", ".join(env_names))
+        log.warning("anyone who reaches the dashboard can read the values of %s", ", ".join(env_names))
     known = _details(dashboard, submission_id)
     if known is not None:
         raise UserError(

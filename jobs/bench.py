@@ -14,19 +14,19 @@ from pipeline.benches.measuring import described, write_report
 log = logging.getLogger(__name__)
 
 BENCHES = {
-    "label": "labelling, beside the bare networks on the same files and beside a plain script",
-    "decode": "decord, PyAV and torchcodec on the same clips, whole and every 6th frame",
-    "train": "training, beside the same batch held in memory and beside plain torchrun",
-    "scale": "1.2 million utterances without the media work: the plan, the driver's memory, going on after a stop",
+    "label": "labelling, compared with the bare networks on the same files and with a plain script",
+    "decode": "decord, PyAV and torchcodec on the same clips: all frames and every 6th",
+    "train": "training, compared with one batch held in memory and with plain torchrun",
+    "scale": "1.2 million utterances without the media work: the plan, the driver's memory, continuing after a stop",
 }
 USAGE = "\n".join(
     [
         "usage: emovox bench NAME [options]",
         "",
-        "Measures a part of the program. Each figure stands beside its floor (the same work with nothing around it) and a",
-        "peer (how one would do it without this program), taken in turns in the same run, so that the ratios hold on a",
-        "busy machine too. The last line of stdout is one JSON object; with --out FOLDER it is also written to",
-        "bench_NAME.json there, with date, hardware, versions, commit and options.",
+        "Measures a part of the program. Each figure is compared with a floor (the bare work) and a peer (how to do it",
+        "without this program). They take turns in the same run, so the ratios also hold on a busy machine. The last",
+        "line of stdout is one JSON object. With --out FOLDER, it is also written to FOLDER/bench_NAME.json, with date,",
+        "hardware, versions, commit and options.",
         "",
         "benches:",
         *(f"  {name:<8} {what}" for name, what in BENCHES.items()),

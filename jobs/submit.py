@@ -144,7 +144,7 @@ def _follow(dashboard: Dashboard, submission_id: str, tail: int | None = None) -
         job = follow(dashboard, submission_id, text)
     except KeyboardInterrupt:
         print(
-            f"emovox submit: let go of {submission_id}, which goes on without us; "
+            f"emovox submit: stopped following {submission_id}, which continues; "
             f"follow it: emovox submit --attach {submission_id} {again}; "
             f"stop it: emovox submit --cancel {submission_id} {again}",
             file=sys.stderr,

@@ -1,4 +1,4 @@
-"""Whether a distillation set is what was written, part by part."""
+"""Checks that a distillation set is unchanged since it was written, part by part."""
 
 import sys
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from pipeline.dataset.verification import VerifiedSet, verify_set
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(JobOptions):
-    """Reads a whole distillation set and holds each part against the hashes that it was written with.
+    """Reads a whole distillation set and compares each part with the hashes that were written with it.
 
-    Exit code 0: nothing was changed. 1: each part that is missing, strange or changed is a line of the log.
+    Exit code 0: nothing has changed. 1: the log has a line for each part that is missing, added or changed.
     """
 
     labels: tyro.conf.Positional[str]

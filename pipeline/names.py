@@ -1,12 +1,12 @@
-"""Names that people wrote, of classes and speakers: one name has many byte strings, and is one all the same."""
+"""Names of classes and speakers as people write them: the same name can have many byte strings."""
 
 import unicodedata
 
 INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))
-"""Soft hyphen, zero-width space, direction marks, word joiner, byte order mark: what a copy from a page brings along."""
+"""Soft hyphen, zero-width space, direction marks, word joiner, byte order mark, which text copied from a page may contain."""
 
 QUOTES = "\"'`\u201e\u201a"
-"""Beside those that Unicode has as opening and closing ones."""
+"""In addition to Unicode's opening and closing quotes."""
 
 
 def one_form(name: str) -> str:
@@ -15,7 +15,8 @@ def one_form(name: str) -> str:
 
 
 def likeness(name: str) -> str:
-    """The same for two names that a person reads as one: capitals, width, quotes and all invisible characters do not count."""
+    """A string that is equal for two names that a person reads as the same: capitals, width, quotes and all invisible
+    characters do not matter."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", one_form(name)).casefold())
     shown = "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")
     quotes = QUOTES + "".join(letter for letter in shown if unicodedata.category(letter) in ("Pi", "Pf"))

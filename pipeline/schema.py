@@ -1,7 +1,7 @@
-"""The two tables of the project: the manifest (what there is) and the distillation set (what the teacher says of it).
+"""The two tables of the project: the manifest (what there is) and the distillation set (what the teacher says about it).
 
-One row is one utterance in both. Times are seconds on the source file's own clock, spans are half-open
-[start_s, end_s). Boxes are x0, y0, x1, y1; in the distillation set relative (0-1) to the upright frame.
+In both, one row is one utterance. Times are seconds on the source file's own clock; spans are half-open
+[start_s, end_s). Boxes are x0, y0, x1, y1, in the distillation set relative (0-1) to the upright frame.
 `docs/distillation_set.md` explains every column.
 """
 
@@ -14,11 +14,11 @@ SCHEMA_VERSION = "1"
 CONTENT_COLUMN = "content_sha256"
 
 WORK_COLUMNS = ("decode_s", "detect_s", "teacher_s")
-"""Seconds of work, for the run's summary: the only columns that differ when the same utterance is labelled again."""
+"""Seconds of work, for the run's summary; the only columns that differ if the same utterance is labelled again."""
 
 SPLITS = ("train", "val", "heard", "unheard")
-"""train: to learn from; val: to choose a checkpoint by; heard: test, speakers also in train; unheard: test, speakers
-nowhere else."""
+"""train: to learn from; val: to choose a checkpoint; heard: test, with speakers who are also in train; unheard: test, with
+speakers who are in no other split."""
 
 FACE_BOX = pa.struct([("time_s", pa.float64()), *((side, pa.float32()) for side in ("x0", "y0", "x1", "y1"))])
 

@@ -33,7 +33,9 @@ def train_on_clips(
     after_epoch: called with each epoch's metrics. Raises ValueError for fewer than two clips.
     """
     if len(clips) != len(target_logits_NE) or len(clips) < 2:
-        raise ValueError(f"{len(clips)} clips and {len(target_logits_NE)} targets: give as many of both, two at least")
+        raise ValueError(
+            f"{len(clips)} clips and {len(target_logits_NE)} targets: give as many targets as clips, at least two"
+        )
     steps_per_epoch = recipe.steps_per_epoch(len(clips))
     if steps is not None:
         recipe = replace(recipe, epochs=max(1, round(steps / steps_per_epoch)))

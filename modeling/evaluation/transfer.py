@@ -45,7 +45,7 @@ def split_speakers(speaker_N: Sequence[str], truth_N: np.ndarray, seeds: int) ->
     names = np.unique(speakers_N)
     if seeds < 1 or len(names) < max(3, seeds):
         raise ValueError(
-            f"{len(names)} speakers for {seeds} seeds: each seed holds out another speaker, and the least is 3 speakers; "
+            f"{len(names)} speakers for {seeds} seeds: each seed holds out another speaker, and at least 3 speakers are needed; "
             "use fewer seeds, or speech of more speakers"
         )
     order = np.random.default_rng(0).permutation(names)

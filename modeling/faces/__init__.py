@@ -1,1 +1,1 @@
-"""What is known of faces: the detector, square crops, the labels of FER+."""
+"""Faces: the detector, square crops, the labels of FER+."""

@@ -1,1 +1,1 @@
-"""Speech-emotion networks, their files, and what is built on a trained one."""
+"""Speech-emotion networks and their files, heads and ONNX export."""

@@ -90,7 +90,7 @@ def fit_head(
 ) -> EmotionHead:
     """Fits standardisation and an L2 multinomial logistic regression. inverse_penalty: scikit-learn's C. labels_N: class
     names."""
-    # scikit-learn takes a second to import, and who only uses a head does without
+    # scikit-learn takes a second to import and is not needed to use a head
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler

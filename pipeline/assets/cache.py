@@ -1,4 +1,4 @@
-"""The cache of fetched files (EMOVOX_CACHE, default ~/.cache/emovox): several people may share it, and a file in it that is not
+"""The cache of fetched files (EMOVOX_CACHE, default ~/.cache/emovox). Several people may share it, and a file that differs from
 what was fetched is not used."""
 
 import hashlib
@@ -20,7 +20,7 @@ def cache_folder() -> Path:
 
 
 def keep(path: Path, data: bytes) -> None:
-    """Writes a fetched file, whole or not at all, for everybody who may read the folder; beside it, its hash."""
+    """Writes a fetched file, all or nothing, readable for everyone who may read the folder, with its hash next to it."""
     try:
         local_files.write_whole(str(path), data, PARTIAL)
         _write_hash(path, data)
@@ -32,10 +32,10 @@ def keep(path: Path, data: bytes) -> None:
 
 
 def kept(path: Path, sha256: str | None = None) -> bytes | None:
-    """The content of a file in the cache; None where it is not there, or is not what was fetched: then it has to be fetched anew.
+    """The content of a file in the cache; None if it is missing or differs from what was fetched, and must be fetched again.
 
-    sha256: what the file must have, where that is known beforehand; else what was written beside it, and for a file without that,
-    as an earlier emovox or another program left it, what it has at its first use. Raises UserError where it may not be read.
+    sha256: the expected hash, if it is known beforehand. Else it is the hash next to the file, or, for a file without one,
+    left by an earlier emovox or another program, its hash at first use. Raises UserError if the file may not be read.
     """
     try:
         data = path.read_bytes()
@@ -79,7 +79,7 @@ def _write_hash(path: Path, data: bytes) -> None:
 
 
 def _try_write_hash(path: Path, data: bytes) -> None:
-    """Into a folder that may be somebody else's."""
+    """Writes the hash next to the file if the folder allows it; it may belong to someone else."""
     try:
         _write_hash(path, data)
     except OSError:

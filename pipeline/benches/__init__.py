@@ -1,1 +1,1 @@
-"""Measurements of speed, each beside a floor and a peer."""
+"""Measurements of speed, each compared with a floor and a peer."""

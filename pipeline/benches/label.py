@@ -91,7 +91,7 @@ class BenchLabel(BenchOptions):
                 raise UserError(f"{name} is {getattr(self, name)}; give more than 0")
         if is_remote(self.address):
             raise UserError(
-                "this bench is of one machine, whose processes stand still at times; leave out --address and RAY_ADDRESS"
+                "this bench measures one machine and pauses its processes; leave out --address and RAY_ADDRESS"
             )
 
 

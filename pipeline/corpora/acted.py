@@ -1,4 +1,4 @@
-"""RAVDESS, EMO-DB and CREMA-D: acted corpora whose file names say everything, whatever folder they are in."""
+"""RAVDESS, EMO-DB and CREMA-D: acted corpora whose file names hold everything, whatever folder they are in."""
 
 import re
 from pathlib import PurePosixPath
@@ -36,11 +36,11 @@ CREMA_D_EMOTIONS = {
     "NEU": "neutral",
     "SAD": "sadness",
 }
-"""github.com/CheyneyComputerScience/CREMA-D, README; one published name ends with a single X."""
+"""Source: the README of github.com/CheyneyComputerScience/CREMA-D; one published name ends with a single X."""
 
 
 def ravdess_clip(path: str) -> ClipName:
-    """A recording may be there as sound (03) and as video with sound (01); song and silent video are set aside."""
+    """A recording may exist as sound (03) and as video with sound (01); songs and silent videos are rejected."""
     name = _matched(RAVDESS_NAME, path, RAVDESS_EXPECTS)
     if name["channel"] == "02":
         raise NameProblem(RejectReason.NOT_SPEECH, "song (second field 02)")
@@ -56,7 +56,7 @@ def emodb_clip(path: str) -> ClipName:
 
 
 def crema_d_clip(path: str) -> ClipName:
-    """The corpus brings each recording as wav, mp3 and flv; only one of them is used."""
+    """The corpus has each recording as wav, mp3 and flv; only one of them is used."""
     name = _matched(CREMA_D_NAME, path, CREMA_D_EXPECTS)
     return ClipName(speaker=name["actor"], emotion=CREMA_D_EMOTIONS[name["emotion"]], recording=name[0])
 

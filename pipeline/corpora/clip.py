@@ -1,4 +1,4 @@
-"""One clip of a labelled corpus, as its reader finds it."""
+"""One clip of a labelled corpus, as its reader returns it."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from pipeline.rejects import RejectReason
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusClip:
-    """file: as listed, relative to the corpus; uri: where it is; emotion: as the corpus names it.
+    """file: path relative to the corpus; uri: full location; emotion: the corpus's own name for it.
 
-    recording: what two files of one recording (its video and its extracted sound) have in common; note: an irregularity
-    that changes nothing. A clip with a `reject_reason` is set aside; its other fields may be None.
+    recording: an id that the files of one recording (its video and its extracted sound) share; note: a harmless
+    irregularity. A clip with a `reject_reason` is not used, and its other fields may be None.
     """
 
     file: str
@@ -25,7 +25,7 @@ class CorpusClip:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipName:
-    """What a path says of its clip; see `CorpusClip`."""
+    """What a path says about its clip; see `CorpusClip`."""
 
     speaker: str
     emotion: str
@@ -34,7 +34,7 @@ class ClipName:
 
 
 class NameProblem(Exception):
-    """Raised by a layout for a file that it sets aside."""
+    """Raised by a layout for a file that it rejects."""
 
     def __init__(self, reason: RejectReason, detail: str):
         super().__init__(reason, detail)

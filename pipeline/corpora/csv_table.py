@@ -1,4 +1,5 @@
-"""Tables of clips as CSV files, and corpus `csv`: any table with the columns file (relative to the CSV), speaker and emotion."""
+"""Tables of clips as CSV files, and the corpus `csv`: any table with the columns file (relative to the CSV), speaker and
+emotion."""
 
 import csv
 import io
@@ -18,26 +19,26 @@ COLUMNS = ("file", "speaker", "emotion")
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row that is not empty. line: of the file, where the row ends; values: as many as it has, without outer spaces."""
+    """A row that is not empty. line: the file's line where the row ends; values: all it has, without outer spaces."""
 
     line: int
     header: tuple[str, ...]
     values: tuple[str, ...]
 
     def value(self, column: str) -> str:
-        """Empty where the row is too short."""
+        """The value in a column; empty if the row is too short."""
         index = self.header.index(column)
         return self.values[index] if index < len(self.values) else ""
 
     def name(self, column: str) -> str:
-        """A value that names a class or a person, in one form."""
+        """The value in a column that names a class or a person, in its normal form (`one_form`)."""
         return one_form(self.value(column))
 
 
 def read_csv_table(csv_uri: str, columns: Sequence[str]) -> list[TableRow]:
-    """The rows of a table that has at least these columns; others are ignored.
+    """The rows of a table with at least these columns; others are ignored.
 
-    Raises UserError where the text is not UTF-8 or not CSV, or a column is missing or there twice.
+    Raises UserError if the text is not UTF-8 or not CSV, or a column is missing or repeated.
     """
     rows = _rows(csv_uri)
     header = next(rows, (0, ()))[1]
@@ -50,7 +51,7 @@ def read_csv_table(csv_uri: str, columns: Sequence[str]) -> list[TableRow]:
 
 
 def _rows(csv_uri: str) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """(line, fields without outer spaces) of every row."""
+    """(line, fields without outer spaces) for every row."""
     try:
         text = storage.read_bytes(csv_uri).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -64,7 +65,7 @@ def _rows(csv_uri: str) -> Iterator[tuple[int, tuple[str, ...]]]:
 
 
 def read_csv_corpus(csv_uri: str) -> list[CorpusClip]:
-    """One clip a row, in order. Raises UserError for a table that cannot be read as meant."""
+    """One clip per row, in order. Raises UserError for a table that cannot be read."""
     clips = [_clip(csv_uri, row) for row in read_csv_table(csv_uri, COLUMNS)]
     if not clips:
         raise UserError(f"{csv_uri}: there is a header but no row below it; add a row for each clip")
@@ -89,7 +90,7 @@ def _clip(csv_uri: str, row: TableRow) -> CorpusClip:
 
 
 def beside(csv_uri: str, file: str) -> str:
-    """Where a file of the table is; an absolute path or an s3:// URI stands for itself."""
+    """The location of a file in the table, relative to the CSV unless it is an absolute path or an s3:// URI."""
     if "://" in file:
         return storage.absolute(file)
     if storage.is_local(csv_uri):

@@ -1,4 +1,4 @@
-"""One recording under two names, one name in two spellings: what would be learned from and scored on at once."""
+"""Finds recordings with two names, and names with two spellings, which could be both learned from and scored on."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
@@ -11,7 +11,7 @@ from pipeline.rejects import RejectReason
 
 
 class Labelled(NamedTuple):
-    """A clip as far as it can be the same as another. key: what two clips of one recording have in common; None: nothing."""
+    """What is needed of a clip to compare it with others. key: equal for clips of one recording; None: equal to no other."""
 
     file: str
     speaker: str | None
@@ -20,8 +20,8 @@ class Labelled(NamedTuple):
 
 
 def find_doubles(clips: Sequence[Labelled], what: str) -> dict[int, tuple[RejectReason, str]]:
-    """The clips to set aside, by index, each with reason and detail: all but the first of each key, or all of them where
-    their labels differ. what: what they share, for the detail.
+    """Index -> reason and detail of the clips to reject: all but the first of each key, or all of them if their labels
+    differ. what: what they share, for the detail.
 
     Sound files come before videos, so that the extracted sound of a video is used.
     """
@@ -42,7 +42,7 @@ def find_doubles(clips: Sequence[Labelled], what: str) -> dict[int, tuple[Reject
 
 
 def require_one_spelling(names: Iterable[str], what: str, uri: str) -> None:
-    """Raises UserError where a person reads two names as one."""
+    """Raises UserError if a person would read two of the names as the same."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for name in names:
         spellings[likeness(name)].add(name)

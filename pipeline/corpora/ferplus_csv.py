@@ -1,4 +1,4 @@
-"""Labelled speech whose emotions are those of FER+: a CSV of clips with a column that translates the corpus's own emotion."""
+"""Labelled speech with FER+'s emotions: a CSV of clips in which a column translates the corpus's own emotion."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ COLUMNS = ("file", "speaker", "emotion", "ferplus_class")
 
 @dataclass(frozen=True)
 class SpeechFile:
-    """A row of the CSV. truth: the clip's emotion, one of EMOTIONS."""
+    """A row of the CSV. truth: the clip's true emotion, one of EMOTIONS."""
 
     utterance_id: str
     speaker_id: str
@@ -22,9 +22,9 @@ class SpeechFile:
 
 
 def read_speech_csv(uri: str) -> tuple[list[SpeechFile], dict[str, int]]:
-    """The clips of a CSV with `COLUMNS`, and how many were left out by emotion (an empty ferplus_class).
+    """The clips of a CSV with `COLUMNS`, and emotion -> number of clips left out (with an empty ferplus_class).
 
-    `file` is relative to the CSV, a full path, or a URI. Raises UserError that names the line.
+    `file` is relative to the CSV, a full path, or a URI. Raises a UserError that names the line.
     """
     left_out: Counter[str] = Counter()
     lines: dict[str, list[int]] = defaultdict(list)

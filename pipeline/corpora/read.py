@@ -1,7 +1,7 @@
-"""Labelled speech corpora by name: which files a folder or a CSV holds, who speaks in each and with which emotion.
+"""Reads labelled speech corpora by name: the clips in a folder or a CSV, with speaker and emotion.
 
-One clip, used or set aside, is one row: both counts add up to what was found. Names and tables are read here; whether a
-file opens is found where its speech is read (`pipeline/probe/features.py`).
+Every clip, used or rejected, is one row, so both counts add up to what was found. Only names and tables are read here;
+whether a file opens is found out where its speech is read (`pipeline/probe/features.py`).
 """
 
 import re
@@ -25,9 +25,9 @@ class Corpus:
     """A corpus whose folder tree names its clips."""
 
     clip: Callable[[str], ClipName]
-    """Path below the folder -> what it says; raises NameProblem."""
+    """Path below the folder -> what its name says; raises NameProblem."""
     expects: str
-    """What lies below the folder, for a person who pointed at the wrong place."""
+    """Description of what is below the folder, for a user who gave the wrong one."""
 
 
 CORPORA = {
@@ -37,11 +37,11 @@ CORPORA = {
     "emodb": Corpus(acted.emodb_clip, acted.EMODB_EXPECTS),
     "crema-d": Corpus(acted.crema_d_clip, acted.CREMA_D_EXPECTS),
 }
-"""Beside these, `csv`: any corpus as a table."""
+"""The corpora with a folder layout; `csv`, any corpus as a table, is separate."""
 
 
 def corpus_name(name: str) -> str:
-    """The name as in CORPORA, or "csv", however its capitals and dashes are written. Raises UserError for another."""
+    """The name as in CORPORA, or "csv", regardless of capitals and dashes. Raises UserError for any other name."""
     known = {re.sub(r"\W|_", "", each): each for each in [*CORPORA, "csv"]}
     plain = re.sub(r"\W|_", "", name).lower().removesuffix("05")  # eNTERFACE'05
     if plain not in known:
@@ -50,9 +50,9 @@ def corpus_name(name: str) -> str:
 
 
 def read_corpus(name: str, data_uri: str) -> list[CorpusClip]:
-    """The clips of a corpus, used and set aside, in the order of their files or rows.
+    """The clips of a corpus, used and rejected, in the order of their files or rows.
 
-    Raises UserError where `data_uri` holds no such corpus, or names fewer than two emotions.
+    Raises UserError if `data_uri` holds no such corpus, or fewer than two emotions.
     """
     if name == "csv":
         if storage.is_folder(data_uri):
@@ -69,7 +69,7 @@ def read_corpus(name: str, data_uri: str) -> list[CorpusClip]:
 def without_doubles(
     clips: Iterable[CorpusClip], key: Callable[[CorpusClip], str | None], what: str
 ) -> list[CorpusClip]:
-    """Sets aside what `find_doubles` finds. Clips whose key is None, or that are set aside already, stay as they are."""
+    """Rejects what `find_doubles` finds. Clips whose key is None, or that are already rejected, stay as they are."""
     clips = list(clips)
     labelled = [
         Labelled(clip.file, clip.speaker, clip.emotion, None if clip.reject_reason else key(clip)) for clip in clips
@@ -80,8 +80,8 @@ def without_doubles(
 
 
 def require_emotions(clips: Iterable[CorpusClip], data_uri: str) -> None:
-    """Raises UserError where the clips in use have fewer than two emotions, or spell one of them or a speaker in two ways: a
-    speaker under two names could be learned from and scored on."""
+    """Raises UserError if the usable clips have fewer than two emotions, or spell one of them or a speaker in two ways: a
+    speaker with two names could be both learned from and scored on."""
     clips = list(clips)
     emotions = {clip.emotion for clip in clips if clip.reject_reason is None}
     if len(emotions) < 2:

@@ -1,4 +1,4 @@
-"""RML and eNTERFACE'05, the two corpora of the paper: speakers are folders, and names are not always regular."""
+"""RML and eNTERFACE'05, the paper's two corpora: speakers are folders, and some names are irregular."""
 
 import re
 from pathlib import PurePosixPath
@@ -27,10 +27,10 @@ def rml_clip(path: str) -> ClipName:
 
 
 def enterface_clip(path: str) -> ClipName:
-    """Speaker and emotion from the folders, as the authors read it (getEnterfaceImdb.m).
+    """Speaker and emotion from the folders, as in the authors' code (getEnterfaceImdb.m).
 
-    53 names are irregular: subject 6 has no sentence folders, a file is called s_3_su_1.avi, subject 11 holds s12_*. A
-    name that differs from its folders is used and noted.
+    53 names are irregular: subject 6 has no sentence folders, one file is called s_3_su_1.avi, subject 11 holds s12_*. A
+    file whose name differs from its folders is used, with a note.
     """
     *folders, _ = PurePosixPath(path).parts
     subjects = [
@@ -46,7 +46,7 @@ def enterface_clip(path: str) -> ClipName:
 
 
 def _difference(stem: str, number: str, emotion: str) -> str | None:
-    """How a file's name differs from the folders it is in; None where it agrees."""
+    """How a file's name differs from the folders it is in; None if it agrees."""
     name = ENTERFACE_NAME.fullmatch(stem)
     if name is None:
         return f"irregular name; taken as subject {number}, {emotion}, by its folders"

@@ -1,4 +1,4 @@
-"""A hash of what an Arrow array says, whatever the way it lies in memory or was stored."""
+"""Hashes the values of an Arrow array, however they are laid out in memory or were stored."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 
 def hash_array(update: Callable[[Any], None], array: pa.Array) -> None:
-    """Gives `update` validity and values, with values under null set to zero: Arrow leaves them undefined."""
+    """Calls `update` with validity and values; values under null are set to zero, because Arrow leaves them undefined."""
     update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)).tobytes())
     if pa.types.is_string(array.type):
         texts = array.fill_null("").cast(pa.large_string())
@@ -29,7 +29,7 @@ def hash_array(update: Callable[[Any], None], array: pa.Array) -> None:
 
 
 def _hash_content(update: Callable[[Any], None], array: pa.Array) -> None:
-    """Of large strings or binaries without nulls: their bytes, one after another."""
+    """For large strings or binaries without nulls: their bytes, one after another."""
     _, offsets, content = array.buffers()
     ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
     if content is not None and len(ends):

@@ -1,4 +1,4 @@
-"""The manifest: one row an utterance, in one parquet file. `pipeline/schema.py` names the columns."""
+"""The manifest: one row per utterance, in one parquet file. `pipeline/schema.py` defines the columns."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,8 @@ BOX_UNITS = ("pixels", "relative")
 def read_manifest(uri: str) -> pa.Table:
     """The manifest at `uri`, with the columns and types of MANIFEST_SCHEMA.
 
-    A parquet file made by other means is welcome: REQUIRED_COLUMNS are enough, the others become null, further
-    columns are left out. Raises UserError for a missing file, another schema version, and everything that
-    `check_manifest` refuses.
+    The file may be made by other programs: REQUIRED_COLUMNS are enough, the other columns become null, and unknown columns
+    are ignored. Raises UserError for a missing file, another schema version, and everything that `check_manifest` refuses.
     """
     if not storage.exists(uri):
         raise UserError(f"{uri}: there is no manifest; make one with `emovox index`")
@@ -28,19 +27,19 @@ def read_manifest(uri: str) -> pa.Table:
     _check_kind(table.schema.metadata or {}, uri)
     columns = []
     for name in (table := as_manifest(table, uri)).column_names:
-        columns.append(table[name].combine_chunks())  # rows of many chunks are slow to pick out
-        table = table.drop_columns(name)  # so that no more than a column is there twice
+        columns.append(table[name].combine_chunks())  # taking rows from many chunks is slow
+        table = table.drop_columns(name)  # so that at most one column is in memory twice
     table = pa.table(columns, schema=MANIFEST_SCHEMA)
-    if table["audio_uri"].equals(table["video_uri"]):  # as a rule: a quarter of a manifest's memory
+    if table["audio_uri"].equals(table["video_uri"]):  # the usual case; saves a quarter of a manifest's memory
         index = MANIFEST_SCHEMA.get_field_index("audio_uri")
         table = table.set_column(index, MANIFEST_SCHEMA.field(index), table["video_uri"])
     check_manifest(table, uri)
-    pa.default_memory_pool().release_unused()  # what decoding and sorting took: as much again as a large manifest
+    pa.default_memory_pool().release_unused()  # decoding and sorting took as much memory as the manifest
     return table
 
 
 def write_manifest(table: pa.Table, uri: str) -> None:
-    """Checks the table and writes it as one parquet file, whole or not at all."""
+    """Checks the table and writes it as one parquet file, all or nothing."""
     table = as_manifest(table, uri)
     check_manifest(table, uri)
     storage.write_table(uri, table)
@@ -59,7 +58,7 @@ def _check_kind(metadata: Mapping[bytes, bytes], uri: str) -> None:
 
 
 def as_manifest(columns: pa.Table | Mapping[str, Sequence], uri: str) -> pa.Table:
-    """The columns cast to MANIFEST_SCHEMA, absent optional ones null. `uri` is for the message of a UserError."""
+    """The columns cast to MANIFEST_SCHEMA; absent optional ones become null. `uri`: for the message of a UserError."""
     table = _as_table(columns)
     missing = [name for name in REQUIRED_COLUMNS if name not in table.column_names]
     if missing:
@@ -84,7 +83,7 @@ def _as_table(columns: pa.Table | Mapping[str, Sequence]) -> pa.Table:
 
 
 def check_manifest(table: pa.Table, uri: str) -> None:
-    """Raises UserError, naming the file, a row and the value, if the rows of a manifest contradict each other."""
+    """Raises a UserError that names the file, a row and the value if a manifest's rows are wrong or contradict each other."""
     if not len(table):
         raise UserError(f"{uri}: the manifest has no rows; run `emovox index` on a folder with videos")
     for name in REQUIRED_COLUMNS:
@@ -108,7 +107,7 @@ def check_manifest(table: pa.Table, uri: str) -> None:
 
 def _check_unique(table: pa.Table, uri: str) -> None:
     ids = table["utterance_id"]
-    in_order = ids.take(pc.sort_indices(ids))  # counting by a table of hashes takes ten times the memory
+    in_order = ids.take(pc.sort_indices(ids))  # counting with a hash table takes ten times the memory
     if pc.any(pc.equal(in_order[1:], in_order[:-1])).as_py():
         counts = ids.value_counts()
         repeated = counts.filter(pc.greater(counts.field("counts"), 1))
@@ -141,7 +140,7 @@ def _refuse(table: pa.Table, is_bad: pa.ChunkedArray, column: str, remedy: str, 
 
 
 def manifest_fingerprint(table: pa.Table) -> str:
-    """sha256 (hex) over the content of a manifest; the order of rows and the way the table is stored do not matter."""
+    """sha256 (hex) over the content of a manifest; the order of its rows and its storage do not matter."""
     order = pc.sort_indices(table["utterance_id"])
     digest = hashlib.sha256()
     for field in MANIFEST_SCHEMA:

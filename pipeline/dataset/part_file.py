@@ -1,9 +1,9 @@
-"""One part of a distillation set as a file that says of itself what was written.
+"""One part of a distillation set, as a file that records what was written into it.
 
-The parquet's metadata holds a digest of each column (`emovox.columns`) and how many rows there are. Whoever reads some columns
-checks those, so that a value which was changed by hand is noticed where it would be used, at the cost of hashing what is read.
-The *seal* of a part is a hash of all its digests but those of the columns that tell seconds of work: it stays the same when a
-part is labelled again, and the set's record (`set_record.py`) keeps it.
+The parquet metadata hold a digest of each column (`emovox.columns`) and the number of rows. A reader of some columns checks
+those. So a value that was changed by hand is noticed where it would be used, at the cost of hashing what is read. The *seal*
+of a part is a hash of all its digests except those of the columns with seconds of work: it stays the same if the part is
+labelled again, and the set's record (`set_record.py`) keeps it.
 """
 
 import hashlib
@@ -24,12 +24,13 @@ from pipeline.schema import CONTENT_COLUMN, DISTILLATION_SCHEMA, SCHEMA_VERSION,
 DIGESTS = b"emovox.columns"
 DIGEST_DIGITS = 32
 LEARNT_COLUMNS = ("speech_samples", "speech_flac", "frame_indices", "frame_logits")
-"""What a student learns from; `CONTENT_COLUMN` is a hash of them for each row."""
+"""What a student learns from; `CONTENT_COLUMN` holds a hash of them for each row."""
 
 
 @dataclass(frozen=True)
 class PartContent:
-    """Some columns of a part and what the file says of the whole. seal: None where it was written before there were any."""
+    """Some columns of a part, and what the file says about the whole part. seal: None for a part from before there were
+    seals."""
 
     table: pa.Table
     rows: int
@@ -37,7 +38,7 @@ class PartContent:
 
 
 class ChangedPart(UserError):
-    """A part is not what was written."""
+    """A part differs from what was written."""
 
 
 def changed(uri: str, what: str) -> ChangedPart:
@@ -48,7 +49,7 @@ def changed(uri: str, what: str) -> ChangedPart:
 
 
 def write_part_file(uri: str, rows: pa.Table) -> int:
-    """Returns the bytes written."""
+    """Writes a part with its digests. Returns the bytes written."""
     if CONTENT_COLUMN in rows.column_names:
         at = rows.schema.get_field_index(CONTENT_COLUMN)
         rows = rows.set_column(at, rows.schema.field(at), content_hashes(rows))
@@ -58,10 +59,10 @@ def write_part_file(uri: str, rows: pa.Table) -> int:
 
 
 def read_part_file(uri: str, columns: list[str], *, seal: str | None = None, check: bool = True) -> PartContent:
-    """Columns of one part; `CONTENT_COLUMN` is null where the part has none.
+    """Columns of one part; `CONTENT_COLUMN` is null if the part has none.
 
-    seal: what the set's record says of the part. check: whether the columns are held against their digests. Raises UserError for
-    another version, and ChangedPart.
+    seal: the part's seal in the set's record. check: whether to compare the columns with their digests. Raises UserError for
+    another schema version, and ChangedPart.
     """
     fs, path = storage.resolve(uri)
     try:
@@ -87,7 +88,7 @@ def _require_version(metadata: dict[bytes, bytes], uri: str) -> None:
 
 
 def _table(file: pq.ParquetFile, columns: list[str]) -> pa.Table:
-    """Without the digests, which hold for the file and for no other table."""
+    """The columns without the digests, which belong to the file and to no other table."""
     there = [name for name in columns if name in file.schema_arrow.names]
     table = file.read(columns=there)
     if CONTENT_COLUMN in columns and CONTENT_COLUMN not in there:
@@ -124,7 +125,7 @@ def _seal(said: dict[str, Any]) -> str:
 
 
 def content_hashes(rows: pa.Table) -> pa.Array:
-    """For each row the first hex digits of a hash of its `LEARNT_COLUMNS`; null where it has no speech or no labels."""
+    """For each row, the first hex digits of a hash of its `LEARNT_COLUMNS`; null if it has no speech or no labels."""
     samples_N, flac_N, indices_N, logits_N = (rows[name].combine_chunks() for name in LEARNT_COLUMNS)
     frames = [_bytes_of_rows(indices_N), _bytes_of_rows(logits_N)]
     learnt_N = pc.and_(pc.is_valid(flac_N), pc.is_valid(logits_N)).to_pylist()

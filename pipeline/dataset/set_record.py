@@ -1,7 +1,7 @@
-"""The record of a whole set, `OUT/parts.json`: of each part its rows, its bytes and its seal (`part_file.py`).
+"""The record of a complete set, `OUT/parts.json`: rows, bytes and seal (`part_file.py`) of each part.
 
-It is written when all is there, and deleted before something is changed: where it stands, the parts that it names are the set,
-no fewer and no others. A set without it is one whose writing has not ended, or was written before there were records.
+It is written when the set is complete, and deleted before the set is changed. While it exists, the parts that it names are
+the set, no fewer and no others. A set without it is not complete, or was written before there were records.
 """
 
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PartRecord:
-    """seal: None for a part that was written before there were any, and cannot be checked."""
+    """seal: None for a part from before there were seals, which cannot be checked."""
 
     rows: int
     size_bytes: int
@@ -28,12 +28,12 @@ class PartRecord:
 
 
 Record = Mapping[str, PartRecord]
-"""By the part's file name."""
+"""File name of a part -> its record."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part as a reader meets it; seal: what it must have, None where nobody wrote it down."""
+    """A part to be read. seal: the expected one; None if there is no record of it."""
 
     uri: str
     seal: str | None = None
@@ -48,7 +48,7 @@ def name_of(part_uri: str) -> str:
 
 
 def read_record(labels_uri: str) -> Record | None:
-    """None where there is none. Raises UserError for a file that is no such record."""
+    """The set's record; None if it has none. Raises UserError if the file is not a record."""
     uri = storage.join(labels_uri, FILE)
     if not storage.exists(uri):
         return None
@@ -65,24 +65,25 @@ def write_record(labels_uri: str, record: Record) -> None:
 
 
 def delete_record(labels_uri: str) -> None:
-    """Before the set is changed."""
+    """Call before the set is changed."""
     uri = storage.join(labels_uri, FILE)
     if storage.exists(uri):
         storage.delete(uri)
 
 
 def missing(record: Record, files: list[StoredFile]) -> list[str]:
-    """Names of parts that the record tells of and that are not there."""
+    """Names of parts that are in the record but not in the folder."""
     return sorted(record.keys() - {name_of(file.uri) for file in files})
 
 
 def foreign(record: Record, files: list[StoredFile]) -> list[str]:
-    """URIs of parts that are there and that the record does not tell of."""
+    """URIs of parts that are in the folder but not in the record."""
     return sorted(file.uri for file in files if name_of(file.uri) not in record)
 
 
 def checked_parts(labels_uri: str, files: list[StoredFile]) -> list[Part]:
-    """The parts with what each must be. Raises ChangedPart where one is missing or strange; says how many have no seal."""
+    """The parts with their expected seals. Raises ChangedPart if one is missing or not in the record; logs how many have no
+    seal."""
     record = read_record(labels_uri)
     if record is None:
         return [Part(file.uri) for file in files]

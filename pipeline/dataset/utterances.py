@@ -18,7 +18,7 @@ USABLE = pc.field("reject_reason").is_null() & (pc.field("speech_samples") > 0)
 
 
 def read_utterances(labels_uri: str, columns: list[str]) -> ray.data.Dataset:
-    """Some columns of the usable rows of a set, read part by part by Ray's tasks and held against the part's digests."""
+    """Some columns of the usable rows of a set. Ray's tasks read part by part and check the columns' digests."""
     wanted = list(dict.fromkeys([*columns, *FILTER_COLUMNS]))
 
     def read(batch: pa.Table) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Whether a distillation set is what was written: the whole of it, or what can be had cheaply before a run goes on."""
+"""Checks that a distillation set is unchanged since it was written: all of it, or what is cheap before a run continues."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -18,15 +18,16 @@ from pipeline.dataset.set_record import Part, Record, name_of
 from pipeline.schema import DISTILLATION_SCHEMA
 
 READ_WHOLE_BYTES, READ_WHOLE_PARTS = 256 * 2**20, 500
-"""A set up to this size is read whole before a run goes on with it. Of a larger one only the parts whose bytes are not those of
-the record are: the others are held against their digests by whoever reads them."""
+"""A set up to this size is read completely before a run continues it. Of a larger one, only the parts whose size differs from
+the record are read; the others are checked against their digests when they are used."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class VerifiedSet:
-    """unchecked: parts without hashes. recorded: whether the set has a record, without which nobody knows that it is whole."""
+    """unchecked: parts without hashes. recorded: whether the set has a record, without which it cannot be known to be
+    complete."""
 
     parts: int
     rows: int
@@ -35,9 +36,9 @@ class VerifiedSet:
 
 
 def verify_set(labels_uri: str) -> VerifiedSet:
-    """Reads every part and holds it against its digests, and all of them against the set's record.
+    """Reads every part and compares it with its digests, and all parts with the set's record.
 
-    Logs each part that is missing, strange or changed. Raises UserError that names the first of them, and where no set is there.
+    Logs each part that is missing, added or changed. Raises a UserError that names the first of them, or if there is no set.
     """
     files, record = part_files(labels_uri), set_record.read_record(labels_uri)
     if not files and record is None:
@@ -66,7 +67,7 @@ def verify_set(labels_uri: str) -> VerifiedSet:
 
 @dataclass(frozen=True)
 class _Look:
-    """At one part. problem: "" where it is what was written, or says nothing of itself."""
+    """The result of checking one part. problem: "" if it is unchanged, or has no digests to check."""
 
     rows: int = 0
     sealed: bool = True
@@ -74,7 +75,7 @@ class _Look:
 
 
 def _parts(files: Iterable[StoredFile], record: Record) -> list[Part]:
-    """With the seals of those that the record tells of."""
+    """The parts, with the seals of those in the record."""
     known = ((file.uri, record.get(name_of(file.uri))) for file in files)
     return [Part(uri, part and part.seal) for uri, part in known]
 
@@ -93,10 +94,10 @@ def _look(part: Part) -> _Look:
 
 
 def require_unchanged(manifest: pa.Table, labels_uri: str) -> None:
-    """Before a run goes on: raises UserError that names a part which is not what was written.
+    """Call before a run continues: raises a UserError that names a part that has changed.
 
-    Parts that are missing are made anew by the run, which is told in a line; those that a late write of a run that was thought
-    dead has added to a whole set are deleted, also with a line.
+    The run makes missing parts again. Parts that a run thought dead added to a complete set by a late write are deleted. Both
+    are logged in a line.
     """
     files, record = part_files(labels_uri), set_record.read_record(labels_uri)
     for uri in set_record.foreign(record, files) if record is not None else ():
@@ -118,7 +119,7 @@ def _doubtful(files: list[StoredFile], record: Record | None) -> list[StoredFile
 
 
 def _take_out(uri: str, manifest: pa.Table) -> None:
-    """Raises UserError for a part with utterances that are no business of the set."""
+    """Deletes a part that is not in the record. Raises UserError if it has utterances that are not in the manifest."""
     ids = read_part_file(uri, ["utterance_id"]).table["utterance_id"]
     strange = ids.filter(pc.invert(pc.is_in(ids, value_set=manifest["utterance_id"].combine_chunks())))
     if len(strange):

@@ -1,1 +1,1 @@
-"""A decoder in a process of its own, so that a poisonous file kills nothing else."""
+"""A decoder in its own process, so that a poisonous file kills nothing else."""

@@ -1,9 +1,9 @@
-"""Arrays from one process to another, in memory that both map.
+"""Sends arrays from one process to another, in memory that both map.
 
-An utterance's frames are tens of megabytes, and finding, clearing and taking back pages costs the kernel more than it costs
-to copy into them: 75 MB took 63 ms of CPU time in fresh memory and 24 ms in memory that had been used before. So the
-sender keeps its buffers, and the receiver tells it which of them no array refers to any more. An array may be kept for any
-length of time; its buffer is not used again before. (Arrays in a process that the receiver forks do not count.)
+An utterance's frames take tens of megabytes, and allocating and freeing their pages costs the kernel more than copying into
+them: 75 MB took 63 ms of CPU time in fresh memory and 24 ms in reused memory. So the sender keeps its buffers, and the
+receiver tells it which of them no array refers to any longer. An array may be kept for any length of time; its buffer is not
+reused before. (Arrays in a process that the receiver forks do not count.)
 """
 
 import errno
@@ -22,11 +22,11 @@ from typing import BinaryIO
 import numpy as np
 
 KEPT_BYTES = 128 * 2**20
-"""Larger buffers are not used again: a rare long utterance should not hold its memory for ever. (VoxCeleb's 8 s in 360p
-are 25 MB, in 720p 95.)"""
+"""Larger buffers are not reused: a rare long utterance should not hold its memory forever. (VoxCeleb's 8 s take 25 MB in
+360p, 95 MB in 720p.)"""
 
 KEPT_FREE = 2
-"""Buffers that wait to be used again. A receiver that works on one result while the next is made gives one back at a time."""
+"""Free buffers that are kept. A receiver that works on one result while the next is made gives one back at a time."""
 
 HEAD = struct.Struct("!qq")  # number of the buffer, bytes in use
 UNKEPT = -1
@@ -35,7 +35,7 @@ FIRST_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Place:
-    """Where an array lies in its buffer. dtype: numpy's name of it."""
+    """Where an array is in its buffer. dtype: numpy's name of it."""
 
     start: int
     shape: tuple[int, ...]
@@ -46,9 +46,9 @@ class Place:
 
 
 class SharedBuffers:
-    """The sender's end: arrays are laid into a buffer one by one, as they are made, and then sent together.
+    """The sender's end. Arrays are copied into a buffer one by one, as they are made, and then sent together.
 
-    most_bytes: of one message; more is a MemoryError.
+    most_bytes: limit of one message; more raises MemoryError.
     """
 
     def __init__(self, most_bytes: int | None = None):
@@ -60,7 +60,7 @@ class SharedBuffers:
         self._laid: dict[int, tuple[np.ndarray, Place]] = {}  # by id, of its arrays
 
     def take_back(self, numbers: Iterable[int]) -> None:
-        """The buffers of these numbers may be used again; as `SharedArrays.released` gives them."""
+        """Makes the buffers with these numbers, from `SharedArrays.released`, available again."""
         self._free += numbers
         while len(self._free) > KEPT_FREE:
             self._buffers.pop(self._free.pop(0)).close()
@@ -75,14 +75,14 @@ class SharedBuffers:
         self._filling()[1].used = 0
 
     def drop(self) -> None:
-        """Gives up what was laid down and not sent."""
+        """Discards arrays that were copied but not sent."""
         self._laid.clear()
         if self._number is not None and self._buffers[self._number].is_large():
             self._buffers.pop(self._number).close()
             self._number = None
 
     def lay(self, array: np.ndarray) -> np.ndarray:
-        """Copies an array behind those before it; returns it where it lies now."""
+        """Copies an array into the buffer, after the earlier ones. Returns the copy."""
         _, buffer = self._filling()
         if self.most_bytes is not None and buffer.used + array.nbytes > self.most_bytes:
             raise MemoryError
@@ -96,7 +96,7 @@ class SharedBuffers:
         return self._laid[id(array)][1]
 
     def send(self, connection: socket.socket) -> None:
-        """Sends the buffer; what was laid into it is not this end's any more."""
+        """Sends the buffer; this end must no longer use its arrays."""
         number, buffer = self._filling()
         told = UNKEPT if buffer.is_large() else number
         socket.send_fds(connection, [HEAD.pack(told, buffer.used)], [buffer.file.fileno()])
@@ -107,7 +107,7 @@ class SharedBuffers:
         self._number = None
 
     def _filling(self) -> "tuple[int, _Buffer]":
-        """The buffer of the message that was begun, and its number."""
+        """The number of the current message's buffer, and the buffer."""
         assert self._number is not None, "begin() a message first"
         return self._number, self._buffers[self._number]
 
@@ -119,11 +119,11 @@ class SharedArrays:
         self._released: list[int] = []
 
     def released(self) -> list[int]:
-        """Numbers of the buffers to which the last array here has gone since the last call."""
+        """Numbers of the buffers whose last array here has gone since the last call."""
         return [self._released.pop() for _ in range(len(self._released))]
 
     def receive(self, connection: socket.socket, places: Sequence[Place]) -> list[np.ndarray]:
-        """The arrays that were sent, where they lie. Raises EOFError where the other end has closed."""
+        """The sent arrays, as views of the shared memory. Raises EOFError if the other end has closed."""
         data, descriptors, _, _ = socket.recv_fds(connection, HEAD.size, 1, socket.MSG_WAITALL)
         if not data:
             raise EOFError
@@ -132,13 +132,13 @@ class SharedArrays:
             memory = mmap.mmap(
                 file.fileno(), max(1, used), flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE
             )
-        if number != UNKEPT:  # the arrays hold `memory`; it goes with the last of them
+        if number != UNKEPT:  # the arrays hold `memory`, which is freed with the last of them
             weakref.finalize(memory, self._released.append, number).atexit = False
         return [place.of(memory) for place in places]
 
 
 class _Buffer:
-    """A file without a name, in memory where the system has such files (Linux), and its bytes, of which `used` are taken."""
+    """A nameless file, in memory if the system has such files (Linux), and its bytes, of which `used` are in use."""
 
     def __init__(self):
         self.file = _nameless_file()
@@ -163,7 +163,7 @@ class _Buffer:
         return place
 
     def _grow(self, size: int) -> None:
-        """Arrays that were laid before keep the mapping that they lie in; it is of the same memory."""
+        """Enlarges the file. Earlier arrays keep their mapping, which is of the same memory."""
         try:
             os.ftruncate(self.file.fileno(), size)
             self.memory = mmap.mmap(self.file.fileno(), size)

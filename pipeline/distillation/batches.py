@@ -1,14 +1,14 @@
-"""From a distillation set to batches of speech windows and their targets, for Ray Train's workers and one process alike.
+"""From a distillation set to batches of speech windows and their targets, for Ray Train's workers or a single process.
 
-A pass visits every training utterance once. Its order is arithmetic on (seed, pass): the parts in a new order, and
-within a block of some parts the utterances in a new order. So it differs from pass to pass, is the same for the same
-seed and pass on any machine, and a resumed run goes on at any batch without reading what comes before it. With several
-workers each takes its own stretch of that same order, and reads only the parts of its stretch; the batches of W
-workers therefore hold other utterances together than those of one, and are the same again for the same W.
+A pass visits every training utterance once. Its order is computed from (seed, pass): the parts are shuffled, and within a
+block of some parts the utterances are shuffled. So the order differs from pass to pass, but is the same for the same seed
+and pass on any machine, and a resumed run continues at any batch without reading what comes before it. With several workers,
+each takes its own stretch of the order and reads only the parts of that stretch. So batches of W workers combine other
+utterances than those of one, but are reproducible for the same W.
 
-Ray Data's own shuffles and `streaming_split` are not used here: in Ray 2.60 their seed follows a count of executions
-that begins at 0 in every new process (`DataContext._execution_idx`), and the blocks, on which a local shuffle depends,
-follow the number of CPUs. A resumed or resized run would see another order.
+Ray Data's own shuffles and `streaming_split` are not used. In Ray 2.60 their seed depends on a count of executions that
+starts at 0 in every new process (`DataContext._execution_idx`), and the blocks, on which a local shuffle depends, depend on
+the number of CPUs. A resumed or resized run would see another order.
 """
 
 import hashlib
@@ -35,8 +35,8 @@ from pipeline.schema import CONTENT_COLUMN
 INDEX_COLUMNS = ["utterance_id", "speaker_id", "teacher", "emotion", "logits", CONTENT_COLUMN, *FILTER_COLUMNS]
 
 BLOCK_UTTERANCES = 1000
-"""Parts are read and their utterances mixed in blocks of at least so many (about 150 MB of FLAC), one being trained on
-and one being read; a set of one block is read once and stays in memory."""
+"""Parts are read, and their utterances shuffled, in blocks of at least this many (about 150 MB of FLAC): one block is trained
+on while the next is read. A set of one block is read once and stays in memory."""
 
 READ_THREADS = 8
 DECODE_THREADS = 4  # libsndfile decodes while other threads hold the interpreter
@@ -49,9 +49,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class RowLocations:
-    """Where utterances lie: number n is row `row_N[n]` of part `parts[part_N[n]]`.
+    """Where utterances are stored: number n is row `row_N[n]` of part `parts[part_N[n]]`.
 
-    checked: numbers of the parts that this process has held against their digests; pass after pass costs that once.
+    checked: numbers of the parts whose digests this process has checked, so that it checks them once and not in every pass.
     """
 
     parts: tuple[Part, ...]
@@ -63,7 +63,7 @@ class RowLocations:
         return len(self.row_N)
 
     def read(self, indices_M: np.ndarray) -> pa.Table:
-        """`WINDOW_COLUMNS` of those utterances, in that order."""
+        """`WINDOW_COLUMNS` of these utterances, in this order."""
         by_part_M = np.argsort(self.part_N[indices_M], kind="stable")
         numbers, firsts = np.unique(self.part_N[indices_M][by_part_M], return_index=True)
         wanted = np.split(self.row_N[indices_M][by_part_M], firsts[1:])
@@ -79,10 +79,11 @@ class RowLocations:
 
 
 class LabelIndex:
-    """What is known of every utterance of a set without its sound and frames, read once."""
+    """What is known about every utterance of a set, without sound and frames; read once."""
 
     def __init__(self, labels_uri: str):
-        """Raises UserError if no set is there, it is of another version, it was changed, or utterances are in it twice."""
+        """Raises UserError if there is no set, it has another schema version, it was changed, or it has duplicate
+        utterances."""
         self.labels_uri = labels_uri
         parts = set_parts(labels_uri)
         read = read_parts(parts, INDEX_COLUMNS)
@@ -124,8 +125,8 @@ class LabelIndex:
         return rows
 
     def fingerprint(self) -> str:
-        """How many utterances a student learns from and is chosen by, and a hash of their ids and labels and, where the set has
-        hashes of them, of their speech and frame labels; in whatever order."""
+        """The number of training and validation utterances, and a hash of their ids and labels and, if the set has hashes of
+        them, of their speech and frame labels. The order of utterances does not matter."""
         counts, digest = [], hashlib.sha256()
         for split in ("train", "val"):
             rows = self.usable(split).select(["utterance_id", "logits", CONTENT_COLUMN])
@@ -133,7 +134,7 @@ class LabelIndex:
             counts.append(f"{len(rows)} of {split}")
             digest.update("\n".join(rows["utterance_id"].to_pylist()).encode())
             digest.update(pc.list_flatten(rows["logits"]).to_numpy().tobytes())
-            if rows[CONTENT_COLUMN].null_count < len(rows):  # a set of before keeps its fingerprint
+            if rows[CONTENT_COLUMN].null_count < len(rows):  # an older set keeps its fingerprint
                 digest.update("\n".join(rows[CONTENT_COLUMN].fill_null("").to_pylist()).encode())
         return f"{' and '.join(counts)}, {digest.hexdigest()[:16]}"
 
@@ -143,7 +144,7 @@ class LabelIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class RankShare:
-    """One worker's share of every batch of `batch` utterances: as equal as whole utterances allow."""
+    """One worker's share of every batch of `batch` utterances; shares are as equal as whole utterances allow."""
 
     batch: int
     rank: int = 0
@@ -155,18 +156,18 @@ class RankShare:
 
     @property
     def rows_before(self) -> int:
-        """Of the workers of lower rank."""
+        """Rows of the workers with a lower rank."""
         return self.rank * (self.batch // self.world_size) + min(self.rank, self.batch % self.world_size)
 
     @property
     def weight(self) -> float:
-        """What its mean loss counts in the mean over the workers, so that every utterance counts the same."""
+        """Weight of this worker's mean loss in the mean over workers, such that every utterance counts the same."""
         return self.rows * self.world_size / self.batch
 
 
 def pass_blocks(part_N: np.ndarray, seed: int, pass_index: int) -> list[np.ndarray]:
-    """The order of one pass: blocks of utterance numbers, each of whole parts (those of `part_N`) and at least
-    BLOCK_UTTERANCES long but for the last."""
+    """The order of one pass: blocks of utterance numbers. Each block has whole parts (of `part_N`) and, except the last, at
+    least BLOCK_UTTERANCES utterances."""
     rng = np.random.default_rng((seed, pass_index))
     by_part_N = np.argsort(part_N, kind="stable")
     numbers, firsts = np.unique(part_N[by_part_N], return_index=True)
@@ -184,9 +185,9 @@ def window_batches(
 ) -> Generator[dict[str, torch.Tensor], None, None]:
     """An endless stream of this worker's share of the batches, pass after pass, each in a new order.
 
-    Every worker's stream has as many batches in a pass, all full: utterances that do not fill the last one wait for
-    another pass. first_batch: where a resumed training goes on in the stream, whatever its number of workers was.
-    kept_gib: of decoded speech that stays in memory, and is not read again.
+    Every worker's stream has the same number of batches in a pass, all of them full: utterances left over at the end wait
+    for another pass. first_batch: where a resumed training continues in the stream, whatever its number of workers was.
+    kept_gib: decoded speech that stays in memory and is not read again.
     """
     per_pass = len(places) // share.batch
     whole = places.read(np.arange(len(places))) if len(places) <= BLOCK_UTTERANCES else None
@@ -208,7 +209,7 @@ def window_batches(
 
 
 def _own_blocks(part_N: np.ndarray, seed: int, share: RankShare, first_batch: int) -> Iterator[np.ndarray]:
-    """The worker's stretch of each pass, block by block, from a batch on."""
+    """The worker's stretch of each pass, block by block, starting at a batch."""
     per_pass = len(part_N) // share.batch
     first_pass, done = divmod(first_batch, per_pass)
     for pass_index in itertools.count(first_pass):
@@ -223,14 +224,14 @@ def _own_blocks(part_N: np.ndarray, seed: int, share: RankShare, first_batch: in
 
 
 def _rebatched(blocks: Iterable[list[Row]], rows: int) -> Iterator[list[Row]]:
-    """The same rows in lists of `rows` each; the stream has no end."""
+    """The same rows in lists of `rows` each; the stream is endless."""
     stream = itertools.chain.from_iterable(blocks)
     while batch := list(itertools.islice(stream, rows)):
         yield batch
 
 
 def _ahead(pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], count: int) -> Iterator[Result]:
-    """function(item) of each item in order, with `count` of them computed before they are asked for."""
+    """function(item) for each item in order, with `count` results computed ahead."""
     under_way: deque = deque()
     for item in items:
         under_way.append(pool.submit(function, item))

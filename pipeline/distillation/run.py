@@ -152,7 +152,7 @@ def _warn_missing(run: DistillRun, rows: pa.Table) -> None:
     if not storage.exists(storage.join(run.labels_uri, "run.json")):
         log.warning(
             "%s: its labelling has not ended (no run.json is there); this student learns from the %d utterances that are there "
-            "now, and cannot go on with more",
+            "now, and cannot continue with more",
             run.labels_uri,
             len(rows),
         )

@@ -41,11 +41,11 @@ Figure = TypeVar("Figure")
 ROWS_PER_BATCH = 16
 
 READING_CPUS = 2.0
-"""CPUs that the scoring workers leave free: Ray Data reads the parts and filters their rows by tasks."""
+"""CPUs that the scoring workers leave free for Ray Data's tasks, which read the parts and filter their rows."""
 
 
 class StudentScorer:
-    """Ray Data callable: rows with `speech_flac` -> a row for each student, its softmax on the whole clip."""
+    """Ray Data callable: rows with `speech_flac` -> for each student, a row with its softmax over the whole clip."""
 
     def __init__(self, students: ray.ObjectRef):
         arm_exit_alarm()
@@ -62,8 +62,8 @@ class StudentScorer:
 
 
 def score_students(students: dict[str, Student], labels_uri: str, address: str | None) -> dict[str, pa.Table]:
-    """Every student's probabilities for every labelled utterance that has speech; a table of `SCORE_SCHEMA` each, all
-    with the same utterances in the same order. Raises UserError where a student gives NaN, naming the utterance."""
+    """For each student, a table of `SCORE_SCHEMA` with its probabilities for every labelled utterance with speech, all in the
+    same order. If a student gives NaN, raises a UserError that names the utterance."""
     utterances = len(scorable(labels_uri))
     with session(address), progress(utterances, "evaluate", "utterances") as bar:
         stage = Stage(name="student", workers=min(worker_cores(address), -(-utterances // ROWS_PER_BATCH)))
@@ -82,9 +82,9 @@ def score_students(students: dict[str, Student], labels_uri: str, address: str |
 
 
 def scorable(labels_uri: str) -> pa.Table:
-    """Columns split and teacher of the utterances that can be scored.
+    """The columns split and teacher of the utterances that can be scored.
 
-    Raises UserError if there are none, if two teachers labelled them, or if the set is of another schema version.
+    Raises UserError if there are none, if several teachers labelled them, or if the set has another schema version.
     """
     table = read_labels(labels_uri, ["split", "teacher", "reject_reason", "speech_samples"]).filter(USABLE)
     if not len(table):
@@ -98,14 +98,14 @@ def scorable(labels_uri: str) -> pa.Table:
 
 
 def _scores(student: Student, rows: pa.Table) -> pa.Table:
-    """Rows of one student as `SCORE_SCHEMA`."""
+    """One student's rows with `SCORE_SCHEMA`."""
     probabilities_NE = matrix(rows, "probabilities")
     broken = np.flatnonzero(~np.isfinite(probabilities_NE).all(axis=1))
     if len(broken):
         raise UserError(
             f"{rows['student'][0]}: NaN for utterance {rows['utterance_id'][int(broken[0])]} "
-            f"({len(broken)} of {len(rows)} utterances); where it is all of them the student is broken, train it again, "
-            "else label again without those utterances"
+            f"({len(broken)} of {len(rows)} utterances); if it is all of them, the student is broken: train it again; "
+            "otherwise label again without those utterances"
         )
     corrected_N = pa.nulls(len(rows), EIGHT)
     if (prior_E := student_meta(student).get("prior")) is not None:
@@ -116,7 +116,7 @@ def _scores(student: Student, rows: pa.Table) -> pa.Table:
 
 @dataclass(frozen=True)
 class RawAndCorrected(Generic[Figure]):
-    """Of the student's answers as they are, and with the prior of its training set taken out (None where it has none)."""
+    """A figure of the student's raw answers, and of its answers without its training set's prior (None if it has none)."""
 
     raw: Figure
     corrected: Figure | None
@@ -126,9 +126,9 @@ class RawAndCorrected(Generic[Figure]):
 class SplitScores:
     """One student on one split; the fields are those of evaluation.json.
 
-    The paper's protocol: auc by emotion, mean_auc with the ends of its interval, over mean_auc_emotions. Agreement with the
-    teacher: kl, at temperature 1 and 2, spearman by emotion, confusion (rows the teacher's dominant emotion, columns the
-    student's), balanced_accuracy. masked: emotions that the teacher does not know.
+    The paper's protocol: auc by emotion, and mean_auc over mean_auc_emotions with the ends of its interval. Agreement with
+    the teacher: kl, at temperatures 1 and 2, spearman by emotion, confusion (rows: the teacher's dominant emotion, columns:
+    the student's), balanced_accuracy. masked: emotions that the teacher does not know.
     """
 
     split: str
@@ -150,7 +150,7 @@ class SplitScores:
 
 
 def evaluate_scores(scores: pa.Table, split: str) -> SplitScores:
-    """One student on one split, on "held-out" or on "all". Raises UserError if the split has no utterance."""
+    """One student on a split, on "held-out" or on "all". Raises UserError if it has no utterance."""
     answers = ScoredRows.of(rows_of_split(scores, split))
     judged = (answers.probabilities_NE, answers.dominant_N, answers.speakers_N)
     compared = (answers.probabilities_NE, answers.logits_NE, answers.speakers_N)

@@ -1,4 +1,4 @@
-"""The ways a data set can lie in a folder or below an s3 prefix: a name for each, and the reader of its manifest."""
+"""The known layouts of a data set in a folder or below an s3 prefix: name -> reader of its manifest."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ from pipeline.media.listing import list_media
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of data set is read."""
+    """How to read one layout."""
 
     read: Callable[[list[storage.StoredFile], str, Any], dict[str, Any]]
-    """Files (sorted by URI), the prefix they lie below, and `options`, to the columns of the manifest."""
+    """Files (sorted by URI), their prefix, and `options` -> the columns of the manifest."""
     options: type[Any]
     """A dataclass; `emovox index` shows its fields as `--NAME.FIELD`."""
     suffixes: tuple[str, ...]
-    """Lower case; other files are ignored."""
+    """File endings in lower case; other files are ignored."""
     expects: str
-    """What should lie below the prefix, for a person who pointed at the wrong place."""
+    """Description of what should be below the prefix, for a user who gave the wrong one."""
 
 
 LAYOUTS = {  # the command line takes names and options from here
@@ -41,8 +41,8 @@ LAYOUTS = {  # the command line takes names and options from here
 def build_manifest(data_uri: str, layout: str, options: object | None = None) -> pa.Table:
     """The manifest of the data below `data_uri`; `options` are those of the layout, None for its defaults.
 
-    The prefix is listed once. What was found but gives no utterance is counted in the log, never dropped in silence.
-    Raises UserError for an unknown layout, and for a place that is empty, unreadable or laid out otherwise.
+    The prefix is listed once. Files that give no utterance are counted in the log, never dropped silently.
+    Raises UserError for an unknown layout, and for a place that is empty, unreadable or in another layout.
     """
     if layout not in LAYOUTS:
         raise UserError(f"layout {layout!r} is not known; use one of {', '.join(LAYOUTS)}")

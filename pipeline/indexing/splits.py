@@ -1,6 +1,6 @@
-"""Splits decided by a hash of names, so that an utterance keeps its split when other files are added later.
+"""Splits from a hash of names, so that an utterance keeps its split when files are added later.
 
-sha256, not Python's `hash`, which differs from one process to the next.
+The hash is sha256, because Python's `hash` differs between processes.
 """
 
 import hashlib
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 
 def hash_share(kind: str, name: str) -> float:
-    """A number in [0, 1) fixed by the name alone; `kind` keeps the draw of speakers apart from that of utterances."""
+    """A number in [0, 1) that depends only on the name; `kind` makes the draws of speakers and utterances independent."""
     digest = hashlib.sha256(f"{kind}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
@@ -26,11 +26,11 @@ def first_speakers(speaker_ids: Iterable[str], count: int) -> set[str]:
 def splits_within_speakers(
     speaker_ids: Sequence[str], recording_ids: Sequence[str], *, held_out: float, validation: float
 ) -> list[str]:
-    """ "heard", "val" or "train" for each utterance; utterances with one `recording_id` stay together.
+    """ "heard", "val" or "train" for each utterance; utterances with the same `recording_id` stay together.
 
-    A recording whose hash falls below `held_out` is heard, below `held_out + validation` it is val. One exception makes
-    "heard" true to its name: the recording of a speaker with the highest hash is always train, so that a speaker with
-    one recording is learnt from and never only tested on.
+    A recording whose hash falls below `held_out` is heard; below `held_out + validation` it is val. As an exception, each
+    speaker's recording with the highest hash is always train. So the speakers of the split heard really are heard in
+    training, even those with a single recording.
     """
     shares = {recording: hash_share("recording", recording) for recording in set(recording_ids)}
     highest: dict[str, float] = {}

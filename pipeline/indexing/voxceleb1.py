@@ -1,4 +1,4 @@
-"""Layout `voxceleb1`: speech, faces and lists of VoxCeleb1 (Nagrani et al., Interspeech 2017), the paper's own data."""
+"""Layout `voxceleb1`: speech, faces and lists of VoxCeleb1 (Nagrani et al., Interspeech 2017), the paper's data."""
 
 import logging
 from collections.abc import Collection
@@ -31,25 +31,25 @@ EXPECTS = (
 
 FACE_CONTEXT = 1.6
 """The published pictures show 1.6 times the face box (fetch_emovoxceleb_imdb.m of mcnCrossModalEmotions cuts 1 / 1.6
-from their centre; the folder's name carries the number)."""
+from their centre; the folder's name contains the number)."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoxCeleb1Options:
-    """Splits of VoxCeleb1, from its own lists.
+    """Splits from VoxCeleb1's own lists.
 
     iden_split.txt: 1 is "train", 2 "val", 3 "heard" (other videos of the same speakers). Speakers whose Set in
     vox1_meta.csv is test (40 in the full set) are "unheard" with all their utterances.
     """
 
     pictures_per_s: float = 25.0
-    """Rate of face-picture folders: 25 where every frame was kept. The published archive dense-face-frames keeps every
-    6th (5,078,961 pictures of 153,486 tracks): give 4.1667 for it."""
+    """Pictures per second in folders of face pictures: 25 if every frame was kept. The published archive dense-face-frames
+    keeps every 6th (5,078,961 pictures of 153,486 tracks): give 4.1667 for it."""
     unheard_speakers: int = 0
-    """This many further speakers, chosen by a hash of their ids, are unheard too. The paper had 250 unheard speakers
-    in all, so 210 comes closest to it; its own list of them is not published as text."""
+    """Number of further speakers, chosen by a hash of their ids, that are also unheard. The paper had 250 unheard speakers
+    in all, so 210 comes closest to it; its own list is not published as text."""
 
     def __post_init__(self):
         if not self.pictures_per_s > 0:
@@ -70,33 +70,33 @@ class _Row(NamedTuple):
 
 @dataclass
 class _Found:
-    """Where the files of each utterance are."""
+    """The files of each utterance."""
 
     wavs: dict[TrackKey, str] = field(default_factory=dict)
     face_folders: dict[TrackKey, str] = field(default_factory=dict)
     clips: dict[TrackKey, str] = field(default_factory=dict)
     txts: dict[TrackKey, str] = field(default_factory=dict)
     whole_videos: dict[str, str] = field(default_factory=dict)
-    """Key: the source video's id alone."""
+    """Keyed by the source video's id only."""
     others: list[str] = field(default_factory=list)
 
 
 def read_voxceleb1(files: list[storage.StoredFile], prefix: str, options: VoxCeleb1Options) -> dict:
     """Columns of the manifest; utterance_id is id10001/<video>/00001.
 
-    Of an utterance's pictures the first of these is used:
+    The pictures of an utterance come from the first of these that exists:
 
-    1. A folder of face pictures: video_uri ends with "/", face_context 1.6, start 0, end null. The end is left open
-       because the wav is exactly the track, and because the pictures of the archive are every sixth frame (25 / 6 a
-       second: getBatchEmoVoxCeleb.m of mcnCrossModalEmotions; named 01.jpg, 02.jpg, ...), not 25 a second.
-    2. A clip of the track: start 0, end null. The boxes of its txt are not used: whether a clip was cut from the scene
-       or from the face cannot be told from its name.
+    1. A folder of face pictures: video_uri ends with "/", face_context 1.6, start 0, end null. The end is open because the
+       wav is exactly the track, and because the archive's pictures (01.jpg, 02.jpg, ...) are every sixth frame (25 / 6 a
+       second: getBatchEmoVoxCeleb.m of mcnCrossModalEmotions), not 25 a second.
+    2. A clip of the track: start 0, end null. The boxes of its txt are not used, because the name does not tell whether the
+       clip was cut from the scene or from the face.
     3. The whole source video with the txt of the track: start and end from the frame numbers at 25 fps, boxes in
-       pixels. The sound is the video's own, because start and end are on the video's clock and the wav has another.
+       pixels. The sound is the video's own, because start and end are on the video's clock and not on the wav's.
 
-    The sound of 1 and 2 is the wav; a clip without a wav gives its own sound. A speaker not in vox1_meta.csv keeps the
-    name of the folder; an utterance not in iden_split.txt is "train". An utterance without pictures, or with face
-    pictures but no wav, gives no row. Each of these cases is counted in the log.
+    The sound of 1 and 2 is the wav; for a clip without a wav it is the clip's own. A speaker not in vox1_meta.csv keeps the
+    folder's name; an utterance not in iden_split.txt is "train". An utterance without pictures, or with face pictures but
+    no wav, gets no row. The log counts each of these cases.
     """
     identities = read_identities(_only(files, "vox1_meta.csv", prefix))
     numbered = read_split_list(_only(files, "iden_split.txt", prefix), identities)
@@ -123,7 +123,7 @@ def read_voxceleb1(files: list[storage.StoredFile], prefix: str, options: VoxCel
 
 
 def _only(files: list[storage.StoredFile], name: str, prefix: str) -> str:
-    """The file of that name; the first by URI if there are copies."""
+    """The file with this name; the first by URI if there are copies."""
     for file in files:
         if file.uri.rpartition("/")[2] == name:
             return file.uri
@@ -138,7 +138,7 @@ def _sort_files(files: list[storage.StoredFile], prefix: str, identities: Identi
         path, _, suffix = file.uri.removeprefix(prefix).rpartition(".")
         folder, _, stem = path.rpartition("/")
         if (suffix := suffix.lower()) in PICTURE_SUFFIXES:
-            if folder != last_folder:  # files are sorted, so the pictures of a folder follow each other
+            if folder != last_folder:  # files are sorted, so the pictures of a folder are adjacent
                 last_folder = folder
                 _place_face_folder(found, folder, file.uri, identities)
         elif key := track_key(path):

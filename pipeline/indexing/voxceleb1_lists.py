@@ -1,4 +1,4 @@
-"""The text files of VoxCeleb1: who is who, which utterance is for what, and where the face was in each frame."""
+"""VoxCeleb1's text files: who is who, the split of each utterance, and the position of the face in each frame."""
 
 import csv
 import re
@@ -21,9 +21,9 @@ TrackKey = tuple[str, str, str]
 READ_THREADS = 32
 
 SPLIT_NUMBERS = {"1": "train", "2": "val", "3": "heard"}
-"""Numbers of iden_split.txt. 3: other videos of the speakers in train, so "heard"."""
+"""The numbers in iden_split.txt. 3 is other videos of the speakers in train, so "heard"."""
 
-_OLD_STEM = re.compile(r"(.{11})_(\d{7})")  # a video id of YouTube has 11 characters
+_OLD_STEM = re.compile(r"(.{11})_(\d{7})")  # a YouTube id has 11 characters
 
 
 def track_key(path_without_suffix: str) -> TrackKey | None:
@@ -82,7 +82,7 @@ def read_split_list(uri: str, identities: Identities) -> dict[TrackKey, str]:
 
 @dataclass(frozen=True)
 class ListedTrack:
-    """Where and when a track is in its source video."""
+    """The span and the boxes of a track in its source video."""
 
     start_s: float
     end_s: float

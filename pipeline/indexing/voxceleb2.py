@@ -50,9 +50,9 @@ class VoxCeleb2Options:
 def read_voxceleb2(files: list[storage.StoredFile], prefix: str, options: VoxCeleb2Options) -> dict[str, list]:
     """Columns of the manifest: one row for each mp4, from its beginning to its end.
 
-    The sound is the m4a beside it, else the mp4 itself (if that has none, the labelling rejects the row). An m4a
-    without its mp4 has nothing to label: it is counted in the log and gives no row. The txt files of VoxCeleb2 hold
-    boxes of the source video, not of the cropped track, and are not used.
+    The sound is the m4a next to it, else the mp4 itself (if that has none, labelling rejects the row). An m4a without its
+    mp4 has nothing to label: the log counts it, and it gets no row. VoxCeleb2's txt files hold boxes in the source video,
+    not in the cropped track, and are not used.
     """
     videos, sounds, others = _sort_files(files, prefix)
     sound_only = sounds.keys() - videos.keys()
@@ -86,7 +86,7 @@ def _sort_files(files: list[storage.StoredFile], prefix: str) -> tuple[dict[Key,
     videos: dict[Key, str] = {}
     sounds: dict[Key, str] = {}
     others = []
-    parent = prefix.rstrip("/").rpartition("/")[0]  # so that a prefix that ends in dev/ or test/ is understood
+    parent = prefix.rstrip("/").rpartition("/")[0]  # so that a prefix that ends in dev/ or test/ works
     for file in files:
         match = _PATH.search(file.uri, len(parent))
         if not match:

@@ -1,4 +1,4 @@
-"""Faces followed through an utterance: boxes linked by overlap between shot cuts, and the choice of one track.
+"""Follows faces through an utterance, by linking boxes that overlap between shot cuts, and chooses one track.
 
 Shape letters: K sampled frames, N faces, 4 box sides.
 """
@@ -14,29 +14,30 @@ from scipy.optimize import linear_sum_assignment
 from modeling.faces.detections import Faces
 
 MIN_OVERLAP = 0.1
-"""Least intersection over union of a face with itself in the next sampled frame.
+"""Minimum intersection over union of a face with itself in the next sampled frame.
 
-Sampled frames lie 0.24 s apart. Over 723 such pairs of the single-speaker test clips the overlap was 0.93 in the
-median and 0.15 at least (a quick turn of the head); between two people of one frame it was 0.003 at most. SORT's
-0.3, made for consecutive frames of street scenes, would break 3 of those pairs and lose the rest of their tracks.
+Sampled frames are 0.24 s apart. Over 723 such pairs from the single-speaker test clips, the median overlap was 0.93 and the
+minimum 0.15 (a quick turn of the head); between two people in one frame it was at most 0.003. SORT's 0.3, made for
+consecutive frames of street scenes, would break 3 of those pairs and lose the rest of their tracks.
 """
 
 MAX_MISSED_FRAMES = 2
-"""Sampled frames in a row (half a second) in which a face may be missed and still be the same track."""
+"""A face may be missed in this many sampled frames in a row (half a second) and still continue its track."""
 
 THINNED_SIDE_PX = 128
-"""Short side of the pictures whose colours are counted; 192 gives the same cuts over 53 clips in twice the time."""
+"""Short side of the pictures for the colour histograms; 192 finds the same cuts in 53 clips but takes twice as long."""
 
 CUT_DISTANCE = 0.25
-"""Bhattacharyya distance of colour histograms above which a shot cut lies between two sampled frames.
+"""Above this Bhattacharyya distance of their colour histograms, there is a shot cut between two sampled frames.
 
-Within the 42 test clips the distance was 0.20 at most, 0.14 in all but one; at the joins of 1,560 ordered pairs of
-them 0.29 in the 1st and 0.42 in the 5th percentile. Below are mostly two people in one studio before one wall. The
-mean absolute difference of small pictures does not separate (31 for a moving head, 16 in the 1st percentile of joins).
+Within the 42 test clips, the distance was at most 0.20, and at most 0.14 in all but one. At the joins of 1,560 ordered
+pairs of them it was 0.29 in the 1st and 0.42 in the 5th percentile; joins below are mostly two people in the same studio
+before the same wall. The mean absolute difference of small pictures does not separate the two (31 for a moving head, 16 in
+the 1st percentile of joins).
 """
 
 RIVAL_SHARE = 0.5
-"""A choice is ambiguous when the runner-up has at least this share of the winner's prominence."""
+"""A choice is ambiguous if the runner-up has at least this share of the winner's prominence."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,10 @@ def shot_cuts(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _colour_histogram(image: np.ndarray) -> np.ndarray:
-    """8 x 8 x 8 bins of R, G, B over the picture thinned to a short side of 128 pixels and averaged down to 64 x 64.
+    """8 x 8 x 8 bins of R, G, B over the picture, thinned to a short side of 128 pixels and averaged down to 64 x 64.
 
-    Thinned first: a sixth of the time of every n-th pixel picked by numpy, itself 40 % below averaging every pixel; the
-    same cuts in all three ways over 53 clips (docs/log.md).
+    Thinning takes a sixth of the time of picking every n-th pixel with numpy, which is 40 % faster than averaging every
+    pixel. All three find the same cuts in 53 clips (docs/log.md).
     """
     height, width = image.shape[:2]
     scale = min(1.0, THINNED_SIDE_PX / min(height, width))
@@ -75,11 +76,11 @@ def _colour_histogram(image: np.ndarray) -> np.ndarray:
 
 
 def link_faces(faces: Sequence[Faces], frame_indices: np.ndarray, cuts: np.ndarray) -> list[FaceTrack]:
-    """Every face of every frame in exactly one track, tracks in the order in which they begin.
+    """Puts every face of every frame into exactly one track; tracks are ordered by their beginnings.
 
-    faces: of each sampled frame; frame_indices int (K,): its position on the sampling grid, rising; cuts bool (K,): from
-    `shot_cuts`. Faces of a frame go to the tracks that end nearby so that the sum of overlaps is greatest (SORT's
-    assignment, without its motion model). A track never crosses a cut and holds one box of a frame at most.
+    faces: of each sampled frame; frame_indices int (K,): positions on the sampling grid, rising; cuts bool (K,): from
+    `shot_cuts`. The faces of a frame are assigned to recent tracks so that the sum of overlaps is largest (SORT's
+    assignment, without its motion model). A track never crosses a cut and has at most one box per frame.
     """
     tracks: list[list[tuple[int, np.ndarray, float]]] = []
     live: list[int] = []
@@ -97,7 +98,7 @@ def link_faces(faces: Sequence[Faces], frame_indices: np.ndarray, cuts: np.ndarr
 
 
 def _assigned(overlaps_MN: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (track, face) of greatest total overlap; pairs below MIN_OVERLAP count nothing and are left out."""
+    """Pairs (track, face) with the largest total overlap; pairs below MIN_OVERLAP count as zero and are left out."""
     usable = np.where(overlaps_MN >= MIN_OVERLAP, overlaps_MN, 0)
     pairs = zip(*linear_sum_assignment(usable, maximize=True), strict=True)
     return [(track, face) for track, face in pairs if usable[track, face] > 0]
@@ -109,7 +110,7 @@ def _as_track(steps: list[tuple[int, np.ndarray, float]]) -> FaceTrack:
 
 
 def overlaps(boxes_M4: np.ndarray, boxes_N4: np.ndarray) -> np.ndarray:
-    """Intersection over union (M, N) of two sets of boxes; 0 where both are empty."""
+    """Intersection over union (M, N) of two sets of boxes; 0 for two empty boxes."""
     low = np.maximum(boxes_M4[:, None, :2], boxes_N4[None, :, :2])
     high = np.minimum(boxes_M4[:, None, 2:], boxes_N4[None, :, 2:])
     shared = (high - low).clip(0).prod(axis=2)
@@ -127,10 +128,10 @@ def prominence(track: FaceTrack, frames_sampled: int) -> float:
 
 
 def choose_track(tracks: Sequence[FaceTrack], frames_sampled: int) -> tuple[int, bool]:
-    """Index of the most prominent of at least one track (the first of equals), and whether the choice is ambiguous.
+    """Index of the most prominent track (the first in a tie), and whether the choice is ambiguous. Needs at least one track.
 
-    The rule looks at no emotion: largest `prominence` wins. The choice is ambiguous when another track has at least
-    `RIVAL_SHARE` of it - a second face as near to the camera, or the time on screen shared between two people.
+    The largest `prominence` wins, whatever the emotion. The choice is ambiguous if another track has at least `RIVAL_SHARE`
+    of it: a second face as near to the camera, or two people who share the time on screen.
     """
     scores = np.array([prominence(track, frames_sampled) for track in tracks])
     chosen = int(scores.argmax())

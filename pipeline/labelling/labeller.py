@@ -1,4 +1,4 @@
-"""From crops to soft labels: the teacher's raw logits for each frame and their maximum for the utterance."""
+"""From crops to soft labels: the teacher's raw logits of each frame, and their maximum over the utterance."""
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from pipeline.schema import DISTILLATION_SCHEMA, IDENTITY_FIELDS
 class TeacherLabeller:
     """Ray Data callable: rows of `CROPPED_SCHEMA` -> rows of `DISTILLATION_SCHEMA`.
 
-    The crops of all utterances of a batch go through the network together, so that short clips fill a device too.
+    The crops of all utterances of a batch go through the network together, so that short clips also fill a device.
     """
 
     def __init__(self, teacher: ray.ObjectRef, device: str, flip_tta: bool = False):
@@ -54,7 +54,7 @@ class TeacherLabeller:
 
 
 def _without_labels(detail: str) -> dict:
-    """Turns a row into a reject: only the identity of the utterance and the reason remain."""
+    """Turns a row into a reject, which keeps only the utterance's identity and the reason."""
     kept = {field.name for field in IDENTITY_FIELDS}
     empty = {name: None for name in DISTILLATION_SCHEMA.names if name not in kept}
     return empty | {"reject_reason": RejectReason.TEACHER_NOT_FINITE.value, "reject_detail": detail}

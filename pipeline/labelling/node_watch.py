@@ -1,7 +1,7 @@
-"""Notices that a running plan has lost nodes which it needs, where Ray would wait for them without an end.
+"""Notices that a running plan has lost nodes that it needs, for which Ray would wait forever.
 
-Ray starts the actors of a lost node again, and what they were working on waits for them. Where the nodes that are left
-have no room for them, and no new node comes, that is for ever: the plan has to be made again, smaller.
+Ray restarts the actors of a lost node, and their work waits for them. If the remaining nodes have no room for them and no
+new node comes, the wait never ends, and a new, smaller plan is needed.
 """
 
 import time
@@ -15,15 +15,15 @@ from cluster.session import living_nodes
 
 LOOK_EVERY_S = 2.0
 GRACE_S = 30.0
-"""How long a new node is waited for."""
+"""How long the plan waits for a new node."""
 
 
 class NodesLost(Exception):
-    """The living nodes cannot hold the plan any more."""
+    """The living nodes can no longer hold the plan."""
 
 
 class NodeWatch:
-    """Raises NodesLost when the stages of a plan have had no room on the living nodes for `GRACE_S`."""
+    """Raises NodesLost when a plan's stages have not fitted on the living nodes for `GRACE_S`."""
 
     def __init__(self, stages: list[Stage]):
         self.stages = stages
@@ -45,5 +45,5 @@ class NodeWatch:
 
 
 def watch(dataset: Dataset, stages: list[Stage]) -> None:
-    """Watches over the execution of a dataset whose actor pools are `stages`."""
+    """Watches the execution of a dataset whose actor pools are `stages`."""
     at_each_step(dataset, NodeWatch(stages).look)

@@ -1,4 +1,4 @@
-"""The actors of the labelling plan: packed tasks of a manifest go in, their parts go to storage, summaries come out."""
+"""The actors of the labelling plan: packed tasks of a manifest come in, parts go to storage, summaries go out."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,15 +17,15 @@ from pipeline.dataset import distillation_set
 from pipeline.labelling.tasks import packed, regrouped, unpacked
 
 Cropper = Callable[[pa.Table], Iterator[pa.Table]]
-"""Manifest rows -> tables of `CROPPED_SCHEMA`, as `FaceCropper` makes them."""
+"""Manifest rows -> tables of `CROPPED_SCHEMA`; `FaceCropper` is one."""
 
 Labeller = Callable[[pa.Table], pa.Table]
-"""Rows of `CROPPED_SCHEMA` -> rows of `DISTILLATION_SCHEMA`, as `TeacherLabeller` makes them."""
+"""Rows of `CROPPED_SCHEMA` -> rows of `DISTILLATION_SCHEMA`; `TeacherLabeller` is one."""
 
 
 @dataclass(frozen=True)
 class PartSummary:
-    """Rows of one part, or of several, and the seconds of work in them by the columns of those names."""
+    """Counts of one or several parts: rows, and the seconds of work from the columns of the same names."""
 
     rows: int = 0
     decode_s: float = 0.0
@@ -50,7 +50,7 @@ def _sum(rows: pa.Table, column: str) -> float:
 
 
 class PartCropper:
-    """Ray Data callable: a packed task -> its parts, packed one by one, each as soon as its last utterance is cropped."""
+    """Ray Data callable: a packed task -> its packed parts, each as soon as its last utterance is cropped."""
 
     def __init__(self, cropper: Callable[..., Cropper], **arguments: Any):
         arm_exit_alarm()
@@ -66,9 +66,9 @@ class PartCropper:
 
 
 class PartWriter:
-    """Ray Data callable: a packed part -> a part of the set on storage, of which only the summary goes on.
+    """Ray Data callable: a packed part -> its summary; the part itself is labelled and written to storage.
 
-    Labelling and writing share a process: the rows with their sound need not travel again. Repeating a part after a
+    Labelling and writing share a process, so the rows and their sound need not move again. Repeating a part after a
     crash replaces it.
     """
 
@@ -92,8 +92,8 @@ class PartWriter:
         return self.written(unpacked(part)[0])
 
     def written(self, cropped: pa.Table) -> pa.Table:
-        """Labels and writes a part; returns its `PartSummary` as a table of one row. Raises UserError where another run has the
-        output by now."""
+        """Labels and writes a part. Returns its `PartSummary` as a table of one row. Raises UserError if another run has taken
+        over the output."""
         rows = self.labeller(cropped)
         start = time.perf_counter()
         self.proof.check()
@@ -109,7 +109,7 @@ class PartWriter:
 
 
 class PartLabeller:
-    """Ray Data callable: a packed task -> the summaries of its parts, each cropped, labelled and written in this process."""
+    """Ray Data callable: a packed task -> the summaries of its parts, which this process crops, labels and writes."""
 
     def __init__(self, to_crop: dict[str, Any], to_write: dict[str, Any]):
         self.cropper = PartCropper(**to_crop)

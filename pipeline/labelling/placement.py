@@ -1,4 +1,4 @@
-"""How labelling is spread over a machine or a cluster: how many processes a stage has, and what each needs of its node."""
+"""How labelling is distributed over a machine or a cluster: the processes of each stage, and what each needs from a node."""
 
 import logging
 from dataclasses import dataclass, field, replace
@@ -9,33 +9,33 @@ from cluster.failures import UserError
 from cluster.session import is_embedded, living_nodes, wait_for_room
 
 CROPPER_BYTES = round(1.25 * GIB)
-"""Memory of a cropping process with the teacher and its decoder: 0.9 and 0.2 GiB were seen with clips up to full HD."""
+"""Memory of a cropping process with the teacher, plus its decoder: up to 0.9 and 0.2 GiB were seen with clips up to full HD."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placing:
-    """What the nodes of a cluster must offer for a stage to be started there."""
+    """What a cluster's node must offer for a stage to run there."""
 
     crop_resource: str | None = None
-    """Custom resource of the nodes that decode and crop (and run the teacher, if it has no processes of its own), such as
-    `decode` for nodes started with `ray start --resources '{"decode": 16}'`; each cropping process takes 1 of it. Left out:
-    any node."""
+    """Custom resource of the nodes that decode and crop (and run the teacher, if it has no separate processes), such as
+    `decode` for nodes started with `ray start --resources '{"decode": 16}'`; each cropping process takes 1. Default: any
+    node."""
     teacher_resource: str | None = None
-    """Custom resource of the nodes that run the teacher, which then has processes of its own; each takes 1 of it."""
+    """Custom resource of the nodes that run the teacher, which then gets separate processes; each takes 1."""
     crop_memory_gib: float = 0.0
-    """Memory that Ray sets aside for each cropping process, in GiB; 0: not counted."""
+    """Memory that Ray reserves for each cropping process, in GiB; 0: none."""
     teacher_memory_gib: float = 0.0
-    """The same for each teacher process."""
+    """Memory that Ray reserves for each teacher process, in GiB; 0: none."""
     max_crop_workers: int | None = None
-    """The cropping processes grow up to this number as nodes join the cluster; left out: their number is fixed."""
+    """Number up to which the cropping processes grow as nodes join the cluster. Default: they do not grow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelPlan:
-    """How the work is spread. None of it changes a label, but for the last digit of some logits: another number of cropping
-    processes may cut other parts, and a network's sums depend on how many faces are in a batch."""
+    """How the work is distributed. This changes no label except for the last digit of some logits: with another number of
+    cropping processes parts may be cut differently, and a network's sums depend on the number of faces in a batch."""
 
     crop_workers: int | None = None
     teacher_workers: int | None = None
@@ -52,13 +52,13 @@ class LabelPlan:
 
     @property
     def has_teacher_processes(self) -> bool:
-        """Whether the teacher is a stage of its own: where a number is asked for, or something that its node must offer, or
-        where the detector is on a GPU, which many teachers would crowd. Otherwise it works in the cropping processes."""
+        """Whether the teacher is a separate stage: if a number of processes or a property of their nodes is asked for, or if
+        the detector is on a GPU, which many teachers would crowd. Otherwise it runs in the cropping processes."""
         asked = (self.placing.teacher_resource, self.placing.teacher_memory_gib, self.gpus_per_teacher)
         return self.teacher_workers is not None or any(asked) or self.gpus_per_cropper > 0
 
     def stages(self, croppers: int) -> list[Stage]:
-        """The actor pools, one or two; `croppers` cropping workers where no number is asked for."""
+        """The one or two actor pools; with `croppers` cropping workers if the plan gives no number."""
         cropping = Stage(
             name="face cropping",
             workers=self.crop_workers or min(croppers, self.placing.max_crop_workers or croppers),
@@ -79,8 +79,8 @@ class LabelPlan:
         return [cropping, teacher]
 
     def local_croppers(self, cores: int, memory: float | None) -> int:
-        """One for each core, or as many as the `memory` bytes that are free hold: more would be killed by the kernel or Ray
-        again and again. None: not known."""
+        """One per core, or as many as fit into the free `memory` in bytes: the kernel or Ray would kill more than that again
+        and again. None: unknown."""
         croppers = cores if memory is None else max(1, min(cores, int(memory // CROPPER_BYTES)))
         if croppers < cores and self.crop_workers is None:
             log.warning(
@@ -92,10 +92,10 @@ class LabelPlan:
         return croppers
 
     def placed(self, at_most: bool = False) -> list[Stage]:
-        """The stages, when the living nodes can hold them: a cropping worker for each core here that has memory for it, on a
-        cluster as many as fit (beside the teacher's). Raises UserError where a plan would wait for ever.
+        """The stages, once the living nodes can hold them: here one cropping worker per core as far as memory allows, on a
+        cluster as many as fit (beside the teacher's). Raises UserError if the plan would wait forever.
 
-        at_most: where nodes have left, fewer workers than asked for are better than none.
+        at_most: accept fewer workers than asked for, after nodes have left.
         """
         if is_embedded():
             stages = self.stages(self.local_croppers(local_cores(), living_nodes()[0].get("memory")))

@@ -1,9 +1,9 @@
-"""`label --retry-rejects`: the rejects of some reasons once more, with no moment in which a row is missing.
+"""`label --retry-rejects`: labels the rejects with some reasons again, without a moment in which a row is missing.
 
-The new rows go into parts of the next generation (`distillation_set.write_part`) while the old ones stay; only when all
-are there are the old ones taken out, by `distillation_set.drop_doubles`, which keeps the row of the latest generation.
-OUT/retry.json holds what was asked for until then, so that the same command, given again after a kill, does not ask the
-utterances again that it has tried already.
+The new rows go into parts of the next generation (`distillation_set.write_part`), while the old rows stay. Once all new
+rows are there, `distillation_set.drop_doubles` removes the old ones and keeps the latest generation. Until then,
+OUT/retry.json holds the request, so that the same command, given again after a kill, does not repeat the utterances that it
+has already tried.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class RetryCounts:
-    """How many rejects were tried again, and how many of these are labelled now."""
+    """How many rejects were tried again, and how many of these are now labelled."""
 
     retried: int
     now_labelled: int
@@ -32,26 +32,26 @@ class RetryCounts:
 
 @dataclass(frozen=True)
 class Retry:
-    """One order: `generation` is that of the parts which the new rows go to, `rows` how many rejects there were."""
+    """One request. generation: of the parts with the new rows; rows: number of rejects to retry."""
 
     reasons: tuple[str, ...]
     generation: int
     rows: int
 
     def pending(self, manifest: pa.Table, labels_uri: str) -> pa.Table:
-        """The manifest's rows that are to be tried and were not yet."""
+        """The manifest's rows that are still to be tried."""
         waiting = _rejects(labels_uri, self.reasons, before=self.generation)
         return manifest.filter(pc.is_in(manifest["utterance_id"], value_set=waiting))
 
     def finish(self, labels_uri: str) -> RetryCounts:
-        """Counts of the whole order; from here on the same command is a new one."""
+        """Ends the request and returns its counts; after this, the same command is a new request."""
         tried = _rows_of(labels_uri, self.generation)
         storage.delete(storage.join(labels_uri, FILE))
         return RetryCounts(retried=self.rows, now_labelled=tried["reject_reason"].null_count)
 
 
 def checked_reasons(names: Iterable[str]) -> tuple[str, ...]:
-    """The reasons to retry, sorted; `all` stands for every one. Raises UserError for a name that is none."""
+    """The reasons to retry, sorted; `all` means every reason. Raises UserError for an unknown name."""
     names = set(names)
     unknown = sorted(names - {ALL} - {reason.value for reason in RejectReason})
     if unknown:
@@ -63,9 +63,9 @@ def checked_reasons(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def begin(manifest: pa.Table, labels_uri: str, reasons: tuple[str, ...]) -> Retry:
-    """The order that was begun with these reasons and not finished, or a new one, which is written down.
+    """The unfinished request with these reasons, or a new one, which is written to storage.
 
-    Raises UserError where the set is not finished yet: then the command without a retry comes first.
+    Raises UserError if the set is not complete: then the command without a retry comes first.
     """
     missing = len(distillation_set.pending(manifest, labels_uri))
     if missing:
@@ -85,7 +85,7 @@ def begin(manifest: pa.Table, labels_uri: str, reasons: tuple[str, ...]) -> Retr
 
 
 def _rejects(labels_uri: str, reasons: tuple[str, ...], before: int) -> pa.Array:
-    """Ids of the rejects of these reasons that have no row in the generation `before`, or a later one."""
+    """Ids of the rejects with these reasons that have no row in the generation `before` or later."""
     waiting, tried = [pa.array([], pa.string())], [pa.array([], pa.string())]
     for uri, rows in _read(labels_uri, ["utterance_id", "reject_reason"]):
         if distillation_set.generation(uri) >= before:
@@ -104,7 +104,7 @@ def _rows_of(labels_uri: str, generation: int) -> pa.Table:
 
 
 def _read(labels_uri: str, columns: list[str]) -> Iterator[tuple[str, pa.Table]]:
-    """Of each part that is there, whether the set is whole or not, its URI and some columns."""
+    """URI and some columns of each part, whether the set is complete or not."""
     uris = distillation_set.part_uris(labels_uri)
     parts = distillation_set.read_parts([Part(uri) for uri in uris], columns)
     yield from zip(uris, (part.table for part in parts), strict=True)

@@ -1,12 +1,12 @@
-"""Where the faces of an utterance are: detected in some sampled frames, interpolated between those where they hold still.
+"""Finds the faces of an utterance: detects them in some sampled frames and interpolates where they hold still.
 
-Detection is the costliest step of labelling, and a head moves little in a second. So the detector runs on every
-`DETECTION_STRIDE`-th sampled frame and on both sides of a shot cut. Between two such frames that show the same faces in nearly
-the same places, boxes are interpolated; where they do not, the frame in the middle is detected too, and so on.
+Detection is the most expensive step of labelling, and a head moves little in a second. So the detector runs on every
+`DETECTION_STRIDE`-th sampled frame and on both sides of a shot cut. If two such frames show the same faces in nearly the same
+places, the boxes between them are interpolated. If not, the detector also runs on the frame in the middle, and so on.
 
 Measured on 41 clips (docs/log.md): the detector runs on 37 % of the frames; an interpolated box overlaps the detected one by
-0.98 in the median, 0.83 in the first percentile; the face that is chosen, its ambiguity and the number of tracks are the same
-in every clip.
+0.98 in the median, 0.83 in the first percentile; the chosen face, its ambiguity and the number of tracks are the same in
+every clip.
 """
 
 import itertools
@@ -22,7 +22,7 @@ DETECTION_STRIDE = 4
 """Sampled frames from one detection to the next: 0.96 s."""
 
 STEADY_OVERLAP = 0.8
-"""Least intersection over union of every face with itself in two frames for those between to be interpolated."""
+"""Frames between two detections are interpolated if every face overlaps itself by at least this intersection over union."""
 
 Detect = Callable[[Sequence[np.ndarray]], list[Faces]]
 
@@ -30,9 +30,9 @@ Detect = Callable[[Sequence[np.ndarray]], list[Faces]]
 def find_faces(
     images: Sequence[np.ndarray], cuts_K: np.ndarray, detect: Detect, *, detection_stride: int = DETECTION_STRIDE
 ) -> list[Faces]:
-    """The faces of each image (H x W x 3 uint8 RGB), in order; cuts_K as `face_tracks.shot_cuts` gives them.
+    """The faces of each image (H x W x 3 uint8 RGB), in order; cuts_K: from `face_tracks.shot_cuts`.
 
-    An interpolated face has the lower of the two scores around it and no landmarks. Stride 1 detects in each frame.
+    An interpolated face has the lower of the two scores around it and no landmarks. Stride 1 detects in every frame.
     """
     found: dict[int, Faces] = {}
     gaps: list[tuple[int, int]] = []
@@ -52,7 +52,7 @@ def find_faces(
 
 
 def _interpolated(found: dict[int, Faces], first: int, last: int) -> bool:
-    """Fills the frames between two detections if their faces hold still. True if no frame between is left to detect in."""
+    """Fills the frames between two detections if their faces hold still. Returns whether no frame between is left."""
     if last - first < 2:
         return True
     before, after = found[first], found[last]
@@ -68,8 +68,8 @@ def _interpolated(found: dict[int, Faces], first: int, last: int) -> bool:
 
 
 def _steady_order(before_N4: np.ndarray, after_M4: np.ndarray) -> np.ndarray | None:
-    """For each face before, which one after it is. None where one came, went or moved, and where there is none: one may come
-    and go between."""
+    """For each face before, its index after. None if a face came, went or moved, and if there is no face at all, since one
+    may come and go in between."""
     if len(before_N4) != len(after_M4) or not len(before_N4):
         return None
     overlaps_NN = overlaps(before_N4, after_M4)

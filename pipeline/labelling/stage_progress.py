@@ -1,4 +1,4 @@
-"""The stages of a labelling run as people watch them: live behind the progress bar, and as a table at the end."""
+"""Shows the progress of a labelling run's stages: live after the progress bar, and as a table at the end."""
 
 import contextlib
 import threading
@@ -16,7 +16,7 @@ LABELLING_STAGES = {
     "teacher": "logits",
     "write": "parts on storage",
 }
-"""Stages in the order in which an utterance goes through them, and what their bytes are."""
+"""Stages in the order in which an utterance passes them -> what their bytes count."""
 
 SHOWN = ("decode", "faces", "teacher", "write")
 SHOW_EVERY_S = 1.0
@@ -25,15 +25,15 @@ TABLE_COLUMNS = f"{'stage':<9}{'rows':>9}{'rejected':>10}{'work s':>10}{'rows/s'
 
 @contextlib.contextmanager
 def watched(bar: tqdm, rows: int, counts: Callable[[], Counts]) -> Generator[None]:
-    """Shows behind the bar how far each stage is.
+    """Shows the progress of each stage after the bar.
 
-    counts is asked about once a second, in a thread of its own.
+    counts: called about once a second in a separate thread.
     """
     started = time.monotonic()
     ended = threading.Event()
 
     def show() -> None:
-        with contextlib.suppress(Exception):  # Ray ends under a thread that asks
+        with contextlib.suppress(Exception):  # Ray may end while the thread asks
             bar.set_postfix_str(stage_line(counts(), rows, time.monotonic() - started), refresh=False)
 
     def keep_showing() -> None:
@@ -44,15 +44,15 @@ def watched(bar: tqdm, rows: int, counts: Callable[[], Counts]) -> Generator[Non
     watcher.start()
     try:
         yield
-        show()  # as it was at the end
+        show()  # the final state
     finally:
         ended.set()
         watcher.join(5 * SHOW_EVERY_S)
 
 
 def stage_line(counts: Counts, rows: int, seconds: float) -> str:
-    """Such as `decode 120 (3.1/s, 01:30 left), faces 118 (3.0/s, 01:31 left)`; empty before the first row. What one
-    stage rejects the next ones need not do."""
+    """For example `decode 120 (3.1/s, 01:30 left), faces 118 (3.0/s, 01:31 left)`; empty before the first row. Rows that a
+    stage rejects are not expected in the next ones."""
     told, expected = [], rows
     for stage in SHOWN:
         count = counts.get(stage, StageCount())
@@ -60,13 +60,13 @@ def stage_line(counts: Counts, rows: int, seconds: float) -> str:
             per_s = count.rows / seconds
             left = tqdm.format_interval(max(0, expected - count.rows) / per_s)
             told.append(f"{stage} {count.rows} ({per_s:.1f}/s, {left} left)")
-        expected = rows if stage == "teacher" else expected - count.rejected  # rejects are written too
+        expected = rows if stage == "teacher" else expected - count.rejected  # the last stage also writes the rejects
     return ", ".join(told)
 
 
 def stage_table(counts: Counts, seconds: float) -> str:
-    """Lines of text: for each stage its rows, its seconds of work over all workers, rows a second of the clock, and
-    milliseconds of work a row."""
+    """Lines of text with each stage's rows, seconds of work over all workers, rows per wall second, and milliseconds of work
+    per row."""
     lines = [TABLE_COLUMNS]
     for stage in LABELLING_STAGES:
         if stage in counts:

@@ -1,10 +1,10 @@
-"""How a manifest is cut into tasks, and how a task travels through the plan.
+"""How a manifest is cut into tasks, and how a task passes through the plan.
 
-A task is what one cropping worker is handed at a time: a few parts (`pipeline/dataset/parts.py`), cut in the order of the
-manifest's files, so that a file is opened by one task.
+A task is what a cropping worker gets at a time: a few parts (`pipeline/dataset/parts.py`), cut in the order of the
+manifest's files, so that only one task opens a file.
 
-On the way a part is one row, its table packed as Arrow IPC: Ray Data splits and merges blocks by their bytes, but never splits
-a row.
+In the plan a part is one row, its table packed as Arrow IPC, because Ray Data splits and merges blocks by their bytes but
+never splits a row.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,22 +17,22 @@ from cluster import storage
 from pipeline.dataset.parts import PART_ROWS, part_row_indices
 
 TASKS_PER_WORKER = 8
-"""Least number of tasks for each cropping worker, so that none is idle for long while another holds a large one. A manifest
-with fewer utterances a worker than this times PART_ROWS is cut into smaller parts."""
+"""Minimum number of tasks per cropping worker, so that none is idle for long while another has a large one. A manifest with
+fewer utterances per worker than this times PART_ROWS is cut into smaller parts."""
 
 MAX_TASK_ROWS = 256
-"""Utterances of a task, where the manifest gives every worker many: Ray's own cost is by the task. When a worker dies, the
-next one does its task again from the beginning; the parts that were written already stay meanwhile."""
+"""Most utterances per task, for a manifest that has many for every worker; large, because Ray's own cost is per task. When a
+worker dies, the next one repeats its task from the beginning; parts that are already written stay meanwhile."""
 
 
 def cut_tasks(
     manifest: pa.Table, todo: pa.Table, *, workers: int, rows: int = PART_ROWS
 ) -> Iterator[tuple[pa.Table, list[int]]]:
-    """The rows of `todo`, a subset of `manifest`, in tasks; each with the sizes of its parts, of at most `rows`.
+    """The rows of `todo`, a subset of `manifest`, in tasks; each with the sizes of its parts, at most `rows`.
 
-    Parts of one file on an object store are in one task, which fetches it once; a local file may be split over several.
+    Parts of one file on an object store are in one task, so it is fetched once; a local file may be split over several.
     """
-    manifest = manifest.combine_chunks()  # rows of many chunks are slow to pick out
+    manifest = manifest.combine_chunks()  # taking rows from many chunks is slow
     enough = workers * TASKS_PER_WORKER
     rows = int(np.clip(-(-len(manifest) // enough), 1, rows))
     is_todo = pc.is_in(manifest["utterance_id"], value_set=todo["utterance_id"].combine_chunks()).to_numpy()
@@ -50,15 +50,15 @@ def cut_tasks(
 
 
 def _are_of_one_remote_file(manifest: pa.Table, before: int, after: int) -> bool:
-    """Of two rows, by their indices."""
+    """Whether two rows, given by their indices, are of one file on an object store."""
     uri = manifest["video_uri"][after].as_py()
     return manifest["video_uri"][before].as_py() == uri and not storage.is_local(uri)
 
 
 def packed(rows: pa.Table, sizes: list[int], compression: str = "lz4") -> pa.Table:
-    """Parts as one row: `rows`, all their rows as Arrow IPC, and `sizes`, how many are in each.
+    """Packs parts into one row: `rows`, all their rows as Arrow IPC, and `sizes`, the number of rows of each part.
 
-    compression: "lz4" costs almost nothing, for pictures; "zstd" halves the text that waits in the driver's memory.
+    compression: "lz4" is almost free, for pictures; "zstd" halves text that waits in the driver's memory.
     """
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:
@@ -71,13 +71,13 @@ def packed(rows: pa.Table, sizes: list[int], compression: str = "lz4") -> pa.Tab
 
 
 def unpacked(row: pa.Table) -> tuple[pa.Table, list[int]]:
-    """What `packed` was given: all rows, and the sizes of the parts."""
+    """The inverse of `packed`: all rows, and the sizes of the parts."""
     with pa.ipc.open_stream(row["rows"][0].as_buffer()) as stream:
         return stream.read_all(), row["sizes"][0].as_py()
 
 
 def regrouped(tables: Iterable[pa.Table], sizes: list[int]) -> Iterator[pa.Table]:
-    """The rows of the tables, in their order, in tables of the given sizes; each as soon as it is full."""
+    """The rows of the tables, in order, as tables of the given sizes; yields each as soon as it is full."""
     waiting: list[pa.Table] = []
     sizes = list(sizes)
     for table in tables:

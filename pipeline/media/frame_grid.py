@@ -1,4 +1,4 @@
-"""The sampling grid t_k = start_s + 0.24 k and what is on display at each t_k: arithmetic, in whole microseconds."""
+"""The sampling grid t_k = start_s + 0.24 k, and the frame on display at each t_k. Arithmetic in whole microseconds."""
 
 import bisect
 import math
@@ -13,8 +13,8 @@ import numpy as np
 from modeling.sampling import FRAME_PERIOD_S
 
 PERIOD_US = 240_000
-ROUNDING_US = 1_000  # Matroska and FLV round time stamps to a millisecond, so a frame may be that late on the grid
-REORDER_PACKETS = 32  # H.264 and HEVC show a packet at most 16 packets away from its place in the file
+ROUNDING_US = 1_000  # Matroska and FLV round time stamps to milliseconds, so a frame may be this late for the grid
+REORDER_PACKETS = 32  # H.264 and HEVC display a packet at most 16 packets away from its place in the file
 
 
 Packet = TypeVar("Packet")
@@ -26,7 +26,7 @@ def microseconds(seconds: float | Fraction) -> int:
 
 @dataclass(frozen=True)
 class FrameGrid:
-    """Grid times of [start_us, end_us); `end_us` None is a span without an end."""
+    """Grid times in [start_us, end_us); with `end_us` None the span has no end."""
 
     start_us: int
     end_us: int | None
@@ -39,7 +39,7 @@ class FrameGrid:
         return self.start_us + PERIOD_US * position
 
     def positions(self, shown_us: int, until_us: int) -> range:
-        """Which k a frame on display in [shown_us, until_us) serves. A frame up to 1 ms late is on time."""
+        """The positions k at which a frame displayed in [shown_us, until_us) is used. A frame up to 1 ms late is on time."""
         first = math.ceil(Fraction(shown_us - ROUNDING_US - self.start_us, PERIOD_US))
         last = math.ceil(Fraction(until_us - ROUNDING_US - self.start_us, PERIOD_US))
         if self.end_us is not None:
@@ -54,8 +54,8 @@ def sample_times(start_s: float, end_s: float) -> np.ndarray:
 
 
 class PacketTimeline:
-    """Presentation times of a stream's packets, read ahead of the decoder: which one is on display at a time, and so
-    which ones need not be decoded at all."""
+    """Presentation times of a stream's packets, read ahead of the decoder. They tell which packet is on display at a time,
+    and so which packets need not be decoded."""
 
     def __init__(self):
         self.times_us: list[int] = []
@@ -66,12 +66,12 @@ class PacketTimeline:
         return self.times_us[after - 1] if after else None
 
     def until(self, time_us: int) -> int:
-        """When the packet with this time stamp gives way to the next one; a day later if it is the last."""
+        """When the next packet replaces the one with this time stamp; a day later if it is the last."""
         after = bisect.bisect_right(self.times_us, time_us)
         return self.times_us[after] if after < len(self.times_us) else time_us + 86_400_000_000
 
     def read_ahead(self, packets: Iterable[tuple[int | None, Packet]]) -> Iterator[tuple[int | None, Packet]]:
-        """The same (time_us, packet) pairs; when one is given out, the time stamp that follows its own is known."""
+        """Passes on the (time_us, packet) pairs; when one is yielded, the next time stamp in display order is known."""
         waiting = deque()
         for time_us, packet in packets:
             if time_us is not None:

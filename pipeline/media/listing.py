@@ -1,4 +1,4 @@
-"""The media files below a folder, as people mean them: without those that systems and programs keep beside them."""
+"""Lists the user's media files below a folder, without the files that operating systems and programs add."""
 
 import logging
 
@@ -7,14 +7,14 @@ from cluster import storage
 SYSTEM_FOLDERS = frozenset(
     "__macosx|$recycle.bin|#recycle|@recycle|#snapshot|@eadir|lost+found|system volume information".split("|")
 )
-"""In lower case: what macOS puts into archives, bins of Windows and of network disks, their thumbnails and snapshots."""
+"""In lower case: what macOS puts into archives, and recycle bins, thumbnails and snapshots of Windows and network disks."""
 
 log = logging.getLogger(__name__)
 
 
 def list_media(folder_uri: str, suffixes: tuple[str, ...]) -> list[storage.StoredFile]:
-    """As `storage.list_files`. Hidden files and folders are left out, and counted in the log with an example: a copy from macOS
-    has `._x.mp4` beside each `x.mp4`, with a few kilobytes of something else in it."""
+    """Like `storage.list_files`, without hidden files and folders, which are counted in the log with an example. A copy from
+    macOS has a `._x.mp4` next to each `x.mp4`, with a few kilobytes of something else."""
     prefix = storage.absolute(folder_uri)
     hidden: list[str] = []
 
@@ -37,5 +37,5 @@ def list_media(folder_uri: str, suffixes: tuple[str, ...]) -> list[storage.Store
 
 
 def is_hidden(path: str) -> bool:
-    """Of a path below the folder that was given: what stands above is no business of the listing."""
+    """path: relative to the given folder, because the folders above it do not matter."""
     return any(name.startswith(".") or name.lower() in SYSTEM_FOLDERS for name in path.split("/") if name)

@@ -1,10 +1,10 @@
-"""Pictures as the files that a row or a page carries."""
+"""Pictures encoded as files, for a row or a page."""
 
 import cv2
 import numpy as np
 
 OPENCV_QUALITY = 95
-"""Of JPEG, where OpenCV is not told another."""
+"""OpenCV's default quality for JPEG."""
 
 
 def jpeg(picture: np.ndarray, quality: int = OPENCV_QUALITY) -> bytes:

@@ -1,4 +1,4 @@
-"""The media files of a block of utterances, on this machine while the block is worked on."""
+"""Local copies of the media files of a block of utterances, kept while the block is processed."""
 
 import contextlib
 import os
@@ -13,18 +13,18 @@ from cluster.failures import StorageUnavailable, UserError
 from pipeline.rejects import Rejected, RejectReason
 
 Copy = tuple[str, contextlib.ExitStack]
-"""Path on this machine, and what deletes it."""
+"""Local path, and what deletes it."""
 
 
 class SourceFiles:
-    """Local paths of the files of a block. Each remote file is copied once, and the one that is wanted next is copied
-    in the background while the present one is worked on.
+    """Local paths of the files of a block. Each remote file is copied once; the next one is copied in the background while
+    the current one is processed.
 
-    rows: the URIs that each row will ask for, in the order of asking. A copy goes when no later row wants it (the row
-    before the one asked for may still be in the decoder), so that two rows' files and one more are on disk at most.
-    Without `rows` nothing is copied ahead, and the copies go at the end of the `with` block.
+    rows: the URIs that each row will ask for, in order. A copy is deleted when no later row needs it (the row before the
+    current one may still be in the decoder), so at most two rows' files and one more are on disk. Without `rows`, nothing
+    is copied ahead, and all copies are deleted at the end of the `with` block.
 
-    seconds, size_bytes: what the copying took, and how much it was.
+    seconds, size_bytes: time spent copying, and bytes copied.
     """
 
     def __init__(self, rows: Iterable[Sequence[str]] = ()):
@@ -39,13 +39,13 @@ class SourceFiles:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Deletes the copies. One that is still being made is not waited for."""
+        """Deletes the copies, without waiting for one that is still being made."""
         for uri in list(self.copies):
             self._drop(uri)
 
     def path(self, uri: str) -> str:
-        """Where the file is. Raises Rejected for one that is missing or forbidden, and StorageUnavailable for a storage
-        that serves nothing, which says nothing about the file."""
+        """The file's local path. Raises Rejected if the file is missing or forbidden, and StorageUnavailable if the storage
+        serves nothing, which tells nothing about the file."""
         if storage.is_local(uri):
             return storage.absolute(uri)
         self._advance(uri)
@@ -65,13 +65,13 @@ class SourceFiles:
             raise Rejected(reason, str(problem)) from problem
 
     def _advance(self, uri: str) -> None:
-        """To the row that asks for the file; drops what only rows before the previous one wanted."""
+        """Moves to the row that asks for the file, and drops files that only rows before the previous one needed."""
         self.row = next((number for number in range(self.row, len(self.rows)) if uri in self.rows[number]), self.row)
         for done in [name for name in self.copies if self.last_row.get(name, self.row) < self.row - 1]:
             self._drop(done)
 
     def _copy_ahead(self) -> None:
-        """Starts copying the next file that was not asked for yet, unless a copy is being made already."""
+        """Starts copying the next file that has not been asked for yet, unless a copy is already being made."""
         if all(copy.done() for copy in self.copies.values()):
             ahead = next((uri for uri in self.order if uri not in self.copies and self.last_row[uri] >= self.row), None)
             if ahead is not None:

@@ -45,9 +45,9 @@ def read_rates(uri: str) -> Rates:
             return rates_of_run(content, uri)
         lack = "no labelling rates are in it"
     except (KeyError, TypeError, AttributeError) as error:
-        lack = f"labelling rates are not whole in it ({type(error).__name__}: {error})"
+        lack = f"labelling rates are incomplete in it ({type(error).__name__}: {error})"
     raise UserError(
-        f"{uri}: {lack}; give the run.json beside a distillation set, bench_label.json, or the JSON that `emovox plan` printed"
+        f"{uri}: {lack}; give the run.json of a distillation set, bench_label.json, or the JSON that `emovox plan` printed"
     )
 
 

@@ -148,7 +148,7 @@ def _prior(run: dict) -> str:
             "## Prior",
             "",
             f"What the teacher saw on average in the training utterances. Raw answers follow it, so {best} is the commonest; "
-            f"`emovox predict` gives answers with the prior taken out beside them (p / prior^{strength:.2f}, normalised).",
+            f"`emovox predict` also gives answers with the prior removed (p / prior^{strength:.2f}, normalised).",
             "",
             *table,
         ]

@@ -1,1 +1,1 @@
-"""Running a student over audio and video files."""
+"""Running a student on audio and video files."""

@@ -1,4 +1,4 @@
-"""The student on one file of any kind and length: its answer to the whole of it, and to short windows where wanted.
+"""Runs the student on one file of any kind and length: its answer for the whole file and, if wanted, for short windows.
 
 The file is decoded once, from start to end. Shape letters: T samples at 16 kHz, W windows, E = 8 emotions, D embedding,
 K classes of a head.
@@ -22,11 +22,12 @@ from pipeline.rejects import Rejected, RejectReason
 from pipeline.students.timelines import TimelineOptions, WindowCutter, is_last_window
 
 SPAN_S = 10.0
-"""A longer file is scored in spans of the longest clip the paper's student takes; memory stays that of one."""
+"""A longer file is scored in spans of this length, the longest clip that the paper's student takes; memory stays that of one
+span."""
 
 CLIPPED_ABOVE = 0.99 * 32_767
 MUCH_CLIPPED = 0.01
-"""Share of a file's samples at full scale above which its loud syllables are squares; worth a word to the user."""
+"""If more than this share of a file's samples is at full scale, its loud syllables are distorted and the user is warned."""
 
 ROWS_SCHEMA = pa.schema(
     [
@@ -35,7 +36,7 @@ ROWS_SCHEMA = pa.schema(
         ("reject_detail", pa.string()),
         ("seconds", pa.float64()),
         ("clipped", pa.float32()),
-        ("sound_sha256", pa.string()),  # of its samples as read
+        ("sound_sha256", pa.string()),  # over its decoded samples
         ("probabilities", pa.list_(pa.float32())),
         ("head", pa.list_(pa.float32())),
         ("embedding", pa.list_(pa.float32())),
@@ -45,14 +46,14 @@ ROWS_SCHEMA = pa.schema(
         ("window_head", pa.list_(pa.float32())),
     ]
 )
-"""One row a file; `pipeline/students/prediction_tables.py` makes tables for people of it."""
+"""One row per file; `pipeline/students/prediction_tables.py` turns it into tables for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionOptions:
-    """What is wanted of the student for each file.
+    """What is wanted for each file.
 
-    timeline: also windows of it; head: classes of one's own beside the eight emotions.
+    timeline: also answers for windows; head: also the user's own classes.
     """
 
     embeddings: bool = False
@@ -61,7 +62,7 @@ class PredictionOptions:
 
 
 class Predictions:
-    """The student's answers to the stretches of one file, in order. A silent stretch gets NaN."""
+    """The student's answers for the stretches of one file, in order. A silent stretch gets NaN."""
 
     def __init__(self, student: Student, head: EmotionHead | None):
         self.student, self.head = student, head
@@ -72,7 +73,7 @@ class Predictions:
         self.head_probabilities: list[np.ndarray] = []
 
     def add(self, start: int, speech_T: np.ndarray, covers: int) -> None:
-        """covers: how many samples of the file the stretch stands for."""
+        """covers: number of the file's samples that the stretch represents."""
         self.starts.append(start)
         self.samples.append(covers)
         if mean_level_db(speech_T) < SILENCE_DB:
@@ -87,7 +88,7 @@ class Predictions:
             self.head_probabilities.append(self.head.probabilities(embedding_D.numpy()))
 
     def probabilities_of_file(self) -> np.ndarray:
-        """(E,): mean over the stretches that are not silent, by what each stands for. Raises Rejected where all are."""
+        """(E,): mean over the stretches that are not silent, weighted by `covers`. Raises Rejected if all are silent."""
         if not self.heard:
             detail = f"no stretch of it has a mean level above {SILENCE_DB:g} dB"
             raise Rejected(RejectReason.SILENT, detail)
@@ -96,12 +97,12 @@ class Predictions:
         return np.average(probabilities_NE[heard_N], axis=0, weights=samples_N[heard_N])
 
     def embedding_of_file(self) -> np.ndarray:
-        """(D,), as `probabilities_of_file`."""
+        """(D,): the same mean as `probabilities_of_file`."""
         return self.embedding_sum / self.heard
 
 
 def prediction_of(student: Student, uri: str, options: PredictionOptions) -> dict[str, Any]:
-    """A row of `ROWS_SCHEMA`; that of a file which cannot be heard holds the reason."""
+    """A row of `ROWS_SCHEMA`; for a file that cannot be used, it holds the reason."""
     try:
         with SourceFiles() as files:
             return {"file": uri} | predictions_of_file(student, files.path(uri), options)
@@ -110,7 +111,7 @@ def prediction_of(student: Student, uri: str, options: PredictionOptions) -> dic
 
 
 def predictions_of_file(student: Student, path: str, options: PredictionOptions) -> dict[str, Any]:
-    """The columns of `ROWS_SCHEMA` for one file on this machine. Raises Rejected where there is nothing to hear."""
+    """The columns of `ROWS_SCHEMA` for one file on this machine. Raises Rejected if it has nothing to hear."""
     spans = Stretches(Predictions(student, None), TimelineOptions(window_s=SPAN_S, hop_s=SPAN_S))
     windows = Stretches(Predictions(student, options.head), options.timeline) if options.timeline else None
     total = clipped = 0
@@ -141,7 +142,7 @@ def predictions_of_file(student: Student, path: str, options: PredictionOptions)
 
 
 class Stretches:
-    """Sound that comes in pieces, cut and judged stretch by stretch."""
+    """Cuts sound that comes in pieces into stretches, and runs the student on each."""
 
     def __init__(self, answers: Predictions, options: TimelineOptions):
         self.answers, self.options = answers, options

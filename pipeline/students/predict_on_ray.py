@@ -1,4 +1,4 @@
-"""The student on many files, spread over Ray's workers."""
+"""Runs the student on many files, on Ray's workers."""
 
 from typing import cast
 
@@ -28,7 +28,7 @@ class FilePredictor:
 
 
 def predict_on_ray(student: Student, files: list[str], options: PredictionOptions, address: str | None) -> pa.Table:
-    """One row of `ROWS_SCHEMA` for each file, in the order given."""
+    """One row of `ROWS_SCHEMA` per file, in the given order."""
     with session(address), progress(len(files), "predict", "files") as bar:
         stage = Stage(name="student", workers=min(worker_cores(address), len(files)))
         wait_for_room([stage])

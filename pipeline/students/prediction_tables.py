@@ -1,4 +1,4 @@
-"""The tables that `predict` writes: one row a file, one row a window; raw answers and prior-corrected ones side by side.
+"""The tables that `predict` writes, with a row per file or per window, and both raw and prior-corrected answers.
 
 Shape letters: N rows, E = 8 emotions, K classes of a head, D embedding.
 """
@@ -21,14 +21,14 @@ SUFFIXES = (".parquet", ".csv")
 
 
 def require_table_name(uri: str, option: str) -> None:
-    """Raises UserError if no table can be written there, before any work is done."""
+    """Call before any work is done: raises UserError if no table can be written there."""
     storage.require_file_name(uri)
     if not uri.lower().endswith(SUFFIXES):
         raise UserError(f"{option} {uri}: the ending says how the table is written; end it in {' or '.join(SUFFIXES)}")
 
 
 def write_prediction_table(uri: str, table: pa.Table) -> None:
-    """Parquet, or CSV where the name ends so: an embedding there is one column for each value."""
+    """Writes parquet, or CSV if the name ends in .csv; in CSV each value of an embedding is a column."""
     if not uri.lower().endswith(".csv"):
         storage.write_table(uri, table)
         return
@@ -50,11 +50,11 @@ def _flat(table: pa.Table) -> pa.Table:
 
 
 def file_table(rows: pa.Table, meta: dict, classes: Sequence[str] = ()) -> pa.Table:
-    """rows: of `pipeline.students.file_prediction.ROWS_SCHEMA`; meta: of the student; classes: of the head, if one was used.
+    """rows: of `pipeline.students.file_prediction.ROWS_SCHEMA`; meta: of the student; classes: of the head, if any.
 
-    file, reject_reason, reject_detail, seconds, emotion, the eight raw probabilities, emotion_corrected, the eight
+    Columns: file, reject_reason, reject_detail, seconds, emotion, the eight raw probabilities, emotion_corrected, the eight
     corrected ones (NAME_corrected; null for a student without a prior), head_emotion, head_CLASS, clipped (share of the
-    samples at full scale), embedding. All after reject_detail is null in a reject, which has a reason.
+    samples at full scale), embedding. In a reject, all columns after reject_detail are null.
     """
     columns = {name: rows[name] for name in ("file", "reject_reason", "reject_detail", "seconds")}
     columns |= _answers(_matrix(rows["probabilities"], len(EMOTIONS)), meta)
@@ -63,7 +63,8 @@ def file_table(rows: pa.Table, meta: dict, classes: Sequence[str] = ()) -> pa.Ta
 
 
 def timeline_table(rows: pa.Table, meta: dict, classes: Sequence[str] = ()) -> pa.Table:
-    """file, start_s, end_s, and the answers as in `file_table`, null in a silent window; rejected files have no rows."""
+    """Columns: file, start_s, end_s, and the answers as in `file_table`, null in a silent window. Rejected files have no
+    rows."""
     heard = rows.filter(pc.is_null(rows["reject_reason"]))
     windows = pc.list_value_length(heard["window_start_s"]).to_numpy()
     files = heard["file"].take(pa.array(np.repeat(np.arange(len(heard)), windows)))
@@ -83,7 +84,7 @@ def _flattened(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _matrix(column: pa.ChunkedArray, width: int) -> np.ndarray:
-    """(N, width), NaN where the row has none."""
+    """(N, width); NaN in rows without values."""
     nothing = [np.nan] * width
     return np.array([row or nothing for row in column.to_pylist()], np.float64).reshape(len(column), width)
 
@@ -102,7 +103,7 @@ def _head_columns(probabilities_NK: np.ndarray, classes: Sequence[str]) -> dict[
 
 
 def _named(probabilities_NK: np.ndarray, names: Sequence[str], best: str, each: str) -> dict[str, pa.Array]:
-    """The likeliest name, then a column a name; null where the row is NaN."""
+    """A column with the most likely name, then one per name; null where the row is NaN."""
     known_N = np.all(np.isfinite(probabilities_NK), axis=1)
     likeliest_N = np.where(known_N[:, None], probabilities_NK, 0).argmax(1)
     columns = {best: pa.array([names[k] for k in likeliest_N], pa.string(), mask=~known_N)}

@@ -1,4 +1,4 @@
-"""The student's answer as it moves through a file or an utterance: short windows, one after another.
+"""The student's answers over the time of a file or an utterance, in short windows.
 
 Shape letters: T samples at 16 kHz, W windows, E = 8 emotions, D embedding.
 """
@@ -17,12 +17,12 @@ from pipeline.media.speech import LEAST_SPEECH_S
 
 WINDOW_S = 2.0
 HOP_S = 0.5
-LONGEST_WINDOW_S = 10.0  # the student uses no more of a clip (Albanie et al. 2018, section 4.2)
+LONGEST_WINDOW_S = 10.0  # the most of a clip that the student uses (Albanie et al. 2018, section 4.2)
 SHORTEST_HOP_S = 0.01  # one frame of its spectrogram
 
 FRAME_OVERHANG = FRAME_SAMPLES - HOP_SAMPLES
-"""240 samples, 15 ms. A stretch of S seconds is cut with so much more of the sound that follows it: then it gives 100 S
-whole frames, and the paper's student, which uses whole seconds, uses all of it."""
+"""240 samples, 15 ms. A window of S seconds includes this much of the following sound, so that it has 100 S whole frames and
+the paper's student, which uses whole seconds, uses all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ class TimelineOptions:
 
 
 class WindowCutter:
-    """Cuts a stream of samples into windows; holds no more of it than one window and the piece that came last.
+    """Cuts a stream of samples into windows; holds at most one window and the last piece.
 
-    Window k begins at sample k * hop and has window + 240 samples. `rest()` gives, after the last piece, what belongs to
-    a window that the stream did not fill.
+    Window k begins at sample k * hop and has window + 240 samples. After the last piece, `rest()` gives the samples of a
+    window that the stream did not fill.
     """
 
     def __init__(self, window: int, hop: int):
@@ -68,7 +68,7 @@ class WindowCutter:
         self.held = np.zeros(0, np.int16)  # samples from `start` on
 
     def push(self, samples: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """(first sample, window) of each window that is complete now."""
+        """(first sample, window) of each window that is now complete."""
         held, at = np.concatenate([self.held, samples]), 0
         while len(held) - at >= self.length:
             yield self.start, held[at : at + self.length]
@@ -81,9 +81,9 @@ class WindowCutter:
 
 
 def is_last_window(options: TimelineOptions, start: int, samples: int) -> bool:
-    """Whether the `samples` from `start` to the end, too few for a whole window, are one of their own.
+    """Whether the `samples` from `start` to the end, too few for a whole window, form a last window.
 
-    They are where the window before has not heard the last of them and they last a second, or where there is no other.
+    They do if they last a second and the window before does not cover all of them, or if there is no other window.
     """
     if not start:
         return samples > 0

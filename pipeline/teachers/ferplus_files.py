@@ -1,4 +1,4 @@
-"""FER+ in every form people have it: parquet, the two CSV files, Microsoft's picture folders.
+"""Reads FER+ in each of its forms: parquet, the two CSV files, Microsoft's picture folders.
 
 Shape letters: N rows, H = W = 48 pixels, V = 10 vote columns.
 """
@@ -31,17 +31,17 @@ FORMS = f"""FER+ is read from
   a folder with {", ".join(FOLDERS.values())} (or some of them), each with {LABELS_CSV} and its pictures"""
 
 READ_THREADS = 32
-"""Pictures of Microsoft's folders that are read at a time; an object store answers many requests at once."""
+"""Pictures of Microsoft's folders that are read at once; an object store answers many requests in parallel."""
 
 Place = Callable[[int], str]
-"""What a row of a file is called in an error: line 7 of a text file, row 5 of a table."""
+"""Row -> its name in an error, such as line 7 of a text file or row 5 of a table."""
 
 
 def read_faces(uri: str | Path, split: str | None = None) -> FaceSet:
     """All faces and votes of a file or folder (a local path or s3:// URI), or those of one split: train, valid, test.
 
-    Where a folder holds several forms, the first of `FORMS` counts. Raises UserError that names the file and the row or
-    line of what is wrong, and what is there if the split is not.
+    If a folder holds several forms, the first of `FORMS` is read. Raises a UserError that names the file and the wrong row
+    or line, or, for a missing split, the splits that are there.
     """
     if split not in (None, *USAGES):
         raise UserError(f"split {split!r} is not known; give one of {list(USAGES)}")
@@ -54,7 +54,7 @@ def read_faces(uri: str | Path, split: str | None = None) -> FaceSet:
 
 
 def read_split(uri: str, split: str) -> FaceSet:
-    """The faces of one split where the data names splits; all of a parquet file that does not."""
+    """The faces of one split if the data has splits; all faces of a parquet file without splits."""
     uri = storage.absolute(uri)
     if storage.is_folder(uri) or uri.lower().endswith(".csv") or "split" in storage.read_table(uri).column_names:
         return read_faces(uri, split)
@@ -81,7 +81,7 @@ def _read_folder(uri: str, split: str | None) -> FaceSet:
 
 
 def _joined(uri: str, names: dict[str, str], read: Callable[[str], FaceSet], split: str | None) -> FaceSet:
-    """The faces of one split, or of all, by the file or folder of each split."""
+    """The faces of one split, or of all. names: split -> its file or folder."""
     if split and split not in names:
         raise UserError(f"{uri}: there is no split {split!r}; there are {list(names.values())}")
     wanted = [names[split]] if split else names.values()
@@ -92,7 +92,7 @@ def _joined(uri: str, names: dict[str, str], read: Callable[[str], FaceSet], spl
 
 
 def read_parquet(uri: str, split: str | None = None) -> FaceSet:
-    """Column `png` (the encoded picture) and one column for each of `VOTE_COLUMNS`; `split` where a split is asked for."""
+    """Reads the column `png` (the encoded picture), the columns `VOTE_COLUMNS` and, if a split is asked for, `split`."""
     table = storage.read_table(uri)
     _check_table(uri, table, ("png", *VOTE_COLUMNS) + (("split",) if split else ()))
     if not (pa.types.is_binary(table["png"].type) or pa.types.is_large_binary(table["png"].type)):
@@ -111,7 +111,7 @@ def read_parquet(uri: str, split: str | None = None) -> FaceSet:
 def read_csv_pair(faces_uri: str, votes_uri: str, split: str | None = None) -> FaceSet:
     """fer2013.csv (emotion, pixels, Usage) and fer2013new.csv (Usage, Image name, ten votes), which agree row by row.
 
-    A row without an image name (FER+'s authors removed the picture) stays: the paper keeps it if its votes pass.
+    A row without an image name (FER+'s authors removed the picture) is kept, because the paper keeps it if its votes pass.
     """
     faces, votes = _read_csv(faces_uri), _read_csv(votes_uri)
     _check_table(faces_uri, faces, ("pixels", "Usage"))
@@ -136,7 +136,7 @@ def read_csv_pair(faces_uri: str, votes_uri: str, split: str | None = None) -> F
 def read_picture_folder(uri: str) -> FaceSet:
     """One of Microsoft's folders: label.csv (name, box, ten votes; no header) and the pictures it names.
 
-    The box is the whole picture in every row that was published and is not used.
+    The box is not used: it is the whole picture in every published row.
     """
     labels_uri = storage.join(uri, LABELS_CSV)
     table = _read_csv(labels_uri, ["name", "box", *CSV_VOTES])
@@ -158,7 +158,7 @@ def read_picture_folder(uri: str) -> FaceSet:
 
 
 def _read_csv(uri: str, names: list[str] | None = None) -> pa.Table:
-    """All columns as text; `names` for a file without a header. In one thread, so that errors hold the row."""
+    """All columns as text; `names` for a file without a header. Reads in one thread, so that errors name the row."""
     header = names or [*list(CSV_VOTES), "Usage", "pixels"]
     try:
         return pyarrow.csv.read_csv(

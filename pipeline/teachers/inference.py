@@ -1,4 +1,4 @@
-"""What teachers say of many face pictures, in this process. Shape letters: N images, H = W pixels, E = 8 emotions."""
+"""Runs teachers on many face pictures in this process. Shape letters: N images, H = W pixels, E = 8 emotions."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def face_logits(teacher: Teacher, images_NHW: np.ndarray) -> np.ndarray:
 
 
 def mean_probabilities(teachers: Sequence[Weights], images_NHW: np.ndarray, device: str) -> np.ndarray | None:
-    """Mean softmax of several teachers for grey faces, float32 (N, E); None without teachers."""
+    """Mean softmax of several teachers on grey faces, float32 (N, E); None without teachers."""
     if not teachers:
         return None
     probabilities = []

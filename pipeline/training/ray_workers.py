@@ -87,7 +87,7 @@ def train_on_workers(name: str, loop: Callable[[RayTrainContext], None], workers
                 failures = failures + 1 if saved == last else 1
                 if failures > RESTARTS:
                     raise _given_up(name, error) from error
-                log.warning("%s: %s; going on from the last saved epoch", name, _cause(error))
+                log.warning("%s: %s; continuing from the last saved epoch", name, _cause(error))
                 _wait_for_room(workers.stage(name))
     if stopped_by is not None:
         raise UserError(stopped_by)
@@ -179,8 +179,8 @@ def _given_up(name: str, error: Exception) -> Exception:
     if not any(map(_is_ray, _failures(error))):
         return error
     return UserError(
-        f"{name} was stopped {RESTARTS + 1} times without an epoch finished in between, last: {_cause(error)}. Look at the "
-        "memory of the nodes; the same command goes on from the last saved epoch"
+        f"{name} was stopped {RESTARTS + 1} times without finishing an epoch in between, the last time by: {_cause(error)}. "
+        "Check the memory of the nodes; the same command continues from the last saved epoch"
     )
 
 
@@ -198,10 +198,10 @@ def _wait_for_room(stage: Stage) -> None:
         log.warning("%s waits up to %.0f minutes for nodes: %s", stage.name, LONGEST_WAIT_S / 60, _lack(stage))
         if not group.wait(LONGEST_WAIT_S):
             raise UserError(
-                f"{stage.name}: {_lack(stage)}. Nothing is lost: the same command goes on from the last saved epoch, with "
-                "fewer workers too (--workers, --min-workers)"
+                f"{stage.name}: {_lack(stage)}. Nothing is lost: the same command continues from the last saved epoch, also "
+                "with fewer workers (--workers, --min-workers)"
             )
-        log.info("%s goes on: there is room again", stage.name)
+        log.info("%s continues: there is room again", stage.name)
     finally:
         remove_placement_group(group)
 
@@ -212,7 +212,7 @@ def _lack(stage: Stage) -> str:
     each = " and ".join(f"{amount:g} {name}" for name, amount in stage.needs().items())
     free = ", ".join(f"{ray.available_resources().get(name, 0):g} {name}" for name in stage.needs())
     return (
-        f"{stage.workers} workers with {each} each are needed; the {len(nodes)} nodes alive hold "
+        f"{stage.workers} workers with {each} each are needed; the {len(nodes)} living nodes hold "
         f"{room_for(stage, [], nodes)} of them at most, and have {free} free now"
     )
 

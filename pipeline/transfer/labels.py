@@ -1,6 +1,6 @@
 """The distillation sets of the transfer benchmark: real speech with labels of real faces, or with the truth.
 
-Written as `emovox label` writes them, so that `emovox distill` and `emovox evaluate` read them by hand too.
+They are written like those of `emovox label`, so users can also run `emovox distill` and `emovox evaluate` on them.
 Shape letters: M faces, V variants of a face, K frames of a clip, E = 8 emotions, H = W = 48 pixels.
 """
 
@@ -31,20 +31,20 @@ from pipeline.transfer.speech import SpeechClip
 
 TRANSFER_PART_ROWS = 64
 MOST_FACES = 200
-"""Faces of an emotion that are used, at most: the teacher looks at every variant of each."""
+"""Most faces used per emotion; the teacher sees every variant of each."""
 
 VARIANTS = 4
-"""Slightly moved copies of a face, so that the frames of a face differ as in a video."""
+"""Number of slightly moved copies of a face, so that the frames of a face differ as in a video."""
 
 SHIFT_PX, ZOOM = 2.0, 0.06
-"""Largest move of a face of 48 pixels, and largest change of its size; every second copy is mirrored."""
+"""Largest shift of a face of 48 pixels, and largest change of its size; every second copy is mirrored."""
 
 Labels = Callable[[SpeechClip], dict]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceBank:
-    """Faces with what the teacher says of them. rows_M: their places in the face file; emotion_M: by FER+'s majority."""
+    """Faces with the teacher's logits. rows_M: their rows in the face file; emotion_M: by FER+'s majority rule."""
 
     images_MHW: np.ndarray
     rows_M: np.ndarray
@@ -62,7 +62,7 @@ def chosen_faces(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows (M,) and emotions (M,) of the faces to use: up to `MOST_FACES` of each wanted emotion, by FER+'s majority rule.
 
-    Raises UserError where an emotion has fewer than `faces_per_clip`.
+    Raises UserError if an emotion has fewer than `faces_per_clip`.
     """
     emotion_N = np.where(majority_rule(faces.votes_NV), faces.votes_NV[:, : len(EMOTIONS)].argmax(1), -1)
     counts = {emotion: int(np.sum(emotion_N == EMOTIONS.index(emotion))) for emotion in wanted}
@@ -81,7 +81,7 @@ def chosen_faces(
 def face_bank(
     faces: FaceSet, rows_M: np.ndarray, emotion_M: np.ndarray, *, teacher: Teacher, cache_uri: str
 ) -> FaceBank:
-    """The teacher's raw logits of `VARIANTS` copies of each face; kept at `cache_uri` and read from there when it exists."""
+    """The teacher's raw logits of `VARIANTS` copies of each face; read from `cache_uri` if it exists, else written there."""
     images_MHW = faces.images_NHW[rows_M]
     if storage.exists(cache_uri):
         flat = storage.read_table(cache_uri)["logits"].combine_chunks().flatten().to_numpy()
@@ -103,7 +103,7 @@ def face_bank(
 
 
 def moved_copies(images_MHW: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(M, H, W) uint8 -> (M V, H, W): the copies of a face one after another, each shifted, zoomed, some mirrored."""
+    """(M, H, W) uint8 -> (M V, H, W): the copies of each face one after another, all shifted and zoomed, some mirrored."""
     centre = (images_MHW.shape[1] - 1) / 2
     copies = []
     for image_HW in np.repeat(images_MHW, VARIANTS, axis=0):
@@ -116,9 +116,9 @@ def moved_copies(images_MHW: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 def face_labels(bank: FaceBank, emotions: dict[str, int], *, faces_uri: str, faces_per_clip: int, seed: int) -> Labels:
-    """Labels of clips by the teacher, from faces that show `emotions` (utterance_id -> index).
+    """The teacher's labels of clips, from faces that show `emotions` (utterance_id -> index).
 
-    The faces of a clip follow each other in equal runs of frames. They depend on the seed, the clip and the emotion only.
+    The faces of a clip follow each other in equal runs of frames. They depend only on the seed, the clip and the emotion.
     """
 
     def labels(clip: SpeechClip) -> dict:
@@ -142,7 +142,7 @@ def face_labels(bank: FaceBank, emotions: dict[str, int], *, faces_uri: str, fac
 
 
 def true_labels(speech: str) -> Labels:
-    """The same set with the truth in place of a teacher: certain of the clip's own emotion in every frame."""
+    """Labels from the truth instead of a teacher: certain of the clip's own emotion in every frame."""
 
     def labels(clip: SpeechClip) -> dict:
         times_K = sample_times(0.0, clip.seconds)
@@ -176,7 +176,7 @@ def _labelled(times_K: np.ndarray, frames_KE: np.ndarray, teacher: str) -> dict:
 
 
 def write_set(labels_uri: str, clips: Sequence[SpeechClip], split: SpeakerSplit, labels: Labels) -> None:
-    """Writes the whole set unless it is there already. Parts are named by their ids, so a repeated one replaces itself."""
+    """Writes the whole set unless it exists. Parts are named by their ids, so a repeated part replaces itself."""
     there = Counter(read_columns(labels_uri, ["utterance_id"])["utterance_id"].to_pylist())
     if there == Counter(clip.file.utterance_id for clip in clips):
         return

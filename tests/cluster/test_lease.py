@@ -100,7 +100,7 @@ def test_a_killed_run_is_followed_at_once(holder, tmp_path, caplog):
     holder.process.wait()
     with caplog.at_level("INFO", "cluster"), lease(str(tmp_path / "out"), silent_s=3600):
         assert written(tmp_path / "out")["pid"] == os.getpid()
-    assert "which is dead; going on" in caplog.text
+    assert "which is dead; continuing" in caplog.text
 
 
 def test_a_process_number_used_again_is_not_taken_for_the_holder(holder, tmp_path):
@@ -114,7 +114,7 @@ def test_a_silent_holder_elsewhere_is_taken_over_after_it_was_watched(holder, tm
     as_of_another_machine(tmp_path / "out")
     with caplog.at_level("INFO", "cluster"), lease(str(tmp_path / "out"), silent_s=0.5):
         assert written(tmp_path / "out")["pid"] == os.getpid()
-    assert "waiting up to 0 s for a sign of its life" in caplog.text and "gave none" in caplog.text
+    assert "waiting up to 0 s for a sign that it is alive" in caplog.text and "gave no sign" in caplog.text
 
 
 def test_a_holder_elsewhere_that_beats_is_alive_whatever_its_clock_says(tmp_path):
@@ -187,7 +187,7 @@ def test_a_storage_that_is_away_for_a_while_ends_nothing(tmp_path):
         assert run.said == "holds"
         out.rename(away)
         out.touch()
-        assert "no sign of life could be written" in run.process.stderr.readline()
+        assert "the lease could not be renewed" in run.process.stderr.readline()
         out.unlink()
         away.rename(out)
         before = written(out)["beat"]
@@ -229,5 +229,5 @@ def test_on_an_object_store(tmp_path, monkeypatch, caplog):
                 run.end()
         with caplog.at_level("INFO", "cluster"), lease(out) as held:
             held.confirm()
-            assert "which is dead; going on" in caplog.text
+            assert "which is dead; continuing" in caplog.text
         assert not storage.exists(f"{out}/lease.json")

@@ -56,7 +56,7 @@ def test_killed_twice_and_given_again(manifest, whole, tmp_path):
     assert (out / "lease.json").exists()
     with labelling(manifest, out) as run:
         answer = run.result()
-        assert "which is dead; going on" in run.log.read_text()
+        assert "which is dead; continuing" in run.log.read_text()
     assert finished.items() <= parts(out).items()
     assert_is_as(out, answer, whole)
 

@@ -60,7 +60,7 @@ def test_workers_killed_twice_leave_no_trace(labels, whole, tmp_path):
             run.until(lambda before=before: not before & {p.pid for p in run.workers()}, "another pair of workers")
         run.result()
     assert_same_training(out, whole)
-    assert run.log.read_text().count("going on from the last saved epoch") == 2
+    assert run.log.read_text().count("continuing from the last saved epoch") == 2
 
 
 @pytest.mark.endurance
@@ -82,7 +82,7 @@ def test_an_interrupted_command_does_not_say_that_it_is_done(labels, tmp_path):
         run.until_epoch(1)
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(SECONDS) == 130
-        assert "interrupted; the same command goes on" in run.log.read_text()
+        assert "interrupted; the same command continues" in run.log.read_text()
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_lost_node_is_named_and_waited_for(labels, whole, cluster, tmp_path):
         run.until(
             lambda: "minutes for nodes: 2 workers with 1 CPU each are needed" in run.log.read_text(), "word of it"
         )
-        assert "nodes alive hold 1 of them" in run.log.read_text()
+        assert "living nodes hold 1 of them" in run.log.read_text()
         add_node(cluster)
         run.result()
     assert_same_training(out, whole)
@@ -148,7 +148,7 @@ def test_a_bug_is_not_tried_for_ever(labels, ray_session, tmp_path, monkeypatch,
         patch.setattr("pipeline.distillation.run._train", raising_key_error)
         with pytest.raises(Exception, match="attempt of rank 0"):
             distill_student(run)
-    assert "going on" not in caplog.text
+    assert "continuing" not in caplog.text
     monkeypatch.setattr("pipeline.distillation.run._train", raising_runtime_error)
     monkeypatch.setattr(ray_workers, "RESTARTS", 1)
     run = dataclasses.replace(run, student_uri=str(tmp_path / "b"))

@@ -255,8 +255,8 @@ def test_a_file_without_rates_is_refused(tmp_path):
         (b"PAR1 \xff\xfe", "not a JSON file"),
         (b"rates", "not a JSON file"),
         (b"[1, 2]", "it holds a JSON list"),
-        (b'{"rates": {"source": "x"}}', "rates are not whole in it"),
-        (b'{"job": "label"}', "rates are not whole in it"),
+        (b'{"rates": {"source": "x"}}', "rates are incomplete in it"),
+        (b'{"job": "label"}', "rates are incomplete in it"),
         (b'{"bench": "train"}', "no labelling rates are in it"),
     ],
 )
