@@ -7,7 +7,7 @@ names of loggers, which a Ray that does not know them ignores silently.
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
@@ -16,6 +16,7 @@ from ray._raylet import (
     GcsClient,  # pyright: ignore[reportAttributeAccessIssue]
 )
 from ray.exceptions import AuthenticationError
+from ray.job_config import JobConfig
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -62,6 +63,20 @@ def is_submitted_job() -> bool:
     """Whether Ray's job manager started this process with its own runtime environment. Without this check, a submitted
     job would pack its checkout once more."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+class _FirstOnWorkers(list[str]):
+    """Folders that Ray puts before all others into the path of each worker. Ray adds the folder where the driver was started
+    behind them, and puts one after the other in front: the last would come first."""
+
+    def extend(self, others: Iterable[str]) -> None:
+        self[:0] = list(others)
+
+
+def modules_first_from(folder: str) -> JobConfig:
+    """For `ray.init`: workers look for modules in this folder before that where the driver was started. Without it a
+    `pipeline.py` of the user's own is imported in place of ours, or run."""
+    return JobConfig(_py_driver_sys_path=_FirstOnWorkers([folder]))
 
 
 def cluster_token() -> str:

@@ -15,7 +15,7 @@ from cluster import ray_internals
 from cluster.budget import Stage, require_room
 from cluster.cores import local_cores
 from cluster.failures import UserError
-from cluster.working_tree import python_path, working_tree
+from cluster.working_tree import PROJECT_ROOT, is_checkout, python_path, working_tree
 
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of the embedded session. The label plan moves only small crops, so half a GiB is ample."""
@@ -125,6 +125,8 @@ def _start(address: str | None) -> None:
         )
     log.info("joining the Ray cluster at %s", address)
     runtime_env = {} if ray_internals.is_submitted_job() else working_tree()  # a submitted job already has its own
+    if not is_checkout():  # a checkout travels, and comes first anyway
+        quiet["job_config"] = ray_internals.modules_first_from(str(PROJECT_ROOT))
     try:
         if "://" not in address and address != "auto":
             ray_internals.give_token_if_asked(address)
@@ -150,6 +152,7 @@ def _start_embedded(quiet: dict[str, Any]) -> None:
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             namespace=EMBEDDED_NAMESPACE,
+            job_config=ray_internals.modules_first_from(str(PROJECT_ROOT)),
             runtime_env={"env_vars": {"PYTHONPATH": python_path(os.environ.get("PYTHONPATH", ""))}},
             **quiet,
         )

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -45,15 +46,51 @@ class StoredFile:
     size: int
 
 
+def scheme_of(uri: str | Path) -> str:
+    """In lower case, as `S3://` means s3; "" for a path."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://|(file):/", str(uri), re.IGNORECASE)
+    return (found[1] or found[2]).lower() if found else ""
+
+
 def is_local(uri: str | Path) -> bool:
-    return not re.match(r"^[a-z][a-z0-9+.-]*://", str(uri)) or str(uri).startswith("file://")
+    return scheme_of(uri) in ("", "file")
 
 
 def absolute(uri: str | Path) -> str:
-    """Makes a local path absolute, so that a worker with another working folder reads the same file. Leaves any other URI
-    unchanged."""
-    uri = str(uri).removeprefix("file://")
-    return os.path.abspath(os.path.expanduser(uri)) if is_local(uri) else uri.rstrip("/")
+    """Makes a local path absolute, so that a worker with another working folder reads the same file. Another URI gets its
+    scheme in lower case.
+
+    Raises UserError for what is neither path nor URI, such as `s3:/bucket/key`, which would become a local folder.
+    """
+    uri, scheme = str(uri), scheme_of(uri)
+    if scheme and scheme != "file":
+        return f"{scheme}://{uri.partition('://')[2].rstrip('/')}"
+    return os.path.abspath(os.path.expanduser(_path_of_file_uri(uri) if scheme else _plain_path(uri)))
+
+
+def _path_of_file_uri(uri: str) -> str:
+    """Of `file:///path`, `file://localhost/path` or `file:/path` (RFC 8089), where %20 is a space."""
+    rest = uri.partition(":")[2]
+    host, path = "", rest
+    if rest.startswith("//"):
+        host, slash, below = rest[2:].partition("/")
+        path = slash + below
+    if host.lower() not in ("", "localhost", "127.0.0.1"):
+        raise UserError(
+            f"{uri}: files of another machine ({host}) cannot be read; write file:///PATH with three slashes, or the path alone"
+        )
+    return unquote(path)
+
+
+def _plain_path(path: str) -> str:
+    if re.match(
+        r"[A-Za-z][A-Za-z0-9+.-]*:(/|$)|(s3a?|gs|gcs|abfss?|https?):", path, re.IGNORECASE
+    ) and not os.path.lexists(path):
+        scheme, _, rest = path.partition(":")
+        raise UserError(
+            f"{path}: neither a path nor a URI; write {scheme.lower()}://{rest.lstrip('/')}, or ./{path} for a local file"
+        )
+    return path
 
 
 def join(uri: str | Path, *names: str) -> str:
@@ -65,13 +102,17 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:  # pyright: ignore[
     uri = absolute(uri)
     if is_local(uri):
         return pafs.LocalFileSystem(), uri
-    return pafs.PyFileSystem(pafs.FSSpecHandler(_s3(uri))), uri.removeprefix("s3://")
+    return pafs.PyFileSystem(pafs.FSSpecHandler(_s3(uri))), _bucket_and_key(uri)
+
+
+def _bucket_and_key(uri: str | Path) -> str:
+    return absolute(uri).removeprefix("s3://")
 
 
 def _s3(uri: str) -> "PatientS3":
     """The object store. s3fs is imported on first use: a job with only local files does not need it."""
-    scheme, _, path = str(uri).partition("://")
-    if scheme != "s3":
+    path = str(uri).partition("://")[2]
+    if scheme_of(uri) != "s3":
         raise UserError(f"{uri}: the scheme is not known; use a local path, file:// or s3://")
     if "@" in path.partition("/")[0]:
         raise UserError(
@@ -150,10 +191,10 @@ def require_writable(folder_uri: str | Path) -> None:
         if is_local(folder_uri):
             local_files.require_writable(absolute(folder_uri))
             return
-        fs, bucket = _s3(str(folder_uri)), str(folder_uri).removeprefix("s3://").partition("/")[0]
+        fs, bucket = _s3(str(folder_uri)), _bucket_and_key(folder_uri).partition("/")[0]
         with contextlib.suppress(PermissionError):  # some users may write but not list
             fs.call_s3("list_objects_v2", Bucket=bucket, MaxKeys=1)  # some servers create a missing bucket on write
-        check = join(folder_uri, f".write-check{PARTIAL}").removeprefix("s3://")
+        check = join(_bucket_and_key(folder_uri), f".write-check{PARTIAL}")
         fs.pipe_file(check, b"")
         with contextlib.suppress(PermissionError):  # some users may write but not delete
             fs.rm_file(check)
@@ -199,8 +240,10 @@ def list_files(
 
 def delete(uri: str | Path) -> None:
     with explained(uri, "delete it"):
-        fs, path = resolve(uri)
-        fs.delete_file(path)
+        if is_local(uri):
+            os.remove(absolute(uri))
+        else:
+            _s3(str(uri)).rm_file(absolute(uri))  # `rm`, which pyarrow calls, takes a key with * for a pattern
 
 
 def read_bytes(uri: str | Path) -> bytes:

@@ -90,6 +90,14 @@ class PatientS3(s3fs.S3FileSystem):
         ours: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": once}
         super().__init__(**ours | options)
 
+    def split_path(self, path: str) -> tuple[str, str, str | None]:
+        """s3fs takes `?versionId=` and what follows for a version; here it is a part of the key, as any other text."""
+        plain = str(self._strip_protocol(path)).lstrip("/")
+        if "/" not in plain:
+            return plain, "", None
+        bucket, key = self._find_bucket_key(plain)
+        return bucket, key + path[len(path.rstrip("/")) :], None  # as s3fs does it, slashes at the end stay
+
     async def _call_s3(self, method: str, *arguments: Any, **keywords: Any) -> Any:
         uri = "s3://" + "/".join(filter(None, (keywords.get("Bucket"), keywords.get("Key", keywords.get("Prefix")))))
         try:

@@ -17,7 +17,7 @@ from ray.job_submission import JobDetails, JobStatus
 
 from cluster.dashboard import Dashboard, cause, get, readable
 from cluster.failures import UserError
-from cluster.working_tree import PROJECT_ROOT, checked_out_commit, largest_files, working_tree
+from cluster.working_tree import PROJECT_ROOT, checked_out_commit, is_checkout, largest_files, working_tree
 
 TOO_LARGE = re.compile(r"\b413\b|body size|too large|exceeds the maximum", re.IGNORECASE)
 """Matches a head's answer to a package above its limit (100 MiB in Ray 2.60)."""
@@ -26,6 +26,11 @@ STOP_TIMEOUT_S = 60.0
 """Ray sends SIGTERM first and SIGKILL 3 s later (RAY_JOB_STOP_WAIT_TIME_S on the head)."""
 
 log = logging.getLogger(__name__)
+
+
+def _run_words() -> list[str]:
+    """An installed emovox is started without the folder of the head's own in its path: a `jobs.py` there is not meant."""
+    return ["-m", "jobs"] if is_checkout() else ["-P", "-m", "jobs"]
 
 
 def submit(
@@ -55,7 +60,7 @@ def submit(
             f"by `emovox submit --attach {submission_id}`, or choose another id for a new one"
         )
     runtime_env = working_tree() | {"env_vars": {name: os.environ[name] for name in env_names}}
-    entrypoint = shlex.join([python or _python_of(dashboard), "-m", "jobs", *job_words])
+    entrypoint = shlex.join([python or _python_of(dashboard), *_run_words(), *job_words])
     try:
         with readable(dashboard.address):
             return dashboard.submit_job(

@@ -17,9 +17,14 @@ LARGE_BYTES = 2**20
 log = logging.getLogger(__name__)
 
 
+def is_checkout() -> bool:
+    """False for an installed package."""
+    return (PROJECT_ROOT / "pyproject.toml").exists()
+
+
 def working_tree() -> dict[str, Any]:
     """Runtime environment that sends this checkout; {} for an installed package, which the cluster must have too."""
-    if (PROJECT_ROOT / "pyproject.toml").exists():
+    if is_checkout():
         return {"working_dir": str(PROJECT_ROOT), "excludes": EXCLUDES}
     log.warning("there is no checkout here to pack: the job runs the emovox that is installed on the cluster")
     return {}

@@ -1,6 +1,7 @@
 import pickle
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import pyarrow as pa
 import pytest
@@ -69,6 +70,43 @@ def test_a_name_that_is_no_text_is_left_out_with_a_warning(tmp_path, caplog):
 def test_file_scheme_and_plain_path_are_the_same(tmp_path):
     storage.write_json(f"file://{tmp_path}/a.json", {"a": 1})
     assert storage.read_json(str(tmp_path / "a.json")) == {"a": 1}
+
+
+@pytest.mark.parametrize("form", ["file://{}", "FILE://{}", "file://localhost{}", "File:{}", "file://LOCALHOST{}"])
+@pytest.mark.parametrize("name", ["a b.json", "100%.json", "a#b?c.json", "é+&.json", "%41.json"])
+def test_a_file_uri_means_the_path_that_it_quotes(tmp_path, form, name):
+    uri = form.format(quote(f"{tmp_path}/{name}"))
+    storage.write_json(uri, {"a": 1})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert storage.is_local(uri) and storage.exists(uri) and storage.read_json(storage.absolute(uri)) == {"a": 1}
+
+
+@pytest.mark.parametrize("uri", ["file://server/a.wav", "file://data/a.wav"])
+def test_a_file_of_another_machine_is_refused(uri):
+    with pytest.raises(UserError, match=r"another machine .*file:///PATH"):
+        storage.read_bytes(uri)
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3:/bucket/x.json", "S3:/bucket/x.json", "s3:bucket/x.json", "https:/a/x.json", "C:/x.json"]
+)
+def test_a_uri_that_lacks_a_slash_makes_no_folder_of_its_name(tmp_path, monkeypatch, uri):
+    monkeypatch.chdir(tmp_path)
+    for use in (
+        lambda: storage.write_json(uri, {}),
+        lambda: storage.require_file_name(uri),
+        lambda: storage.list_files(uri),
+    ):
+        with pytest.raises(UserError, match=r"neither a path nor a URI; write \w+://"):
+            use()
+    assert not list(tmp_path.iterdir())
+    storage.write_json(f"./{uri}", {})
+    assert storage.read_json(tmp_path / uri) == {}
+
+
+@pytest.mark.parametrize("uri", ["S3://bucket/a", "s3://bucket/a", "S3://bucket/a/"])
+def test_the_scheme_may_be_written_in_capitals(uri):
+    assert not storage.is_local(uri) and storage.absolute(uri) == "s3://bucket/a"
 
 
 @pytest.mark.parametrize("call", [storage.read_bytes, storage.read_table, storage.list_files])

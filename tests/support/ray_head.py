@@ -33,10 +33,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def ray_head(**resources: int) -> Iterator[Head]:
-    """`ray start --head` with token authentication; afterwards only this head is ended."""
+def ray_head(cwd: Path | None = None, **resources: int) -> Iterator[Head]:
+    """`ray start --head` with token authentication; afterwards only this head is ended.
+
+    cwd: the folder it is started in; its processes find modules there first.
+    """
     for attempt in range(3):
-        with _started(resources) as head:
+        with _started(resources, cwd) as head:
             if head or attempt == 2:
                 assert head, "no head came up"
                 yield head
@@ -44,9 +47,9 @@ def ray_head(**resources: int) -> Iterator[Head]:
 
 
 @contextlib.contextmanager
-def _started(resources: dict[str, int]) -> Iterator[Head | None]:
-    """One attempt. Yields None if the head gives up: Ray allows a node 30 s, which a busy machine may exceed."""
-    folder = tempfile.mkdtemp(prefix="head", dir="/tmp")  # short: the path of a socket may have only 107 characters
+def _started(resources: dict[str, int], cwd: Path | None) -> Iterator[Head | None]:
+    """One attempt; None if the head gives up: Ray allows a node 30 s, which a machine busy with other work may exceed."""
+    folder = tempfile.mkdtemp(prefix="head", dir="/tmp")  # short: the names of sockets may have 107 characters
     ports = {name: free_port() for name in ("port", "dashboard-port", "ray-client-server-port")}
     ports |= {name: free_port() for name in ("dashboard-agent-listen-port", "dashboard-agent-grpc-port")}
     command = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())"]
@@ -55,7 +58,9 @@ def _started(resources: dict[str, int]) -> Iterator[Head | None]:
     command += [f"--{name.replace('_', '-')}={amount}" for name, amount in resources.items()]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
-    head = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if cwd:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(cwd), os.environ.get("PYTHONPATH")]))
+    head = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         found = Head(f"http://127.0.0.1:{ports['dashboard-port']}", f"127.0.0.1:{ports['port']}")
         while head.poll() is None and not _answers(found.dashboard):
