@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from cluster import storage
 from cluster.failures import UserError
 from pipeline.dataset.parts import LARGE_MANIFEST, LARGE_PART_ROWS, PART_ROWS, cut_parts, part_name
+from pipeline.rejects import count_unforeseen
 from pipeline.schema import DISTILLATION_SCHEMA, SCHEMA_VERSION
 
 READ_THREADS = 16
@@ -30,12 +31,14 @@ PARTS_TOGETHER = 1000
 
 @dataclass(frozen=True)
 class SetCounts:
-    """What a whole set holds. reasons: of its rejects, each with its number, by name."""
+    """What a whole set holds. reasons: of its rejects, each with its number, by name; unforeseen: how many of them ended with an
+    error that nobody foresaw."""
 
     rows: int
     labelled: int
     rejected: int
     reasons: dict[str, int]
+    unforeseen: int = 0
 
 
 def parts_folder(labels_uri: str) -> str:
@@ -171,7 +174,7 @@ def audit(manifest: pa.Table, labels_uri: str) -> SetCounts:
 
     Raises RuntimeError otherwise: that would be a bug, and no label of such a set should be trusted.
     """
-    table = read_columns(labels_uri, ["utterance_id", "reject_reason"])
+    table = read_columns(labels_uri, ["utterance_id", "reject_reason", "reject_detail"])
     found, wanted = (each["utterance_id"].combine_chunks() for each in (table, manifest))
     if not _sorted(found).equals(_sorted(wanted)):  # sets of ids would take ten times the memory
         lost = wanted.filter(pc.invert(pc.is_in(wanted, value_set=found)))
@@ -184,7 +187,8 @@ def audit(manifest: pa.Table, labels_uri: str) -> SetCounts:
         )
     reasons = {item["values"]: item["counts"] for item in table["reject_reason"].drop_null().value_counts().to_pylist()}
     rejected = sum(reasons.values())
-    return SetCounts(len(table), len(table) - rejected, rejected, dict(sorted(reasons.items())))
+    unforeseen = count_unforeseen(table["reject_detail"].drop_null().to_pylist())
+    return SetCounts(len(table), len(table) - rejected, rejected, dict(sorted(reasons.items())), unforeseen)
 
 
 def _sorted(ids: pa.Array) -> pa.Array:

@@ -5,6 +5,8 @@ K classes of a head.
 """
 
 import hashlib
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,11 +26,14 @@ from modeling.emotions import EMOTIONS
 from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.build import Student
 from modeling.students.head import EmotionHead
+from pipeline.decoding.isolated_decoder import IsolatedDecoder
 from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import SILENCE_DB, mean_level_db, stream_speech
+from pipeline.media.speech import SILENCE_DB, mean_level_db
 from pipeline.rejects import Rejected, RejectReason
 from pipeline.students.timelines import TimelineOptions, WindowCutter, is_last_window
+
+log = logging.getLogger(__name__)
 
 SPAN_S = 10.0
 """A longer file is scored in spans of the longest clip the paper's student takes; memory stays that of one."""
@@ -42,6 +47,7 @@ ROWS_SCHEMA = pa.schema(
         ("file", pa.string()),
         ("reject_reason", pa.string()),
         ("reject_detail", pa.string()),
+        ("trace", pa.string()),  # of an error that nobody foresaw
         ("seconds", pa.float64()),
         ("clipped", pa.float32()),
         ("sound_sha256", pa.string()),  # of its samples as read
@@ -131,6 +137,8 @@ class FilePredictor:
 
     def __init__(self, student: ray.ObjectRef, options: PredictionOptions):
         arm_exit_alarm()
+        self.decoder = IsolatedDecoder()
+        self.decoder.start()
         self.student: Student = ray.get(student)
         self.options = options
 
@@ -140,18 +148,21 @@ class FilePredictor:
     def _predict(self, uri: str) -> dict:
         try:
             with SourceFiles() as files:
-                return {"file": uri} | predictions_of_file(self.student, files.path(uri), self.options)
+                pieces = self.decoder.stream(files.path(uri))
+                return {"file": uri} | predictions_of_sound(self.student, pieces, self.options)
         except Rejected as problem:
-            return {"file": uri, "reject_reason": problem.reason.value, "reject_detail": problem.detail}
+            reason = {"reject_reason": problem.reason.value, "reject_detail": problem.detail}
+            return {"file": uri, "trace": problem.trace} | reason
 
 
-def predictions_of_file(student: Student, path: str, options: PredictionOptions) -> dict:
-    """The columns of `ROWS_SCHEMA` for one file on this machine. Raises Rejected where there is nothing to hear."""
+def predictions_of_sound(student: Student, pieces: Iterable[np.ndarray], options: PredictionOptions) -> dict:
+    """The columns of `ROWS_SCHEMA` for the sound of one file, int16 at 16 kHz in pieces of any length. Raises Rejected where
+    there is nothing to hear."""
     spans = Stretches(Predictions(student, None), TimelineOptions(window_s=SPAN_S, hop_s=SPAN_S))
     windows = Stretches(Predictions(student, options.head), options.timeline) if options.timeline else None
     total = clipped = 0
     digest = hashlib.sha256()
-    for piece in stream_speech(path):
+    for piece in pieces:
         total += len(piece)
         digest.update(piece.tobytes())
         clipped += int((np.abs(piece.astype(np.int32)) >= CLIPPED_ABOVE).sum())
@@ -224,6 +235,10 @@ def predict_files(
         for batch in batches:
             found.append(cast(pa.Table, batch).cast(ROWS_SCHEMA))
             bar.update(len(batch))
+    for batch in found:
+        for file, trace in zip(batch["file"].to_pylist(), batch["trace"].to_pylist(), strict=True):
+            if trace:
+                log.warning("%s: %s", file, trace)
     order = {file: position for position, file in enumerate(files)}
     table = pa.concat_tables(found)
     return table.take(sorted(range(len(table)), key=lambda row: order[table["file"][row].as_py()]))
