@@ -21,6 +21,10 @@ MAX_DEATHS = 3
 """A node that leaves also interrupts innocent items; three deaths on the same item are no accident."""
 
 
+MOST_TOLD = 20
+"""Tracebacks and the like from workers: one error tends to come again and again."""
+
+
 @dataclass(frozen=True)
 class StageCount:
     """Sums of one stage over all its workers; `seconds` adds up the work of each, it is not wall time."""
@@ -51,6 +55,7 @@ class Tally:
         self.in_work: dict[str, str] = {}
         self.deaths: Counter[str] = Counter()
         self.began_at: float | None = None
+        self.told: list[str] = []
 
     def begin(self, task: str) -> list[str]:
         """A worker starts a task. Returns the items that have killed too many workers."""
@@ -77,6 +82,14 @@ class Tally:
 
     def counts(self) -> Counts:
         return self.stages
+
+    def tell(self, text: str) -> None:
+        if len(self.told) < MOST_TOLD:
+            self.told.append(text)
+
+    def all_told(self) -> list[str]:
+        """What workers told for the driver's log; the first of it, where there is very much."""
+        return self.told
 
 
 def start_tally() -> ActorHandle[Tally]:
@@ -140,6 +153,11 @@ class Meter:
         added = StageCount(rows, rejected, seconds, size_bytes)
         self.unsent[stage] = self.unsent.get(stage, StageCount()) + added
         self.metrics.add(stage, added)
+
+    def tell(self, text: str) -> None:
+        """For the driver's log; a worker's own is seen by nobody."""
+        if self.tally is not None:
+            self.tally.tell.remote(text)
 
     def _told(self, tally: ActorHandle[Tally], item: str) -> "ray.ObjectRef[None]":
         unsent, self.unsent = self.unsent, {}

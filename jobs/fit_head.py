@@ -23,6 +23,7 @@ from modeling.evaluation.linear_probe import (
 from modeling.students.head import EmotionHead, fit_head
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import corpus_name, read_corpus, require_emotions, without_doubles
+from pipeline.rejects import count_unforeseen, suspicion
 from pipeline.students.file_prediction import PredictionOptions
 from pipeline.students.load import read_student, student_file, student_fingerprint
 from pipeline.students.predict import predict_files
@@ -67,6 +68,8 @@ def fit_head_job(options: FitHead, record: RunRecord) -> dict:
     for clip in clips:
         if clip.reject_reason:
             log.warning("left out: %s: %s, %s", clip.file, clip.reject_reason, clip.reject_detail)
+    if said := suspicion(count_unforeseen(clip.reject_detail for clip in clips), len(clips)):
+        log.warning("%s", said)
     require_emotions(clips, data_uri)
     used = [clip for clip in clips if clip.reject_reason is None]
     reasons = Counter(clip.reject_reason for clip in clips if clip.reject_reason)

@@ -14,6 +14,7 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.students.head import EmotionHead, load_head
+from pipeline.rejects import count_unforeseen, suspicion
 from pipeline.students.file_prediction import MUCH_CLIPPED, PredictionOptions
 from pipeline.students.load import read_student, student_fingerprint, student_meta
 from pipeline.students.predict import media_files, predict_files
@@ -83,6 +84,9 @@ def predict(options: Predict, record: RunRecord) -> dict:
     write_prediction_table(out_uri, table)
     reasons = Counter(reason for reason in table["reject_reason"].to_pylist() if reason)
     counts = {"files": len(table), "rejected": reasons.total(), "reasons": dict(reasons)}
+    if unforeseen := count_unforeseen(table["reject_detail"].to_pylist()):
+        counts["unforeseen"] = unforeseen
+        log.warning("%s", suspicion(unforeseen, len(table)))
     result = {"out": out_uri}
     if options.timeline:
         moments = timeline_table(rows, *answers)

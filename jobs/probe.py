@@ -1,5 +1,6 @@
 """Student + labelled speech corpus -> how well its outputs tell the emotions apart, next to other features."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +27,12 @@ from pipeline.probe.protocols import (
     result_of,
     speaker_independent_protocol,
 )
+from pipeline.rejects import count_unforeseen, suspicion
 from pipeline.reports.probe import probe_report
 from pipeline.reports.rendering import ReportFacts
 from pipeline.students.load import read_student
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,8 @@ def probe(options: Probe, record: RunRecord) -> dict:
             keep_speech=options.ceiling,
             seed=options.seed,
         )
+    if said := suspicion(count_unforeseen(clip.reject_detail for clip in read.clips), len(read.clips)):
+        log.warning("%s", said)
     require_emotions(read.clips, options.data)
     classes, labels_N, speakers_N = labels_of(read.used)
     with record.stage("paper"):

@@ -1,6 +1,11 @@
 """Why an utterance or a clip of a corpus can be set aside. A reject is a row of a table, not an error."""
 
+import contextlib
+import traceback
+from collections.abc import Generator, Iterable
 from enum import StrEnum
+
+from cluster.failures import UserError
 
 
 class RejectReason(StrEnum):
@@ -22,6 +27,7 @@ class RejectReason(StrEnum):
     DECODER_CRASHED = "decoder_crashed"
     DECODER_TIMEOUT = "decoder_timeout"
     DECODER_OUT_OF_MEMORY = "decoder_out_of_memory"
+    BEYOND_LIMITS = "beyond_limits"
     NO_FRAMES = "no_frames"
     DAMAGED_VIDEO = "damaged_video"
     # labelling: the sound
@@ -57,6 +63,7 @@ EXPLANATIONS = {
     RejectReason.DECODER_CRASHED: "the decoder process died on this file",
     RejectReason.DECODER_TIMEOUT: "the decoder did not finish within the deadline",
     RejectReason.DECODER_OUT_OF_MEMORY: "the decoded utterance, or the decoder on this file, takes more memory than is allowed",
+    RejectReason.BEYOND_LIMITS: "the file claims more pixels, streams, channels or seconds than any honest one has",
     RejectReason.NO_FRAMES: "no frame lies in the utterance's time span",
     RejectReason.DAMAGED_VIDEO: "the video stream cannot be decoded in the utterance's time span",
     RejectReason.NO_AUDIO_STREAM: "the file holds no audio stream, so there is no speech to learn from",
@@ -86,5 +93,50 @@ class Rejected(Exception):
         self.reason = reason
         self.detail = detail
 
+    @property
+    def trace(self) -> str | None:
+        """The traceback of an error that nobody foresaw, for the log; None for any other cause."""
+        return "\n".join(getattr(self, "__notes__", [])) or None
+
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+UNFORESEEN = "unforeseen "
+"""How the detail begins of a reject whose cause nobody had thought of: an error of ours or of a library."""
+
+SUSPECT_SHARE = 0.05
+SUSPECT_COUNT = 3
+"""Where at least so many files, and a larger share of all, end so, it is probably not the files."""
+
+
+@contextlib.contextmanager
+def blaming(reason: RejectReason, but: tuple[type[Exception], ...] = ()) -> Generator[None]:
+    """While a file is read: an error that nobody foresaw is that file's. It becomes Rejected, with the error's name in its
+    detail and the traceback as a note, for the log.
+
+    What says nothing about the file passes: what the user can mend, a storage that is away, memory that is gone, and `but`.
+    """
+    try:
+        yield
+    except (Rejected, UserError, MemoryError, *but):
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is the file's)
+        said = " ".join(str(error).split())[:200]
+        rejected = Rejected(reason, f"{UNFORESEEN}{type(error).__name__}{f': {said}' if said else ''}")
+        rejected.add_note("".join(traceback.format_exception(error)))
+        raise rejected from None
+
+
+def count_unforeseen(details: Iterable[str | None]) -> int:
+    return sum(detail.startswith(UNFORESEEN) for detail in details if detail)
+
+
+def suspicion(unforeseen: int, of_all: int) -> str | None:
+    """What to tell a user whose run met errors that nobody foresaw; None where it met none."""
+    if not unforeseen:
+        return None
+    told = f"{unforeseen} of {of_all} ended with an error that emovox did not foresee (reject_detail begins with {UNFORESEEN!r})"
+    if unforeseen >= SUSPECT_COUNT and unforeseen > SUSPECT_SHARE * of_all:
+        return f"{told}: that is probably not the files but emovox; the tracebacks are in the log, please report them"
+    return told

@@ -50,7 +50,7 @@ def test_one_module_decodes_video_packets_and_one_decodes_sound():
     assert decoders == {"pipeline/media/video_stream.py", "pipeline/media/speech.py"}
     assert {name for name in decoders if "audio" in streams_asked_for(TREES[name])} == {"pipeline/media/speech.py"}
     assert [name for name, tree in users.items() if "av.AudioResampler" in attributes(tree)] == [
-        "pipeline/media/speech.py"
+        "pipeline/media/resampler.py"
     ]
 
 

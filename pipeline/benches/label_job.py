@@ -23,7 +23,7 @@ from pipeline.benches.label_floor import Spent
 from pipeline.benches.pausing import Pausable
 from pipeline.dataset import distillation_set
 from pipeline.dataset.manifest import MANIFEST_SCHEMA, as_manifest, read_manifest, write_manifest
-from pipeline.decoding.isolated_decoder import Deadline
+from pipeline.decoding.deadline import Deadline
 from pipeline.labelling import run as labelling
 from pipeline.labelling.cropper import CropOptions
 from pipeline.labelling.placement import LabelPlan

@@ -26,6 +26,7 @@ from pipeline.dataset import set_record
 from pipeline.dataset.part_file import PartContent, read_part_file, write_part_file
 from pipeline.dataset.parts import LARGE_MANIFEST, LARGE_PART_ROWS, PART_ROWS, cut_parts, part_name
 from pipeline.dataset.set_record import Part, PartRecord, name_of
+from pipeline.rejects import count_unforeseen
 from pipeline.schema import DISTILLATION_SCHEMA
 
 READ_THREADS = 16
@@ -38,12 +39,14 @@ PARTS_TOGETHER = 1000
 
 @dataclass(frozen=True)
 class SetCounts:
-    """What a whole set holds. reasons: of its rejects, each with its number, by name."""
+    """What a whole set holds. reasons: of its rejects, each with its number, by name; unforeseen: how many of them ended with an
+    error that nobody foresaw."""
 
     rows: int
     labelled: int
     rejected: int
     reasons: dict[str, int]
+    unforeseen: int = 0
 
 
 def parts_folder(labels_uri: str) -> str:
@@ -204,18 +207,20 @@ def audit(manifest: pa.Table, labels_uri: str) -> SetCounts:
     table = close(labels_uri, lambda table: _require_each_once(manifest, table, labels_uri))
     reasons = {item["values"]: item["counts"] for item in table["reject_reason"].drop_null().value_counts().to_pylist()}
     rejected = sum(reasons.values())
-    return SetCounts(len(table), len(table) - rejected, rejected, dict(sorted(reasons.items())))
+    unforeseen = count_unforeseen(table["reject_detail"].drop_null().to_pylist())
+    return SetCounts(len(table), len(table) - rejected, rejected, dict(sorted(reasons.items())), unforeseen)
 
 
 def close(labels_uri: str, require: Callable[[pa.Table], None] = lambda table: None) -> pa.Table:
-    """Writes the record of a set that is whole now. Returns its columns utterance_id and reject_reason.
+    """Writes the record of a set that is whole now. Returns its columns utterance_id, reject_reason and
+    reject_detail.
 
     require: is given these columns before, and raises where the set must not be closed.
     """
     files, before = part_files(labels_uri), set_record.read_record(labels_uri) or {}
     known = [before.get(name_of(file.uri)) for file in files]
     parts = [Part(file.uri, part and part.seal) for file, part in zip(files, known, strict=True)]
-    joined = _joined(parts, ["utterance_id", "reject_reason"])
+    joined = _joined(parts, ["utterance_id", "reject_reason", "reject_detail"])
     require(joined.table)
     found = zip(files, joined.seals, joined.rows, strict=True)
     record = {name_of(file.uri): PartRecord(rows, file.size, seal) for file, seal, rows in found}

@@ -1,6 +1,5 @@
 """The decoder process of `pipeline/decoding/isolated_decoder.py`: answers one request after another until its socket closes."""
 
-import contextlib
 import ctypes
 import math
 import os
@@ -12,20 +11,28 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
-from av.container import InputContainer
 
-from modeling.sampling import VIDEO_FRAME_RATE
+from modeling.sampling import SAMPLE_RATE_HZ, VIDEO_FRAME_RATE
 from pipeline.decoding import messages
-from pipeline.decoding.isolated_decoder import Deadline, DecodeRequest
+from pipeline.decoding.deadline import Deadline
+from pipeline.decoding.far_file import FarFile
+from pipeline.decoding.requests import (
+    DecodeRequest,
+    LengthRequest,
+    NativeSpeechRequest,
+    Request,
+    SpeechRequest,
+    StreamRequest,
+)
 from pipeline.decoding.shared_arrays import SharedBuffers
-from pipeline.media import containers
-from pipeline.media.frames import SampledFrames, sample_frames
-from pipeline.media.speech import read_speech
-from pipeline.rejects import Rejected, RejectReason
+from pipeline.media import lengths, limits
+from pipeline.media.frames import sample_frames
+from pipeline.media.speech import read_at_native_rate, read_speech, stream_speech
+from pipeline.rejects import Rejected, RejectReason, blaming
 
-UNKNOWN_SPAN_S = 600.0  # assumed where neither the request nor the file's header tells how long the span is
 ALARM_AFTER_S = 10.0  # the child's own alarm rings this long after the caller's deadline
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -43,7 +50,7 @@ def serve() -> None:
         try:
             request, deadline, released = messages.receive(connection)
             buffers.take_back(released)
-            _answer(connection, request, deadline, memory_bytes, buffers)
+            Answer(connection, request, deadline, buffers, memory_bytes).send()
         except (EOFError, ConnectionError):
             return
 
@@ -61,76 +68,158 @@ def _allow_memory(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
-def _answer(
-    connection: socket.socket, request: DecodeRequest, deadline: Deadline, memory_bytes: int, buffers: SharedBuffers
-) -> None:
-    started = time.process_time()  # of work: a busy machine makes it no longer
-    decoded, problem = None, None
-    try:
-        buffers.begin()
-        decoded = frames, _ = _decoded(connection, request, deadline, buffers.lay)
-        size = sum(image.nbytes for image in frames.images)  # as many as there are grid places, however few differ
-        if size > memory_bytes:
-            problem = _out_of_memory(request, memory_bytes)
-    except MemoryError:
-        problem = _out_of_memory(request, memory_bytes)
-    except Exception as error:  # noqa: BLE001 (the parent raises it)
-        problem = _portable(error)
-    finally:
+class Answer:
+    """What is sent back to one request: how long it may take, on the way the pieces of a stream, and last a value, arrays or
+    an error."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        request: Request,
+        deadline: Deadline,
+        buffers: SharedBuffers,
+        memory_bytes: int,
+    ):
+        self.connection, self.request, self.deadline = connection, request, deadline
+        self.buffers, self.memory_bytes = buffers, memory_bytes
+        self.allowed_s = deadline.to_open_s
+
+    def send(self) -> None:
+        started = time.process_time()  # of work: a busy machine makes it no longer
+        self._ring_after()
+        try:
+            self.buffers.begin()
+            kind, answer = WAYS[type(self.request)](self, self.request)
+        except MemoryError:
+            kind, answer = messages.ERROR, self._out_of_memory()
+        except Exception as error:  # noqa: BLE001 (the parent raises it)
+            kind, answer = messages.ERROR, _portable(error)
+        finally:
+            signal.alarm(0)
+        if kind != messages.ARRAYS:
+            self.buffers.drop()
+            messages.send(self.connection, (kind, answer))
+            return
+        messages.send(self.connection, (kind, (answer, time.process_time() - started)))
+        self.buffers.send(self.connection)
+
+    def allow(self, claimed_s: float, *paths: str) -> None:
+        """Tells the caller for how many seconds of media there has to be time: by the files' bytes, whatever they claim."""
+        size_bytes = sum(os.path.getsize(path) for path in {*paths} if os.path.isfile(path))
+        self.allow_s(limits.credited_s(claimed_s, size_bytes))
+
+    def allow_s(self, media_s: float) -> None:
+        self.allowed_s = self.deadline.of(media_s)
+        messages.send(self.connection, (messages.SPAN, float(media_s)))
+        self._ring_after()
+
+    def asked(self, start: int, size: int) -> bytes:
+        """Bytes of a file that the caller has."""
         signal.alarm(0)
-    if problem is not None or decoded is None:
-        buffers.drop()
-        messages.send(connection, problem)
-        return
-    frames, speech = decoded
-    images = [buffers.place(image) for image in frames.images]
-    sound = None if speech is None else buffers.place(speech)
-    decode_s = time.process_time() - started
-    messages.send(connection, (images, frames.indices, frames.times_s, sound, decode_s))
-    buffers.send(connection)
+        messages.send(self.connection, (messages.RANGE, (start, size)))
+        data = messages.receive(self.connection)
+        self._ring_after()
+        return data
+
+    def piece(self, samples: np.ndarray) -> None:
+        """Sends a part of a stream; how long the caller takes to fetch it counts for nothing."""
+        signal.alarm(0)
+        messages.send(self.connection, (messages.PIECE, samples.tobytes()))
+        self._ring_after()
+
+    def _ring_after(self) -> None:
+        signal.alarm(math.ceil(self.allowed_s + ALARM_AFTER_S))
+
+    def _out_of_memory(self) -> Rejected:
+        what = "the file"
+        if isinstance(self.request, DecodeRequest | SpeechRequest):
+            what = f"the span from {self.request.start_s:.3f} s"
+        detail = f"more than {self.memory_bytes / 2**30:.3g} GiB are needed for {what}"
+        return Rejected(RejectReason.DECODER_OUT_OF_MEMORY, detail)
 
 
-def _out_of_memory(request: DecodeRequest, memory_bytes: int) -> Rejected:
-    detail = f"more than {memory_bytes / 2**30:.3g} GiB are needed for the span from {request.start_s:.3f} s"
-    return Rejected(RejectReason.DECODER_OUT_OF_MEMORY, detail)
+def _utterance(answer: Answer, request: DecodeRequest) -> tuple[str, Any]:
+    """Places of the images, of the sound or None, and the frames' positions and times."""
+    if os.path.isdir(request.video_path):
+        answer.allow_s(_folder_s(request))
+    else:
+        answer.allow(_span_s(request.start_s, request.end_s), request.video_path, request.audio_path)
+    with blaming(RejectReason.DAMAGED_VIDEO):
+        frames = sample_frames(request.video_path, request, keep=answer.buffers.lay)
+    if sum(image.nbytes for image in frames.images) > answer.memory_bytes:  # a grid place each, however few differ
+        raise MemoryError
+    sound = None
+    if request.speech:
+        sound = _laid_speech(answer, request.audio_path, request.start_s, request.end_s)
+    images = [answer.buffers.place(image) for image in frames.images]
+    return messages.ARRAYS, ([*images, sound] if sound else images, frames.indices, frames.times_s, bool(sound))
 
 
-def _decoded(
-    connection: socket.socket, request: DecodeRequest, deadline: Deadline, keep: Callable[[np.ndarray], np.ndarray]
-) -> tuple[SampledFrames, np.ndarray | None]:
-    """Frames and speech, each where `keep` puts it; on the way the caller is told how long the span is."""
-    signal.alarm(math.ceil(deadline.to_open_s + ALARM_AFTER_S))
-    with contextlib.ExitStack() as files:
-        opened = None
-        if _is_length_in_file(request):
-            opened = files.enter_context(containers.open_container(request.video_path))
-        span_s = _span_s(request, opened)
-        messages.send(connection, span_s)
-        signal.alarm(math.ceil(deadline.of(span_s) + ALARM_AFTER_S))
-        frames = sample_frames(request.video_path, request, opened=opened, keep=keep)
-    if not request.speech:
-        return frames, None
-    return frames, keep(read_speech(request.audio_path, request.start_s, request.end_s))
+def _span_s(start_s: float, end_s: float | None) -> float:
+    return math.inf if end_s is None else max(0.0, end_s - start_s)
 
 
-def _is_length_in_file(request: DecodeRequest) -> bool:
-    return request.end_s is None and not Path(request.video_path).is_dir()
+def _folder_s(request: DecodeRequest) -> float:
+    """Seconds of its pictures that may have to be read."""
+    pictures = sum(1 for _ in Path(request.video_path).glob("*.jpg"))
+    return min(pictures / (request.pictures_per_s or VIDEO_FRAME_RATE), _span_s(request.start_s, request.end_s))
 
 
-def _span_s(request: DecodeRequest, opened: InputContainer | None) -> float:
-    """Seconds of media that the request may have to read, for its deadline."""
-    if opened is not None:
-        return float(containers.duration_s(opened) or UNKNOWN_SPAN_S)
-    if request.end_s is not None:
-        return float(max(0.0, request.end_s - request.start_s))
-    return sum(1 for _ in Path(request.video_path).glob("*.jpg")) / (request.pictures_per_s or VIDEO_FRAME_RATE)
+def _laid_speech(answer: Answer, path: str, start_s: float, end_s: float | None):
+    with blaming(RejectReason.DAMAGED_AUDIO):
+        speech = read_speech(path, start_s, end_s)
+    return answer.buffers.place(answer.buffers.lay(speech))
+
+
+def _speech(answer: Answer, request: SpeechRequest) -> tuple[str, Any]:
+    answer.allow(_span_s(request.start_s, request.end_s), request.path)
+    return messages.ARRAYS, ([_laid_speech(answer, request.path, request.start_s, request.end_s)],)
+
+
+def _native_speech(answer: Answer, request: NativeSpeechRequest) -> tuple[str, Any]:
+    answer.allow(math.inf, request.path)
+    with blaming(RejectReason.DAMAGED_AUDIO):
+        speech = read_at_native_rate(request.path, request.most_samples)
+    return messages.ARRAYS, ([answer.buffers.place(answer.buffers.lay(speech))],)
+
+
+def _stream(answer: Answer, request: StreamRequest) -> tuple[str, Any]:
+    """Time is given for what has been heard so far: a file that goes on may take its time."""
+    heard_s = 0.0
+    with blaming(RejectReason.DAMAGED_AUDIO):
+        for samples in stream_speech(request.path):
+            answer.piece(samples)
+            heard_s += len(samples) / SAMPLE_RATE_HZ
+            answer.allow_s(heard_s)
+    return messages.VALUE, None
+
+
+def _length(answer: Answer, request: LengthRequest) -> tuple[str, Any]:
+    with blaming(RejectReason.DAMAGED_VIDEO):
+        if request.remote_bytes is not None:
+            file = cast(BinaryIO, FarFile(request.path, request.remote_bytes, answer.asked))
+            return messages.VALUE, lengths.length_by_looks_s(file, request.remote_bytes)
+        answer.allow(math.inf, request.path)
+        return messages.VALUE, lengths.length_s(request.path)
+
+
+WAYS: dict[type, Callable[[Answer, Any], tuple[str, Any]]] = {
+    DecodeRequest: _utterance,
+    SpeechRequest: _speech,
+    NativeSpeechRequest: _native_speech,
+    StreamRequest: _stream,
+    LengthRequest: _length,
+}
 
 
 def _portable(error: Exception) -> Exception:
     """The error as it can be sent: with its traceback as a note, or as text where it cannot be pickled. The traceback itself,
     which holds the frames, goes."""
     if isinstance(error, Rejected):
-        return Rejected(error.reason, error.detail)
+        rejected = Rejected(error.reason, error.detail)
+        for note in getattr(error, "__notes__", []):
+            rejected.add_note(note)
+        return rejected
     trace = "".join(traceback.format_exception(error))
     error.add_note(f"in the decoder process:\n{trace}")
     error.__cause__ = error.__context__ = None

@@ -5,75 +5,29 @@ which multiprocessing's spawn would import again. It ends with its parent: the k
 reads the end of the socket, or its own alarm ends a decoder that hangs.
 """
 
-import contextlib
-import os
-import select
-import signal
-import socket
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Self, overload
 
 import numpy as np
 
-from cluster.failures import UserError
-from cluster.huge_pages import HUGE_PAGES
-from cluster.working_tree import python_path
 from pipeline.decoding import messages
-from pipeline.decoding.shared_arrays import SharedArrays
-from pipeline.media.frames import FrameRequest, SampledFrames
+from pipeline.decoding.child_process import ChildDied, ChildOverdue, ChildProcess
+from pipeline.decoding.deadline import Deadline
+from pipeline.decoding.requests import (
+    DecodedUtterance,
+    LengthRequest,
+    NativeSpeechRequest,
+    Request,
+    SpeechRequest,
+    StreamRequest,
+)
 from pipeline.rejects import Rejected, RejectReason
 
 MEMORY_BYTES = 4 * 2**30
 """What the child may allocate: 1550 frames of 1280 x 720, 6 minutes of one utterance (VoxCeleb's longest is 145 s). The
 modules take 70 MB and decoding 3 s of 720p 120 MB with its frames, so the rest is the frames of the utterance."""
 
-LONGEST_WAIT_S = 1.0
-PAUSE_S = 1.0
-"""A wait for the decoder that took this much longer than it should was a pause of this process (a stopped container, a
-suspended laptop). The decoder stood still too, so such time counts for no deadline."""
-
-CHILD_COMMAND = "from pipeline.decoding.child import serve; serve()"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecodeRequest(FrameRequest):
-    """The frames and the sound of one span. `speech` False leaves the sound out."""
-
-    video_path: str
-    audio_path: str
-    speech: bool = True
-
-
-@dataclass(frozen=True)
-class DecodedUtterance:
-    """`speech`: int16 (n,) at 16 kHz, or None where it was not asked for. `decode_s`: seconds of work in the child."""
-
-    frames: SampledFrames
-    speech: np.ndarray | None
-    decode_s: float
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """Time to wait for one utterance. The default is 30 s, for slow storage, and 5 x the span: about twenty times what 1080p
-    takes on one core."""
-
-    to_open_s: float = 30.0
-    """Seconds to open the files."""
-    per_media_s: float = 5.0
-    """Seconds more for each second of media in the utterance."""
-
-    def __post_init__(self):
-        if self.to_open_s <= 0 or self.per_media_s < 0:
-            raise UserError(
-                f"deadline of {self.to_open_s} s and {self.per_media_s} s a second; give more than 0 s to open"
-            )
-
-    def of(self, span_s: float) -> float:
-        return self.to_open_s + self.per_media_s * span_s
+DEADLINE = Deadline()
 
 
 class IsolatedDecoder:
@@ -88,20 +42,20 @@ class IsolatedDecoder:
 
     def __init__(
         self,
-        deadline: Deadline = Deadline(),
+        deadline: Deadline = DEADLINE,
         max_requests: int = 500,
         memory_bytes: int = MEMORY_BYTES,
     ):
         self.deadline = deadline
         self.max_requests = max_requests
         self.memory_bytes = memory_bytes
-        self._child: _Child | None = None
-        self._request: DecodeRequest | None = None
+        self._child: ChildProcess | None = None
+        self._request: Request | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -114,11 +68,11 @@ class IsolatedDecoder:
         self._request = None
 
     def start(self) -> None:
-        """Starts the child before there is a request: it needs a second to get ready."""
+        """Starts the child before there is a request: it needs a moment to get ready."""
         self._started()
 
-    def submit(self, request: DecodeRequest) -> None:
-        """Starts decoding. The result of the request before must have been fetched."""
+    def submit(self, request: Request) -> None:
+        """Starts the work. The result of the request before must have been fetched."""
         assert self._request is None, "fetch result() before the next submit()"
         if self._child is not None and (self._child.requests >= self.max_requests or not self._child.is_alive()):
             self._drop_child()
@@ -126,36 +80,69 @@ class IsolatedDecoder:
         self._started().send(request, self.deadline)
 
     def result(self) -> DecodedUtterance:
-        """The frames and speech of the request. Raises Rejected: what the decoder found, DECODER_CRASHED,
-        DECODER_TIMEOUT or DECODER_OUT_OF_MEMORY. An error in the child's own code is raised with its traceback as a note."""
+        """The frames and speech of the `DecodeRequest`. Raises Rejected: what the decoder found, an error that nobody
+        foresaw, DECODER_CRASHED, DECODER_TIMEOUT or DECODER_OUT_OF_MEMORY."""
+        utterance = self._answer()
+        assert isinstance(utterance, DecodedUtterance)
+        return utterance
+
+    @overload
+    def ask(self, request: SpeechRequest | NativeSpeechRequest) -> np.ndarray: ...
+
+    @overload
+    def ask(self, request: LengthRequest, far_file: BinaryIO | None = None) -> float | None: ...
+
+    def ask(self, request: Request, far_file: BinaryIO | None = None) -> object:
+        """Submits, waits and gives the answer. far_file: what the caller reads for a `LengthRequest` of a remote file. Raises
+        Rejected as `result`."""
+        self.submit(request)
+        return self._answer(far_file)
+
+    def stream(self, path: str) -> Iterator[np.ndarray]:
+        """The sound of a whole file, int16 pieces in order. Raises Rejected as `result`."""
+        self.submit(StreamRequest(path=path))
+        for kind, reply in self._replies():
+            if kind == messages.PIECE:
+                yield reply
+            elif kind == messages.ERROR:
+                raise reply
+
+    def _answer(self, far_file: BinaryIO | None = None) -> object:
+        kind, reply = list(self._replies(far_file))[-1]
+        if kind == messages.ERROR:
+            raise reply
+        return reply
+
+    def _replies(self, far_file: BinaryIO | None = None) -> Iterator[tuple[str, Any]]:
+        """The pieces and last the answer to the request in work; where the child dies of it, by a second one."""
         request, child = self._request, self._child
         assert request is not None and child is not None, "submit() a request before result()"
+        given = 0
         try:
             try:
-                reply = child.receive()
-            except _ChildDied:
-                reply = None
-            if reply is None or (_is_out_of_memory(reply) and child.requests > 1):
+                for kind, reply in child.replies(far_file):
+                    if child.requests > 1 and _is_out_of_memory(reply):
+                        raise ChildDied
+                    given += len(reply) if kind == messages.PIECE else 0
+                    yield kind, reply
+            except ChildDied:
                 self._drop_child()
                 child = self._started()
                 child.send(request, self.deadline)
-                reply = child.receive()
+                yield from _behind(given, child.replies(far_file))
         except BaseException as error:
             self._drop_child()
-            if isinstance(error, _ChildDied):
-                overdue = isinstance(error, _ChildOverdue)
+            if isinstance(error, ChildDied):
+                overdue = isinstance(error, ChildOverdue)
                 reason = RejectReason.DECODER_TIMEOUT if overdue else RejectReason.DECODER_CRASHED
                 raise Rejected(reason, str(error)) from None
             raise
         finally:
             self._request = None
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
 
-    def _started(self) -> "_Child":
+    def _started(self) -> ChildProcess:
         if self._child is None:
-            self._child = _Child(self.memory_bytes)
+            self._child = ChildProcess(self.memory_bytes)
         return self._child
 
     def _drop_child(self) -> None:
@@ -164,92 +151,13 @@ class IsolatedDecoder:
             self._child = None
 
 
+def _behind(samples: int, replies: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The replies without the first `samples` of their pieces."""
+    for kind, reply in replies:
+        passed = min(samples, len(reply)) if kind == messages.PIECE else 0
+        samples -= passed
+        yield kind, reply[passed:] if passed else reply
+
+
 def _is_out_of_memory(reply: object) -> bool:
     return isinstance(reply, Rejected) and reply.reason == RejectReason.DECODER_OUT_OF_MEMORY
-
-
-class _ChildDied(Exception):
-    pass
-
-
-class _ChildOverdue(_ChildDied):
-    """Its own alarm has ended it: it hung while nobody waited for it, or both were paused."""
-
-
-class _Child:
-    """The parent's end of one decoder process."""
-
-    def __init__(self, memory_bytes: int):
-        self.socket, theirs = socket.socketpair()
-        with theirs:
-            fd = theirs.fileno()
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", CHILD_COMMAND, str(fd), str(os.getpid()), str(memory_bytes)],
-                pass_fds=[fd],
-                stdin=subprocess.DEVNULL,
-                env={
-                    **os.environ,
-                    **HUGE_PAGES,
-                    "PYTHONPATH": python_path(*sys.path),
-                    "OMP_NUM_THREADS": "1",
-                    "OPENBLAS_NUM_THREADS": "1",
-                },
-            )
-        self.arrays = SharedArrays()
-        self.requests = 0
-        self.until = 0.0  # on time.monotonic(), later by each pause
-        self.deadline = Deadline()
-
-    def is_alive(self) -> bool:
-        return self.process.poll() is None
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.socket.close()
-
-    def send(self, request: DecodeRequest, deadline: Deadline) -> None:
-        self.requests += 1
-        self.deadline = deadline
-        with contextlib.suppress(OSError):  # it has just died; receive() says how
-            messages.send(self.socket, (request, deadline, self.arrays.released()))
-
-    def receive(self) -> DecodedUtterance | Exception:
-        self.until = time.monotonic() + self.deadline.to_open_s
-        try:
-            span_s = self._message()
-            if isinstance(span_s, float):
-                self.until += self.deadline.per_media_s * span_s
-                reply = self._message()
-            else:
-                reply = span_s
-            if isinstance(reply, Exception):
-                return reply
-            places, indices, times_s, sound, decode_s = reply
-            images = self.arrays.receive(self.socket, places if sound is None else [*places, sound])
-            speech = None if sound is None else images.pop()
-        except (EOFError, OSError):
-            raise self._death() from None
-        return DecodedUtterance(SampledFrames(images, indices, times_s), speech, decode_s)
-
-    def _message(self) -> Any:
-        """Waits until the deadline, which runs from when the caller began to wait: it may have been busy, or paused."""
-        while True:
-            began = time.monotonic()
-            wait_s = min(LONGEST_WAIT_S, max(0.0, self.until - began))
-            ready, _, _ = select.select([self.socket], [], [], wait_s)
-            if ready:
-                return messages.receive(self.socket)
-            waited_s = time.monotonic() - began
-            if waited_s > wait_s + PAUSE_S:
-                self.until += waited_s
-            elif wait_s < LONGEST_WAIT_S:
-                raise Rejected(RejectReason.DECODER_TIMEOUT, "the decoder did not answer before its deadline")
-
-    def _death(self) -> Exception:
-        self.socket.close()  # a child that still lives has nobody to talk to
-        code = self.process.wait()
-        if code == -signal.SIGALRM:
-            return _ChildOverdue("the decoder did not finish before its deadline")
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return _ChildDied(f"the decoder process {how}, twice in a row on this file")

@@ -7,6 +7,13 @@ from typing import Any
 
 LENGTH = struct.Struct("!I")
 
+SPAN = "span"  # the seconds of media for which the child wants time
+RANGE = "range"  # start and size of the bytes that it wants of a file that the caller reads
+PIECE = "piece"  # samples of a stream, int16
+VALUE = "value"  # the answer
+ARRAYS = "arrays"  # the answer, whose arrays follow in shared memory, and the seconds of work
+ERROR = "error"  # the answer: an exception
+
 
 def send(connection: socket.socket, message: object) -> None:
     data = pickle.dumps(message)

@@ -4,7 +4,7 @@ Frames live and die inside this operator; what leaves it are small crops and FLA
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -22,7 +22,10 @@ from modeling.faces.detections import Faces
 from modeling.speech.spectrogram import WINDOW_SAMPLES
 from modeling.teachers.base import CropRule
 from pipeline.assets.weights import Weights
-from pipeline.decoding.isolated_decoder import Deadline, DecodedUtterance, DecodeRequest, IsolatedDecoder
+from pipeline.decoding.deadline import Deadline
+from pipeline.decoding.isolated_decoder import IsolatedDecoder
+from pipeline.decoding.requests import DecodedUtterance, DecodeRequest
+from pipeline.labelling.canvas import Canvas
 from pipeline.labelling.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
 from pipeline.labelling.sparse_detection import DETECTION_STRIDE, find_faces
 from pipeline.media.flac import encode_flac
@@ -30,7 +33,7 @@ from pipeline.media.frames import DECODERS, SampledFrames
 from pipeline.media.pictures import jpeg
 from pipeline.media.source_files import SourceFiles
 from pipeline.media.speech import require_speech
-from pipeline.rejects import Rejected, RejectReason
+from pipeline.rejects import Rejected, RejectReason, blaming
 from pipeline.schema import DISTILLATION_SCHEMA
 
 CROPPED_SCHEMA = DISTILLATION_SCHEMA.append(pa.field("crops", pa.binary()))
@@ -106,6 +109,7 @@ class FaceCropper:
         cv2.setNumThreads(1)  # one worker, one core
         self.meter = Meter(tally)
         self.clock = work_clock(device)
+        self.device_errors = (RuntimeError,) if device.startswith("cuda") else ()  # a GPU that fails is no file's fault
 
     def __call__(self, utterances: pa.Table) -> Iterator[pa.Table]:
         rows = utterances.to_pylist()
@@ -182,11 +186,18 @@ class FaceCropper:
                 raise decoded
             speech_columns = self._speech_columns(decoded)
         except Rejected as problem:
+            self._tell(row, problem)
             return _Cropped(_rejected(row, problem), has_media=False)
         try:
-            return _Cropped(_identity(row) | speech_columns | self._face_columns(row, decoded), has_media=True)
+            with blaming(RejectReason.DAMAGED_VIDEO, but=self.device_errors):
+                return _Cropped(_identity(row) | speech_columns | self._face_columns(row, decoded), has_media=True)
         except Rejected as problem:
+            self._tell(row, problem)
             return _Cropped(_rejected(row, problem), has_media=True)
+
+    def _tell(self, row: dict, problem: Rejected) -> None:
+        if problem.trace:
+            self.meter.tell(f"{row['utterance_id']}: {problem}\n{problem.trace}")
 
     def _speech_columns(self, decoded: DecodedUtterance) -> dict:
         speech = decoded.speech
@@ -202,8 +213,9 @@ class FaceCropper:
     def _face_columns(self, row: dict, decoded: DecodedUtterance) -> dict:
         start = self.clock()
         frames = decoded.frames
+        canvas = Canvas(frames.images)
         cuts = shot_cuts(frames.images)
-        tracks = link_faces(self._faces(row, frames, cuts), frames.indices, cuts)
+        tracks = link_faces(self._faces(row, frames, cuts, canvas), frames.indices, cuts)
         if not tracks:
             raise Rejected(RejectReason.NO_FACE, f"no face in {len(frames.images)} sampled frames")
         chosen, ambiguous = choose_track(tracks, len(frames.images))
@@ -211,37 +223,42 @@ class FaceCropper:
         _require_face_with_sound(track, decoded.speech)
         at = np.searchsorted(frames.indices, track.frame_indices)
         images = [frames.images[i] for i in at]
+        boxes = [canvas.cut_from(image, box) for image, box in zip(images, track.boxes_N4, strict=True)]
         crops = np.concatenate(
             [
                 square_crops(image, box[None], self._crop_scale(row), self.crop_rule.side_px, self.crop_rule.grey)
-                for image, box in zip(images, track.boxes_N4, strict=True)
+                for image, box in zip(images, boxes, strict=True)
             ]
         )
-        height, width = frames.images[0].shape[:2]
-        to_relative_4 = 1 / np.array([width, height, width, height], np.float32)
         return {
             "crops": crops.tobytes(),
             "frame_indices": track.frame_indices,
             "frame_times_s": frames.times_s[at],
-            "frame_boxes": (track.boxes_N4 * to_relative_4).tolist(),
+            "frame_boxes": canvas.relative(track.boxes_N4).tolist(),
             "frame_scores": track.scores,
             "frames_sampled": len(frames.images),
-            "face_tracks": [_track_row(each, to_relative_4) for each in tracks],
+            "face_tracks": [_track_row(each, canvas) for each in tracks],
             "labelled_track": chosen,
             "face_is_ambiguous": ambiguous,
-            **self._thumbnail_columns(images, track, frames.times_s[at]),
+            **self._thumbnail_columns(images, boxes, frames.times_s[at]),
             "detector": self._face_source(row),
             "detect_s": self.clock() - start,
         }
 
-    def _faces(self, row: dict, frames: SampledFrames, cuts: np.ndarray) -> list[Faces]:
-        """Faces of each frame: the whole-frame rule for face tracks, given boxes, or the detector."""
+    def _faces(self, row: dict, frames: SampledFrames, cuts: np.ndarray, canvas: Canvas) -> list[Faces]:
+        """Faces of each frame on the canvas: the whole-frame rule for face tracks, given boxes, or the detector."""
+        if row["face_context"] is None and not row["face_boxes"]:
+
+            def detect(images: Sequence[np.ndarray]) -> list[Faces]:
+                return [canvas.placed(*found) for found in zip(self.detector(images), images, strict=True)]
+
+            return find_faces(frames.images, cuts, detect, detection_stride=self.options.look_every)
         if row["face_context"] is not None:
-            boxes = [centre_crop_fraction(image, row["face_context"]) for image in frames.images]
-            return [Faces.given(box) for box in boxes]
-        if row["face_boxes"]:
-            return [_given_box(row, time_s, image) for time_s, image in zip(frames.times_s, frames.images, strict=True)]
-        return find_faces(frames.images, cuts, self.detector, detection_stride=self.options.look_every)
+            given = [Faces.given(centre_crop_fraction(image, row["face_context"])) for image in frames.images]
+        else:
+            timed = zip(frames.times_s, frames.images, strict=True)
+            given = [_given_box(row, time_s, image) for time_s, image in timed]
+        return [canvas.placed(*found) for found in zip(given, frames.images, strict=True)]
 
     def _face_source(self, row: dict) -> str:
         if row["face_context"] is not None:
@@ -252,12 +269,12 @@ class FaceCropper:
         """A face track is cut as the published teachers were fed, to the box in its middle; any other box gets the rule."""
         return 1.0 if row["face_context"] is not None else self.crop_rule.scale
 
-    def _thumbnail_columns(self, images: list[np.ndarray], track: FaceTrack, times_s: np.ndarray) -> dict:
+    def _thumbnail_columns(self, images: list[np.ndarray], boxes: list[np.ndarray], times_s: np.ndarray) -> dict:
         chosen = np.unique(
             np.linspace(0, len(images) - 1, min(self.options.thumbnails, len(images))).round().astype(int)
         )
         return {
-            "thumbnails": [_thumbnail(images[i], track.boxes_N4[i]) for i in chosen],
+            "thumbnails": [_thumbnail(images[i], boxes[i]) for i in chosen],
             "thumbnail_times_s": times_s[chosen],
         }
 
@@ -298,10 +315,10 @@ def _given_box(row: dict, time_s: float, image: np.ndarray) -> Faces:
     return Faces.given(box)
 
 
-def _track_row(track: FaceTrack, to_relative_4: np.ndarray) -> dict:
+def _track_row(track: FaceTrack, canvas: Canvas) -> dict:
     return {
         "frame_indices": track.frame_indices,
-        "boxes": (track.boxes_N4 * to_relative_4).tolist(),
+        "boxes": canvas.relative(track.boxes_N4).tolist(),
         "scores": track.scores,
     }
 

@@ -41,6 +41,7 @@ from pipeline.labelling.placement import LabelPlan
 from pipeline.labelling.retry_rejects import Retry, RetryCounts
 from pipeline.labelling.stage_progress import stage_table, watched
 from pipeline.labelling.tasks import cut_tasks, packed
+from pipeline.rejects import suspicion
 from pipeline.schema import SCHEMA_VERSION
 
 FIRST_PART = "first_part"
@@ -101,8 +102,12 @@ class LabelResult:
     retry: RetryCounts | None = None
 
     def facts(self) -> dict[str, Any]:
-        """As users read it: rows, labelled, rejected, reasons; after a retry also retried and now_labelled."""
-        return asdict(self.whole_set) | (asdict(self.retry) if self.retry else {})
+        """As users read it: rows, labelled, rejected, reasons, unforeseen if there are any; after a retry also retried and
+        now_labelled."""
+        facts = asdict(self.whole_set)
+        if not self.whole_set.unforeseen:
+            del facts["unforeseen"]
+        return facts | (asdict(self.retry) if self.retry else {})
 
 
 def label(request: LabelRequest, plan: LabelPlan, *, address: str | None, record: RunRecord) -> LabelResult:
@@ -129,6 +134,8 @@ def label(request: LabelRequest, plan: LabelPlan, *, address: str | None, record
         held.confirm()
         distillation_set.drop_doubles(manifest, labels_uri)
         whole_set = distillation_set.audit(manifest, labels_uri)
+        if said := suspicion(whole_set.unforeseen, whole_set.rows):
+            log.warning("%s", said)
         return LabelResult(whole_set, retry.finish(labels_uri) if retry else None)
 
 
@@ -169,6 +176,8 @@ class LabellingRun:
         self.record.counts["stages"] = counts
         began = cast("float | None", ray.get(self.tally.began.remote()))
         self.record.stages[WORK] = time.time() - (began or time.time())
+        for text in cast("list[str]", ray.get(self.tally.all_told.remote())):
+            log.warning("%s", text)
         for line in stage_table(counts, time.monotonic() - started).splitlines():
             log.info("%s", line)
 

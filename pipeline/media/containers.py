@@ -8,18 +8,22 @@ zero of the ffmpeg program.
 
 import contextlib
 import os
+import stat
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Literal, overload
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from pipeline.media import limits
 from pipeline.rejects import Rejected, RejectReason
 
 DECODER_THREADS = 1  # one decoder takes one core, which is what its Ray actor reserves
@@ -27,23 +31,81 @@ DECODER_THREADS = 1  # one decoder takes one core, which is what its Ray actor r
 MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}  # box types that begin an mp4 or mov file
 OTHER_SIGNATURES = (b"\x1a\x45\xdf\xa3", b"RIFF", b"OggS", b"FLV\x01", b"fLaC")  # Matroska/WebM, AVI/WAV, Ogg, ...
 
+OPTIONS = {
+    "format_whitelist": ",".join(limits.DEMUXERS),
+    "protocol_whitelist": "file",
+    "max_streams": str(limits.MOST_STREAMS + 1),
+}
+
+WITHOUT_HEADER = {"flv", "mpeg", "mpegts"}
+"""Formats that do not say at their beginning which streams there are."""
+
+LATE_STREAMS = {"probesize": str(64 * 2**20), "analyzeduration": str(600 * av.time_base)}
+"""How far to look for the sound, or the picture, in such a file: bytes, and microseconds."""
+
 
 @contextlib.contextmanager
 def open_container(path: str | Path) -> Generator[InputContainer]:
     """The file, headers read. Raises Rejected: FILE_NOT_FOUND, STORAGE_ERROR, EMPTY_FILE, TRUNCATED, NOT_A_VIDEO or
     DAMAGED_VIDEO."""
     path = Path(os.path.abspath(path))  # absolute: ffmpeg would take the part before a colon for a protocol
+    regular_file(path)
     try:
-        container = av.open(str(path))
+        container = _opened(str(path))
+        if container.format.name in WITHOUT_HEADER and len({s.type for s in playable_streams(container)}) < 2:
+            container.close()
+            container = _opened(str(path), LATE_STREAMS)
     except FFmpegError as error:
         raise _why_not_opened(path, error) from error
     with container:
+        _require_few_streams(container)
         yield container
 
 
+@contextlib.contextmanager
+def opened_file(file: BinaryIO) -> Generator[InputContainer]:
+    """An open file, of which only the bytes that ffmpeg asks for are read. Raises FFmpegError, and Rejected BEYOND_LIMITS."""
+    with _opened(file) as container:
+        _require_few_streams(container)
+        yield container
+
+
+def _opened(file: str | BinaryIO, options: dict[str, str] | None = None) -> InputContainer:
+    """Tags need not be UTF-8: AVI and ID3v1 have none of their own, and nobody reads them here."""
+    return av.open(
+        file,
+        "r",
+        options={"max_pixels": str(limits.MOST_PIXELS)},
+        container_options=OPTIONS | (options or {}),
+        metadata_errors="replace",
+    )
+
+
+def regular_file(path: Path) -> os.stat_result:
+    """What the system says of it. A named pipe would be waited for, a device has no end. Raises Rejected FILE_NOT_FOUND,
+    STORAGE_ERROR, or NOT_A_VIDEO for what is no regular file."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Rejected(RejectReason.FILE_NOT_FOUND, f"{path.name} does not exist") from error
+    except OSError as error:
+        raise Rejected(RejectReason.STORAGE_ERROR, f"{path.name} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise Rejected(RejectReason.FILE_NOT_FOUND, f"{path.name!r} cannot be the name of a file") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise Rejected(RejectReason.STORAGE_ERROR, f"{path.name} cannot be read: it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise Rejected(RejectReason.NOT_A_VIDEO, f"{path.name} is no regular file")
+    return status
+
+
+def _require_few_streams(container: InputContainer) -> None:
+    if len(container.streams) > limits.MOST_STREAMS:
+        detail = f"{len(container.streams)} streams; the most is {limits.MOST_STREAMS}"
+        raise Rejected(RejectReason.BEYOND_LIMITS, detail)
+
+
 def _why_not_opened(path: Path, error: FFmpegError) -> Rejected:
-    if not path.exists():
-        return Rejected(RejectReason.FILE_NOT_FOUND, f"{path.name} does not exist")
     try:
         with path.open("rb") as file:
             head = file.read(8)
@@ -111,8 +173,27 @@ def best_stream(container: InputContainer, kind: Literal["video", "audio"]) -> S
     if stream.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison] (PyAV gives None for an unknown codec)
         reason = RejectReason.UNSUPPORTED_CODEC if kind == "video" else RejectReason.DAMAGED_AUDIO
         raise Rejected(reason, f"no decoder for the {kind} codec of stream {stream.index}")
+    _require_within_limits(stream)
     stream.codec_context.thread_count = DECODER_THREADS
     return stream
+
+
+def _require_within_limits(stream: Stream) -> None:
+    """Raises Rejected BEYOND_LIMITS by what the stream says of itself, before anything of it is decoded."""
+    context = stream.codec_context
+    found = None
+    if isinstance(context, VideoCodecContext):
+        if context.width * context.height > limits.MOST_PIXELS:
+            found = f"pictures of {context.width} x {context.height}; the most is {limits.MOST_PIXELS} pixels"
+        context.options = {"max_pixels": str(limits.MOST_PIXELS)}
+    elif isinstance(context, AudioCodecContext):
+        lowest, highest = limits.RATES_HZ
+        if context.channels > limits.MOST_CHANNELS:
+            found = f"{context.channels} channels; the most is {limits.MOST_CHANNELS}"
+        elif context.sample_rate and not lowest <= context.sample_rate <= highest:
+            found = f"sound at {context.sample_rate} Hz; {lowest} to {highest} can be"
+    if found:
+        raise Rejected(RejectReason.BEYOND_LIMITS, found)
 
 
 def clock_zero_s(container: InputContainer) -> Fraction:
@@ -133,35 +214,8 @@ def time_base(stream: Stream) -> Fraction:
 
 
 def duration_s(container: InputContainer) -> float | None:
-    """What the header says; None where it does not say (a live WebM)."""
+    """What the header claims; None where it says nothing (a live WebM)."""
     return None if container.duration is None else container.duration / av.time_base
-
-
-def declared_duration_s(file: BinaryIO) -> float | None:
-    """What the header of an open file says, in seconds; only the bytes that ffmpeg asks for are read.
-
-    None where a whole copy on disk has to say more: for a file that cannot be opened this way, so that `open_container` finds
-    the reason, and for one whose header does not give its length.
-    """
-    try:
-        with av.open(file, "r") as container:
-            if any(stream.type == "video" for stream in playable_streams(container)):
-                best_stream(container, "video")
-            return duration_s(container)
-    except (FFmpegError, Rejected):
-        return None
-
-
-def measured_duration_s(path: str | Path) -> float | None:
-    """Where the last packet ends, read without decoding; for a file whose header does not say. None without packets."""
-    with open_container(path) as container:
-        zero_s = clock_zero_s(container)
-        ends_s = [
-            (packet.pts + (packet.duration or 0)) * packet.time_base
-            for packet in container.demux()
-            if packet.pts is not None
-        ]
-    return float(max(ends_s) - zero_s) if ends_s else None
 
 
 def packets(container: InputContainer, stream: Stream) -> Iterator[av.Packet]:
@@ -169,7 +223,9 @@ def packets(container: InputContainer, stream: Stream) -> Iterator[av.Packet]:
     try:
         yield from container.demux(stream)
     except FFmpegError:
-        yield av.Packet()
+        flushing = av.Packet()
+        flushing.stream = stream
+        yield flushing
 
 
 def seek(container: InputContainer, stream: Stream, to_s: Fraction) -> None:

@@ -5,7 +5,6 @@ pictures of the paper: grid time t_k = start_s + 0.24 k shows the last frame who
 Time 0 is that of `pipeline/media/containers.py`.
 """
 
-import contextlib
 import functools
 import itertools
 import pkgutil
@@ -14,14 +13,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
-from av.container import InputContainer
 
 from cluster.failures import UserError
 from modeling.sampling import VIDEO_FRAME_RATE
 from pipeline.media import containers
+from pipeline.media.clock import clock_of
 from pipeline.media.frame_grid import PERIOD_US, FrameGrid, microseconds
+from pipeline.media.upright import display_matrix, is_on_its_side, scaled_size, shown_size, upright_rgb
 from pipeline.media.video_stream import VideoStream
 from pipeline.rejects import Rejected, RejectReason
 
@@ -73,16 +72,17 @@ def probe(path: str | Path) -> MediaInfo:
 
     Raises Rejected where the file cannot be opened, as `sample_frames` does.
     """
+    clock = clock_of(str(path))
     with containers.open_container(path) as container:
         kinds = {stream.type for stream in containers.playable_streams(container)}
-        duration_s = containers.duration_s(container) or containers.measured_duration_s(path)
+        duration_s = max(clock.ends_s.values(), default=None)
         if "video" not in kinds:
             return MediaInfo(duration_s, 0, 0)
-        video = VideoStream(container, FrameGrid(0, None))
+        video = VideoStream(container, FrameGrid(0, None), clock)
         context = video.stream.codec_context
-        width, height = context.width, context.height
         first = next(video.frames(), None)
-        if first is not None and _quarter_turns(first[1]) % 2:
+        height, width = shown_size(context.height, context.width, video.pixel_aspect())
+        if first is not None and is_on_its_side(display_matrix(first[1])):
             width, height = height, width
         return MediaInfo(duration_s, width, height)
 
@@ -91,15 +91,13 @@ def sample_frames(
     path: str | Path,
     request: FrameRequest,
     *,
-    opened: InputContainer | None = None,
     keep: Callable[[np.ndarray], np.ndarray] = np.ascontiguousarray,
 ) -> SampledFrames:
     """The frame on display at every grid time of the request. A folder of *.jpg is a video too.
 
     Grid times after the last frame, or within a stretch that cannot be decoded, are left out.
 
-    opened: the file as `containers.open_container` gives it and not read from yet, where a caller has it open; pyav need not
-    open it again, which with H.264 decodes a frame. keep: where each picture goes as soon as it is made; it returns the
+    keep: where each picture goes as soon as it is made; it returns the
     picture that is handed out in its place. One on display for long is kept once.
 
     Raises Rejected where no frame can be given: FILE_NOT_FOUND, STORAGE_ERROR, EMPTY_FILE, TRUNCATED, NOT_A_VIDEO,
@@ -108,7 +106,7 @@ def sample_frames(
     if Path(path).is_dir():
         decode = functools.partial(_decode_picture_folder, pictures_per_s=request.pictures_per_s or VIDEO_FRAME_RATE)
     elif request.decoder == "pyav":
-        decode = functools.partial(_decode_with_pyav, opened=opened)
+        decode = _decode_with_pyav
     else:
         decode = _decoder(request.decoder)
     indices, times_s, images = [], [], []
@@ -130,19 +128,20 @@ def _decoder(name: str) -> Callable[..., Iterator[Picture]]:
         return DECODERS[name]
     if ":" not in name:
         raise UserError(f"decoder {name!r} is not known; use one of {', '.join(DECODERS)} or module:function")
-    return pkgutil.resolve_name(name)
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"decoder {name}: {error}; give module:function of a module that Python finds") from error
 
 
-def _decode_with_pyav(
-    path: str | Path, grid: FrameGrid, longest_side_px: int | None, opened: InputContainer | None = None
-) -> Iterator[Picture]:
+def _decode_with_pyav(path: str | Path, grid: FrameGrid, longest_side_px: int | None) -> Iterator[Picture]:
     """Seeks, and decodes no further than the span. Where a file's index points too far, seeks again from further back
-    and then reads from the start."""
-    seeks_us = [back_us for back_us in SEEK_BACK_US if back_us < grid.start_us]
+    and then reads from the start; so it does at once where the clock starts again, because its places cannot be sought."""
+    clock = clock_of(str(path))
+    seeks_us = [back_us for back_us in SEEK_BACK_US if back_us < grid.start_us and not clock.shifts]
     for back_us in (*seeks_us, None):
-        with containers.open_container(path) if opened is None else contextlib.nullcontext(opened) as container:
-            opened = None  # a second try needs it unread
-            video = VideoStream(container, grid)
+        with containers.open_container(path) as container:
+            video = VideoStream(container, grid, clock)
             if back_us is not None:
                 containers.seek(container, video.stream, video.zero_s + Fraction(grid.start_us - back_us, 10**6))
             sampled = video.sampled(first_may_be_late=back_us is None)
@@ -155,30 +154,10 @@ def _converted(sampled: Iterator, longest_side_px: int | None, video: VideoStrea
     frame = image = None
     for position, (time_us, shown) in sampled:
         if shown is not frame or image is None:  # a frame on display for long serves several grid times
-            frame, image = shown, _upright_rgb(shown, longest_side_px)
+            frame, image = shown, upright_rgb(shown, longest_side_px, video.pixel_aspect())
         yield position, time_us / 10**6, image
     if frame is None:
         raise video.why_nothing()
-
-
-def _upright_rgb(frame: av.VideoFrame, longest_side_px: int | None) -> np.ndarray:
-    """HxWx3 uint8, as `ffmpeg -pix_fmt rgb24` gives it (`-sws_flags area` where it is scaled down)."""
-    height, width = scaled_size(frame.height, frame.width, longest_side_px)
-    # a mean of areas shows no more than the picture holds, and takes a third of bicubic's time, ffmpeg's default
-    interpolation = "BICUBIC" if (width, height) == (frame.width, frame.height) else "AREA"
-    image = frame.reformat(width, height, "rgb24", interpolation=interpolation).to_ndarray()
-    return np.rot90(image, _quarter_turns(frame))
-
-
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    """Anticlockwise turns that set the frame upright, from the display matrix."""
-    return round(frame.rotation / 90)
-
-
-def scaled_size(height: int, width: int, longest_side_px: int | None) -> tuple[int, int]:
-    """Height and width in pixels, in proportion, neither above `longest_side_px`; never larger than they were."""
-    scale = 1.0 if longest_side_px is None else min(1.0, longest_side_px / max(width, height))
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _decode_with_decord(path: str | Path, grid: FrameGrid, longest_side_px: int | None) -> Iterator[Picture]:

@@ -6,19 +6,21 @@ noise anew, so after a seek these bands differ from a whole decode; so they do i
 """
 
 import math
+import os
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
 
 import av
 import numpy as np
-from av.audio.plane import AudioPlane
 from av.container import InputContainer
 from av.error import FFmpegError
 
 from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ, VIDEO_FRAME_RATE
 from pipeline.media import containers
+from pipeline.media.clock import clock_of, placed_packets
+from pipeline.media.limits import LEAST_SOUND_BYTES_PER_S
+from pipeline.media.resampler import Resampler, first_channel, is_broken, without_head
 from pipeline.rejects import Rejected, RejectReason
 
 SILENCE_DB = -60.0  # mean level below which a clip holds no speech
@@ -33,6 +35,9 @@ PRE_ROLL_S = Fraction(1, 2)  # decoded before the span and dropped: MP3, AAC and
 GAP_S = (
     1 / VIDEO_FRAME_RATE + 1e-6
 )  # a jump of the time stamps by more than one video frame is a gap; less is their rounding
+
+WITHOUT_CLOCK = {"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "mp3"}
+"""Formats that hold no time stamps: ffmpeg counts them by the first frame's rate, so that they are wrong where that changes."""
 
 Segment = tuple[int, np.ndarray]
 """First sample of a piece, counted at 16 kHz from time 0 of the media clock, and the piece, int16."""
@@ -67,14 +72,19 @@ def stream_speech(path: str | Path) -> Iterator[np.ndarray]:
     """The whole file as `read_speech(path, 0, None)` gives it, in int16 pieces; decoded once from start to end, so that
     an hour takes the memory of a second and no file's index is needed.
 
-    Where time stamps jump back, the sound goes on without a gap. Raises Rejected as `read_speech` does.
+    Where time stamps jump back, the sound goes on without a gap. Raises Rejected as `read_speech` does, and BEYOND_LIMITS where
+    so few bytes cannot hold so much.
     """
     held, position = np.zeros(0, np.int16), 0
+    most_samples = os.path.getsize(path) * SAMPLE_RATE_HZ // LEAST_SOUND_BYTES_PER_S if os.path.exists(path) else 0
     with containers.open_container(path) as container:
         audio = _AudioStream(container)
         segment_end = None
         for first, samples in audio.segments(0, None):
             gap = first - position if first != segment_end else 0
+            if position + max(0, gap) + len(samples) > most_samples:
+                detail = f"more than {most_samples / SAMPLE_RATE_HZ:.0f} s of sound in {os.path.getsize(path)} bytes"
+                raise Rejected(RejectReason.BEYOND_LIMITS, detail)
             for silence in _zeros(gap):
                 position += len(silence)
                 held = yield from _all_but_a_second(held, silence)
@@ -95,9 +105,8 @@ def read_at_native_rate(path: str | Path, most_samples: int) -> np.ndarray:
     """
     pieces, count = [], 0
     with containers.open_container(path) as container:
-        to_int16 = av.AudioResampler(format="s16p")
         for frame in _AudioStream(container).frames():
-            pieces += [piece.to_ndarray()[0] for piece in to_int16.resample(frame)]
+            pieces.append(first_channel(frame))
             count += frame.samples
             if count >= most_samples:
                 break
@@ -132,10 +141,12 @@ class _AudioStream:
 
     def __init__(self, container: InputContainer):
         self.container = container
+        self.clock = clock_of(container.name)
         self.stream = containers.best_stream(container, "audio")
-        self.zero_s = containers.clock_zero_s(container)
+        self.zero_s = self.clock.zero_s
         starts_s = containers.starts_s(self.stream)
         self.first_s = self.zero_s if starts_s is None else starts_s
+        self.is_counted = container.format.name in WITHOUT_CLOCK
         self.decode_error = ""
         self.has_decoded = False
         self.last_frame = 0, SAMPLE_RATE_HZ  # samples and rate
@@ -160,44 +171,48 @@ class _AudioStream:
     def segments(self, start_s: float, end: int | None) -> Iterator[Segment]:
         """Resampled pieces in order, from a little before `start_s` to the 16 kHz sample `end` or somewhat later."""
         resampler, next_sample = None, 0
-        begun_s, length_s = (
-            float(self.first_s),
-            0.0,
-        )  # start of a segment and its length: a clock since 1970 rounds their sum
+        # start of a segment and its length: a clock since 1970 rounds their sum
+        begun_s, length_s = float(self.first_s), 0.0
         sought = self._seek(start_s)
         for frame in self.frames():
-            stamped_s = frame.time  # Fractions take longer than decoding
+            stamped_s = (
+                None if self.is_counted and resampler is not None else frame.time
+            )  # Fractions take longer than decoding
             at_s = begun_s + length_s if stamped_s is None else stamped_s
-            if resampler is not None and abs(at_s - begun_s - length_s) > GAP_S:
-                yield next_sample, _resampled(resampler, None)
+            is_gap = abs(at_s - begun_s - length_s) > GAP_S
+            if resampler is not None and (is_gap or not resampler.fits(frame)):
+                yield next_sample, resampler.rest()
                 resampler = None
+                if not is_gap:
+                    stamped_s, at_s = None, begun_s + length_s
             self.last_frame = frame.samples, frame.sample_rate
             if resampler is None:
                 begun_s, length_s = at_s, 0.0
             length_s += frame.samples / frame.sample_rate
             if resampler is None:
                 pts, base = frame.pts, frame.time_base
-                exact_s = Fraction(at_s) if pts is None or base is None else pts * base
+                exact_s = Fraction(at_s) if stamped_s is None or pts is None or base is None else pts * base
                 skipped = self._to_common_phase(exact_s, frame.sample_rate) if sought else 0
                 if skipped >= frame.samples:
                     continue
                 begin_s, sought = exact_s + Fraction(skipped, frame.sample_rate), False
-                frame = _without_head(frame, skipped)
                 next_sample = round((begin_s - self.zero_s) * SAMPLE_RATE_HZ)
-                resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
-            samples = _resampled(resampler, frame)
+                resampler = Resampler(frame)
+                frame = without_head(frame, skipped)
+            samples = resampler.resampled(frame)
             yield next_sample, samples
             next_sample += len(samples)
             if end is not None and next_sample >= end:
                 return
         if resampler is not None:
-            yield next_sample, _resampled(resampler, None)
+            yield next_sample, resampler.rest()
 
     def _seek(self, start_s: float) -> bool:
-        """True if it went anywhere. Far enough back for the pre-roll and for one common period of both rates."""
+        """True if it went anywhere; where the clock starts again, no place can be sought. Far enough back for the pre-roll and
+        for one common period of both rates."""
         rate = self.stream.codec_context.sample_rate or SAMPLE_RATE_HZ
         target_s = self.zero_s + Fraction(start_s) - PRE_ROLL_S - Fraction(1, math.gcd(rate, SAMPLE_RATE_HZ))
-        if target_s <= self.first_s:
+        if target_s <= self.first_s or self.clock.shifts:
             return False
         containers.seek(self.container, self.stream, target_s)
         return True
@@ -210,54 +225,16 @@ class _AudioStream:
 
     def frames(self) -> Iterator[av.AudioFrame]:
         """Frames as they decode; damaged packets are passed over. Raises Rejected DAMAGED_AUDIO for NaN or infinity."""
-        for packet in containers.packets(self.container, self.stream):
+        for packet in placed_packets(self.container, self.stream, self.clock):
             try:
                 frames = packet.decode()
             except FFmpegError as error:
                 self.decode_error = self.decode_error or error.strerror
                 continue
-            if any(_is_broken(frame) for frame in frames):
+            if any(is_broken(frame) for frame in frames):
                 raise Rejected(RejectReason.DAMAGED_AUDIO, "the sound holds NaN or infinity")
             self.has_decoded = self.has_decoded or bool(frames)
             yield from frames
-
-
-FLOATS = {"flt": np.float32, "dbl": np.float64}  # sample formats of ffmpeg, packed; "fltp" is one plane a channel
-
-
-def _is_broken(frame: av.AudioFrame) -> bool:
-    """Whether it holds NaN or infinity. (Reads the planes where they lie: `to_ndarray` takes longer than the decoder. A sum
-    of squares is the cheapest check of them all; it can overflow, and then every sample is checked.)"""
-    kind = FLOATS.get(frame.format.name[:3])
-    if kind is None:
-        return False
-    samples = frame.samples * (1 if frame.format.is_planar else len(frame.layout.channels))
-    planes = (_samples(plane, kind, samples) for plane in frame.planes)
-    with np.errstate(all="ignore"):
-        return not all(math.isfinite(np.dot(plane, plane)) or np.isfinite(plane).all() for plane in planes)
-
-
-def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> np.ndarray:
-    """int16 (n,); None flushes what the resampler still holds."""
-    if frame is not None:
-        frame.pts = None  # positions are counted here; the resampler must not shift by rounded time stamps
-    pieces = [_samples(piece.planes[0], np.int16, piece.samples) for piece in resampler.resample(frame)]
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
-
-
-def _samples(plane: AudioPlane, kind: type[np.generic], count: int) -> np.ndarray:
-    """The plane's memory as it lies. (A plane is a buffer, which PyAV's type hints do not say.)"""
-    return np.frombuffer(cast("memoryview", plane), kind, count)
-
-
-def _without_head(frame: av.AudioFrame, samples: int) -> av.AudioFrame:
-    if not samples:
-        return frame
-    step = 1 if frame.format.is_planar else len(frame.layout.channels)
-    array: Any = np.ascontiguousarray(frame.to_ndarray()[:, samples * step :])
-    rest = av.AudioFrame.from_ndarray(array, format=frame.format.name, layout=frame.layout.name)
-    rest.sample_rate = frame.sample_rate
-    return rest
 
 
 def mean_level_db(samples: np.ndarray) -> float:

@@ -3,16 +3,21 @@ video packets (held by a test); decord and folders of pictures are in `pipeline/
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
 
 from pipeline.media import containers
+from pipeline.media.clock import MediaClock, placed_packets
 from pipeline.media.frame_grid import PERIOD_US, ROUNDING_US, FrameGrid, PacketTimeline, microseconds
+from pipeline.media.limits import LONGEST_GAP_S, MOST_PIXELS
 from pipeline.rejects import Rejected, RejectReason
 
 FORMATS_WITH_PTS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}  # AVI and raw streams store no presentation times
+DECODERS_THAT_SKIP = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
+"""ffmpeg's own, which look at `skip_frame` at every packet. Others read it when they open (libdav1d) or never."""
 PROGRESSIVE = {0, 1}  # ffmpeg's field_order: unknown, progressive. Two interlaced fields may share a frame
 
 TimedFrame = tuple[int, av.VideoFrame]
@@ -26,19 +31,34 @@ class VideoStream:
     over if no other frame refers to them: about 30 % less time than decoding all, and the same pictures.
     """
 
-    def __init__(self, container: InputContainer, grid: FrameGrid):
+    def __init__(self, container: InputContainer, grid: FrameGrid, clock: MediaClock):
         self.container = container
+        self.clock = clock
         self.stream = containers.best_stream(container, "video")
         self.time_base = containers.time_base(self.stream)
         self.grid = grid
         self.timeline = PacketTimeline()
+        context = self.stream.codec_context
         self.is_planned = (
-            container.format.name in FORMATS_WITH_PTS and self.stream.codec_context.field_order in PROGRESSIVE
+            container.format.name in FORMATS_WITH_PTS
+            and context.name in DECODERS_THAT_SKIP
+            and context.field_order in PROGRESSIVE
+            and not clock.shifts
         )
-        self.zero_s = containers.clock_zero_s(container)
+        self.zero_s = clock.zero_s
+        self._aspects = (
+            self.stream.sample_aspect_ratio,
+            context.sample_aspect_ratio,
+        )  # of the file, of the first picture
         self.decode_error = ""
         self._last_pts = self._last_dts = float("-inf")
         self._disorder = 0
+
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel over its height now; where the file does not say and the pictures do, it may change."""
+        of_file, of_first = self._aspects
+        now = self.stream.codec_context.sample_aspect_ratio
+        return Fraction((of_file if now is None or now == of_first else now) or 1)
 
     def sampled(self, first_may_be_late: bool) -> Iterator[tuple[int, TimedFrame]] | None:
         """Grid positions and the frame on display at each. None where the first frame that decodes lies after the
@@ -68,13 +88,15 @@ class VideoStream:
 
     def _duration_us(self, frame: av.VideoFrame) -> int:
         if frame.duration:
-            return microseconds(frame.duration * self.time_base)
+            return min(microseconds(frame.duration * self.time_base), LONGEST_GAP_S * 1_000_000)
         return microseconds(1 / self.stream.average_rate) if self.stream.average_rate else PERIOD_US // 6
 
     def frames(self) -> Iterator[TimedFrame]:
         """Frames that decode without an error, in presentation order; the others are passed over."""
         context = self.stream.codec_context
-        timed = ((self._packet_time_us(packet), packet) for packet in containers.packets(self.container, self.stream))
+        timed = (
+            (self._packet_time_us(packet), packet) for packet in placed_packets(self.container, self.stream, self.clock)
+        )
         for time_us, packet in self.timeline.read_ahead(timed):
             context.skip_frame = "DEFAULT" if self._is_wanted(time_us) else "NONREF"
             try:
@@ -117,8 +139,14 @@ class VideoStream:
             return Rejected(RejectReason.NO_FRAMES, f"the span that begins at {start_s:.3f} s has no length")
         if containers.is_cut_short(self.container.name):
             return Rejected(RejectReason.TRUNCATED, f"the file ends before the frames from {start_s:.3f} s on")
+        context = self.stream.codec_context
+        if not context.width * context.height:
+            detail = f"pictures of no size, or of more than {MOST_PIXELS} pixels"
+            return Rejected(RejectReason.DAMAGED_VIDEO, detail)
         if self.decode_error or any(time_us >= self.grid.start_us for time_us in self.timeline.times_us):
             return Rejected(RejectReason.DAMAGED_VIDEO, self.decode_error or "every frame in the span is damaged")
+        if max(self.clock.ends_s.values(), default=0.0) > start_s:
+            return Rejected(RejectReason.NO_FRAMES, f"the pictures end before {start_s:.3f} s; the sound goes on")
         if declared_s is not None and declared_s > start_s:
             return Rejected(RejectReason.TRUNCATED, f"no frame from {start_s:.3f} s on in a file of {declared_s:.3f} s")
         return Rejected(RejectReason.NO_FRAMES, f"the file ends before {start_s:.3f} s")

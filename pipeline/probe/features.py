@@ -3,6 +3,7 @@
 Shape letters: N clips, T samples, F features of a set, E = 8 emotions, D embedding.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,9 +20,13 @@ from modeling.speech.spectrogram import FFT_SAMPLES, FRAME_SAMPLES, HOP_SAMPLES,
 from modeling.students.build import Student
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import without_doubles
+from pipeline.decoding.isolated_decoder import IsolatedDecoder
+from pipeline.decoding.requests import NativeSpeechRequest, SpeechRequest
 from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import STUDIO_SILENCE_DB, mean_level_db, read_at_native_rate, read_speech
+from pipeline.media.speech import STUDIO_SILENCE_DB, mean_level_db
 from pipeline.rejects import Rejected, RejectReason
+
+log = logging.getLogger(__name__)
 
 LEAST_S = 0.06
 """The longest analysis window of eGeMAPS (its pitch, 60 ms); opensmile gives NaN for less. The student pads with zeros
@@ -95,22 +100,24 @@ def probe_features(
     keep_speech: bool = False,
     seed: int = 0,
 ) -> ProbeFeatures:
-    """Reads every clip once, in this process, and looks for the same sound in two files (a video and its sound, a copy).
+    """Reads every clip once and looks for the same sound in two files (a video and its sound, a copy).
 
     as_published: the student hears the sound at the file's own rate as if it were 16 kHz (the authors' omission); the
     baselines do not. Adds "random" (N, D) and "random8" (N, 8), normal numbers that know nothing of the clips.
     """
     extract = ClipFeatures(student, device)
     read, rows, heard, contents = [], {}, {}, {}
-    with progress(len(clips), "features", "clips") as bar:
+    with progress(len(clips), "features", "clips") as bar, IsolatedDecoder() as decoder:
         for clip in clips:
             if clip.reject_reason is None:
                 try:
-                    speech_T, heard_T, contents[clip.uri] = _sound(clip.uri, as_published)
+                    speech_T, heard_T, contents[clip.uri] = _sound(decoder, clip.uri, as_published)
                     rows[clip.uri] = _finite(extract(speech_T, heard_T))
                     if keep_speech:
                         heard[clip.uri] = heard_T
                 except Rejected as problem:
+                    if problem.trace:
+                        log.warning("%s: %s", clip.file, problem.trace)
                     clip = replace(clip, reject_reason=str(problem.reason.value), reject_detail=problem.detail)
             read.append(clip)
             bar.update()
@@ -124,11 +131,11 @@ def probe_features(
     return ProbeFeatures(read, features, [heard[uri] for uri in used] if keep_speech else [])
 
 
-def _sound(uri: str, as_published: bool) -> tuple[np.ndarray, np.ndarray, str]:
+def _sound(decoder: IsolatedDecoder, uri: str, as_published: bool) -> tuple[np.ndarray, np.ndarray, str]:
     """Speech at 16 kHz, what the student hears, and the sha256 of the speech. Raises Rejected for what cannot be used."""
     with SourceFiles() as files:
         path = files.path(uri)
-        speech_T = read_speech(path, 0.0, MOST_S + 1)
+        speech_T = decoder.ask(SpeechRequest(path=path, end_s=MOST_S + 1))
         seconds = len(speech_T) / SAMPLE_RATE_HZ
         if seconds < LEAST_S:
             raise Rejected(RejectReason.TOO_SHORT, f"{seconds:.3f} s of sound; the least is {LEAST_S:g} s")
@@ -136,7 +143,9 @@ def _sound(uri: str, as_published: bool) -> tuple[np.ndarray, np.ndarray, str]:
             raise Rejected(RejectReason.TOO_LONG, f"more than {MOST_S:g} s; cut it into utterances")
         if (level_db := mean_level_db(speech_T)) < STUDIO_SILENCE_DB:
             raise Rejected(RejectReason.SILENT, f"mean level {level_db:.1f} dB; the least is {STUDIO_SILENCE_DB:g} dB")
-        heard_T = read_at_native_rate(path, round(MOST_S * SAMPLE_RATE_HZ)) if as_published else speech_T
+        heard_T = speech_T
+        if as_published:
+            heard_T = decoder.ask(NativeSpeechRequest(path=path, most_samples=round(MOST_S * SAMPLE_RATE_HZ)))
         return speech_T, heard_T, storage.sha256(speech_T.tobytes())
 
 

@@ -5,6 +5,7 @@ K classes of a head.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,9 @@ from modeling.emotions import EMOTIONS
 from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.build import Student
 from modeling.students.head import EmotionHead
+from pipeline.decoding.isolated_decoder import IsolatedDecoder
 from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import SILENCE_DB, mean_level_db, stream_speech
+from pipeline.media.speech import SILENCE_DB, mean_level_db
 from pipeline.rejects import Rejected, RejectReason
 from pipeline.students.timelines import TimelineOptions, WindowCutter, is_last_window
 
@@ -34,6 +36,7 @@ ROWS_SCHEMA = pa.schema(
         ("file", pa.string()),
         ("reject_reason", pa.string()),
         ("reject_detail", pa.string()),
+        ("trace", pa.string()),  # of an unforeseen error
         ("seconds", pa.float64()),
         ("clipped", pa.float32()),
         ("sound_sha256", pa.string()),  # over its decoded samples
@@ -101,22 +104,38 @@ class Predictions:
         return self.embedding_sum / self.heard
 
 
-def prediction_of(student: Student, uri: str, options: PredictionOptions) -> dict[str, Any]:
-    """A row of `ROWS_SCHEMA`; for a file that cannot be used, it holds the reason."""
-    try:
-        with SourceFiles() as files:
-            return {"file": uri} | predictions_of_file(student, files.path(uri), options)
-    except Rejected as problem:
-        return {"file": uri, "reject_reason": problem.reason.value, "reject_detail": problem.detail}
+class FilePredictor:
+    """Answers for one file after another, each decoded in a child process."""
+
+    def __init__(self, student: Student, options: PredictionOptions):
+        self.student, self.options = student, options
+        self.decoder = IsolatedDecoder()
+        self.decoder.start()
+
+    def __call__(self, uri: str) -> dict[str, Any]:
+        """A row of `ROWS_SCHEMA`; for a file that cannot be used, it holds the reason."""
+        try:
+            with SourceFiles() as files:
+                pieces = self.decoder.stream(files.path(uri))
+                return {"file": uri} | predictions_of_sound(self.student, pieces, self.options)
+        except Rejected as problem:
+            reason = {"reject_reason": problem.reason.value, "reject_detail": problem.detail}
+            return {"file": uri, "trace": problem.trace} | reason
+
+    def close(self) -> None:
+        self.decoder.close()
 
 
-def predictions_of_file(student: Student, path: str, options: PredictionOptions) -> dict[str, Any]:
-    """The columns of `ROWS_SCHEMA` for one file on this machine. Raises Rejected if it has nothing to hear."""
+def predictions_of_sound(student: Student, pieces: Iterable[np.ndarray], options: PredictionOptions) -> dict[str, Any]:
+    """The columns of `ROWS_SCHEMA` for the sound of one file. Raises Rejected if there is nothing to hear.
+
+    pieces: int16 at 16 kHz, each of any length.
+    """
     spans = Stretches(Predictions(student, None), TimelineOptions(window_s=SPAN_S, hop_s=SPAN_S))
     windows = Stretches(Predictions(student, options.head), options.timeline) if options.timeline else None
     total = clipped = 0
     digest = hashlib.sha256()
-    for piece in stream_speech(path):
+    for piece in pieces:
         total += len(piece)
         digest.update(piece.tobytes())
         clipped += int((np.abs(piece.astype(np.int32)) >= CLIPPED_ABOVE).sum())

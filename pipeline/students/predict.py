@@ -1,5 +1,9 @@
 """The student on files: in this process where they are few and small, on Ray where they are many or a cluster is named."""
 
+import contextlib
+import logging
+from typing import Any
+
 import pyarrow as pa
 
 from cluster import storage
@@ -8,7 +12,9 @@ from cluster.progress import progress
 from modeling.students.build import Student
 from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media.listing import list_media
-from pipeline.students.file_prediction import ROWS_SCHEMA, PredictionOptions, prediction_of
+from pipeline.students.file_prediction import ROWS_SCHEMA, FilePredictor, PredictionOptions
+
+log = logging.getLogger(__name__)
 
 FEW_FILES = 200
 FEW_BYTES = 64 * 2**20
@@ -37,10 +43,15 @@ def predict_files(
 ) -> pa.Table:
     """One row of `ROWS_SCHEMA` for each file, in the order given. A cluster at `address` is used for any number."""
     if address is None and are_few(files):
-        return _predict_here(student, files, options)
-    from pipeline.students.predict_on_ray import predict_on_ray  # importing Ray takes as long as a short file
+        table = _predict_here(student, files, options)
+    else:
+        from pipeline.students.predict_on_ray import predict_on_ray  # importing Ray takes as long as a short file
 
-    return predict_on_ray(student, files, options, address)
+        table = predict_on_ray(student, files, options, address)
+    for file, trace in zip(table["file"].to_pylist(), table["trace"].to_pylist(), strict=True):
+        if trace:
+            log.warning("%s: %s", file, trace)
+    return table
 
 
 def are_few(files: list[str]) -> bool:
@@ -57,9 +68,12 @@ def _size(uri: str) -> int:
 
 
 def _predict_here(student: Student, files: list[str], options: PredictionOptions) -> pa.Table:
-    answers = []
-    with progress(len(files), "predict", "files") as bar:
+    answers: list[dict[str, Any]] = []
+    with (
+        contextlib.closing(FilePredictor(student, options)) as predict,
+        progress(len(files), "predict", "files") as bar,
+    ):
         for uri in files:
-            answers.append(prediction_of(student, uri, options))
+            answers.append(predict(uri))
             bar.update()
     return pa.Table.from_pylist(answers, schema=ROWS_SCHEMA)

@@ -11,20 +11,18 @@ from cluster.progress import progress
 from cluster.session import session, wait_for_room, worker_cores
 from cluster.worker_exit import arm_exit_alarm
 from modeling.students.build import Student
-from pipeline.students.file_prediction import ROWS_SCHEMA, PredictionOptions, prediction_of
+from pipeline.students.file_prediction import ROWS_SCHEMA, FilePredictor, PredictionOptions
 
 
-class FilePredictor:
+class RayPredictor:
     """Ray Data callable: rows with `file` -> rows of `ROWS_SCHEMA`."""
 
     def __init__(self, student: ray.ObjectRef, options: PredictionOptions):
         arm_exit_alarm()
-        self.student: Student = ray.get(student)
-        self.options = options
+        self.predict = FilePredictor(ray.get(student), options)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        answers = [prediction_of(self.student, uri, self.options) for uri in rows["file"].to_pylist()]
-        return pa.Table.from_pylist(answers, schema=ROWS_SCHEMA)
+        return pa.Table.from_pylist([self.predict(uri) for uri in rows["file"].to_pylist()], schema=ROWS_SCHEMA)
 
 
 def predict_on_ray(student: Student, files: list[str], options: PredictionOptions, address: str | None) -> pa.Table:
@@ -35,7 +33,7 @@ def predict_on_ray(student: Student, files: list[str], options: PredictionOption
         batches = (
             ray.data.from_arrow([pa.table({"file": [file]}) for file in files])
             .map_batches(
-                FilePredictor,
+                RayPredictor,
                 fn_constructor_args=(ray.put(student), options),
                 **actor_pool(stage, batch_size=None),
             )

@@ -1,6 +1,6 @@
 """The speech of the transfer benchmark; every clip is kept in memory as FLAC."""
 
-from concurrent.futures import ThreadPoolExecutor
+import logging
 from dataclasses import dataclass
 
 from cluster.failures import UserError
@@ -8,12 +8,17 @@ from cluster.progress import progress
 from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.corpora.doubles import Labelled, find_doubles
 from pipeline.corpora.ferplus_csv import SpeechFile
+from pipeline.decoding.decoder_pool import DecoderPool
+from pipeline.decoding.isolated_decoder import IsolatedDecoder
+from pipeline.decoding.requests import SpeechRequest
 from pipeline.media.flac import encode_flac
 from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import STUDIO_SILENCE_DB, read_speech, require_speech
+from pipeline.media.speech import STUDIO_SILENCE_DB, require_speech
 from pipeline.rejects import Rejected
 
 READ_THREADS = 4
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ def read_speech_clips(files: list[SpeechFile]) -> list[SpeechClip]:
     A file that cannot be read becomes a clip with a reject reason. So does a file with exactly the samples of an earlier one;
     if the two differ in speaker or emotion, both do. Raises UserError if no usable clip is left.
     """
-    with ThreadPoolExecutor(READ_THREADS) as pool, progress(len(files), "read speech", "clips") as bar:
-        clips = []
+    clips = []
+    with DecoderPool(READ_THREADS) as pool, progress(len(files), "read speech", "clips") as bar:
         for clip in pool.map(_read, files):
             clips.append(clip)
             bar.update(1)
@@ -65,11 +70,13 @@ def _without_doubles(clips: list[SpeechClip]) -> list[SpeechClip]:
     return clips
 
 
-def _read(file: SpeechFile) -> SpeechClip:
+def _read(decoder: IsolatedDecoder, file: SpeechFile) -> SpeechClip:
     try:
         with SourceFiles() as sources:
-            samples_T = read_speech(sources.path(file.audio_uri), 0.0, None)
+            samples_T = decoder.ask(SpeechRequest(path=sources.path(file.audio_uri)))
         require_speech(samples_T, STUDIO_SILENCE_DB)
     except Rejected as problem:
+        if problem.trace:
+            log.warning("%s: %s", file.audio_uri, problem.trace)
         return SpeechClip(file, None, 0, problem.reason.value, problem.detail)
     return SpeechClip(file, encode_flac(samples_T), len(samples_T))

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from pipeline.decoding.isolated_decoder import Deadline
+from pipeline.decoding.deadline import Deadline
 from tests.support.labelling_runs import labelled_by, manifest_of, read_rows, run_of
 
 

@@ -11,8 +11,12 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from cluster.failures import UserError
 from cluster.working_tree import PROJECT_ROOT
-from pipeline.decoding.isolated_decoder import Deadline, DecodeRequest, IsolatedDecoder
+from pipeline.decoding import messages
+from pipeline.decoding.deadline import Deadline
+from pipeline.decoding.isolated_decoder import IsolatedDecoder
+from pipeline.decoding.requests import DecodeRequest
 from pipeline.media.frames import FrameRequest, sample_frames
 from pipeline.media.speech import read_speech
 from pipeline.rejects import Rejected, RejectReason
@@ -128,13 +132,22 @@ def test_a_reject_keeps_the_child_and_its_reason(data_dir, clip):
         assert decoder.child_pid == pid
 
 
-def test_a_bug_is_an_error_and_not_a_reject(clip):
+def test_an_error_that_nobody_foresaw_costs_one_utterance_and_is_named_with_its_traceback(clip):
     with IsolatedDecoder() as decoder:
         decoder.submit(request_for(clip, decoder="tests.support.poison_decoders:bug"))
-        with pytest.raises(ZeroDivisionError) as error:
+        said = "damaged_video: unforeseen ZeroDivisionError: a bug in the decoder's own code"
+        with pytest.raises(Rejected, match=said) as rejected:
             decoder.result()
-        assert "in bug" in error.value.__notes__[0]
+        assert "in bug" in rejected.value.trace
         assert_is_whole(decode(decoder, request_for(clip)))
+
+
+def test_a_decoder_that_is_not_there_is_the_users_to_mend(clip):
+    with IsolatedDecoder() as decoder:
+        for name in ("tests.support.no_such_file:decode", "tests.support.poison_decoders:no_such_name"):
+            decoder.submit(request_for(clip, decoder=name))
+            with pytest.raises(UserError, match=name):
+                decoder.result()
 
 
 def test_the_child_is_replaced_after_its_requests_and_when_it_was_killed(clip):
@@ -152,16 +165,18 @@ def test_a_busy_caller_does_not_cost_a_finished_result(clip):
     """The deadline has passed when the caller comes, but the answer is there."""
     with IsolatedDecoder(Deadline(to_open_s=60.0)) as decoder:
         decoder.submit(request_for(clip))
-        select.select([decoder._child.socket], [], [])
-        assert isinstance(decoder._child._message(), float)
-        select.select([decoder._child.socket], [], [])
-        decoder._child.until = 0.0
-        assert len(decoder._child._message()[0]) == 7
+        child = decoder._child
+        assert child._message() == (messages.SPAN, 1.5)
+        select.select([child.socket], [], [])
+        child.allowed_s = 0.0
+        assert child._message()[0] == messages.ARRAYS
 
 
 PAUSED = """
 import sys
-from pipeline.decoding.isolated_decoder import Deadline, DecodeRequest, IsolatedDecoder
+from pipeline.decoding.deadline import Deadline
+from pipeline.decoding.isolated_decoder import IsolatedDecoder
+from pipeline.decoding.requests import DecodeRequest
 spans = dict(start_s=1.0, end_s=2.5, video_path=sys.argv[1], audio_path=sys.argv[1])
 with IsolatedDecoder(Deadline(to_open_s=4.0, per_media_s=0.0)) as decoder:
     decoder.submit(DecodeRequest(**spans))
@@ -210,7 +225,8 @@ def test_closing_leaves_no_child(clip):
 @needs_pidfd
 def test_a_killed_parent_leaves_no_hanging_child(clip):
     script = (
-        "from pipeline.decoding.isolated_decoder import *\n"
+        "from pipeline.decoding.isolated_decoder import IsolatedDecoder\n"
+        "from pipeline.decoding.requests import DecodeRequest\n"
         f"request = DecodeRequest(video_path={clip!r}, audio_path='', start_s=0, end_s=1, "
         "decoder='poison_decoders:hang_and_say_so')\n"
         "decoder = IsolatedDecoder(); decoder.submit(request); decoder.result()"

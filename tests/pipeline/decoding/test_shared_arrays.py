@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.decoding import shared_arrays
-from pipeline.decoding.isolated_decoder import DecodeRequest, IsolatedDecoder
+from pipeline.decoding.isolated_decoder import IsolatedDecoder
+from pipeline.decoding.requests import DecodeRequest
 from pipeline.decoding.shared_arrays import Place, SharedArrays, SharedBuffers
 from pipeline.rejects import Rejected
 

@@ -11,7 +11,7 @@ from cluster import storage
 from cluster.failures import UserError
 from cluster.identity import claim
 from pipeline.dataset import distillation_set
-from pipeline.decoding.isolated_decoder import Deadline
+from pipeline.decoding.deadline import Deadline
 from pipeline.labelling import retry_rejects
 from pipeline.labelling.retry_rejects import RetryCounts
 from pipeline.schema import IDENTITY_FIELDS

@@ -19,7 +19,7 @@ from modeling.students.build import StudentConfig, build_student
 from modeling.students.head import EmotionHead
 from pipeline.media.speech import read_speech, stream_speech
 from pipeline.rejects import Rejected, RejectReason
-from pipeline.students.file_prediction import ROWS_SCHEMA, PredictionOptions, predictions_of_file
+from pipeline.students.file_prediction import ROWS_SCHEMA, PredictionOptions, predictions_of_sound
 from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_prediction_table
 from pipeline.students.timelines import TimelineOptions
 from tests.support.tones import tone
@@ -31,6 +31,10 @@ PRIOR = [0.6, 0.2, 0.05, 0.05, 0.04, 0.03, 0.02, 0.01]
 def student():
     torch.manual_seed(0)
     return build_student(StudentConfig(widths=(8, 16, 16), embedding=32)).eval()
+
+
+def predictions_of_file(student, path, options) -> dict:
+    return predictions_of_sound(student, stream_speech(path), options)
 
 
 def rows(student, paths, **options):

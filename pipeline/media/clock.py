@@ -1,0 +1,156 @@
+"""The clock of a media file: where its time 0 lies, where it was set anew, and where picture and sound end.
+
+All packets are read once for it, without decoding. What a header claims is not asked: it may be of another recording.
+
+Where the clock starts again (joined recordings) or jumps (a camera that got the time), the file goes on where it was, as the
+ffmpeg program shows it. A packet's place is then its time stamp and the shift of the last such place before it.
+"""
+
+import bisect
+import functools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Stream
+
+from pipeline.media import containers
+from pipeline.media.frame_grid import microseconds
+from pipeline.media.limits import DISCONTINUOUS, LONGEST_GAP_OF_STREAMS_S, LONGEST_GAP_S, RESTART_US
+
+FILES_KNOWN = 64
+"""Clocks that a process remembers: an utterance's file is asked for its picture, its sound, and by its neighbours."""
+
+
+@dataclass(frozen=True)
+class MediaClock:
+    """zero_s: time 0 in the container's own time. ends_s: by kind of stream, where its last packet ends, seconds on the media
+    clock; absent where there is none. restarts_s: where the clock was set anew, seconds on the media clock.
+
+    shifts: by index of a stream, (number of a packet, microseconds that are added to the time stamps from it on), rising.
+    """
+
+    zero_s: Fraction
+    ends_s: dict[str, float] = field(default_factory=dict)
+    restarts_s: tuple[float, ...] = ()
+    shifts: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def shift_us(self, stream_index: int, packet: int) -> int:
+        """What is added to the time stamps of a stream's packet of that number."""
+        shifts = self.shifts.get(stream_index, [])
+        at = bisect.bisect_right(shifts, packet, key=lambda shift: shift[0])
+        return shifts[at - 1][1] if at else 0
+
+
+def clock_of(path: str) -> MediaClock:
+    """Raises Rejected as `containers.open_container`."""
+    status = containers.regular_file(Path(path))
+    return _clock_of(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@functools.lru_cache(FILES_KNOWN)
+def _clock_of(path: str, *_version: int) -> MediaClock:
+    with containers.open_container(path) as container:
+        return scanned(container)
+
+
+def scanned(container: InputContainer) -> MediaClock:
+    """The clock by the packets from where the container stands to its end."""
+    streams = containers.playable_streams(container)
+    zero_s = containers.clock_zero_s(container)
+    reading = _Reading(microseconds(zero_s), _longest_gap_s(container) * 1_000_000)
+    for packet in _packets(container, streams):
+        reading.add(packet)
+    return reading.clock(zero_s)
+
+
+def _longest_gap_s(container: InputContainer) -> int:
+    return LONGEST_GAP_OF_STREAMS_S if container.format.name in DISCONTINUOUS else LONGEST_GAP_S
+
+
+def _packets(container: InputContainer, streams: list[Stream]) -> Iterable[av.Packet]:
+    try:
+        yield from container.demux(streams)
+    except FFmpegError:
+        return
+
+
+def placed_packets(container: InputContainer, stream: Stream, clock: MediaClock) -> Iterator[av.Packet]:
+    """The stream's packets from the file's beginning, or, where the clock has no shifts, from where the container stands;
+    time stamps without the jumps of the clock. As `containers.packets`, the flushing one comes last."""
+    per_us = 1 / (1_000_000 * containers.time_base(stream))
+    for number, packet in enumerate(containers.packets(container, stream)):
+        if clock.shifts and (by_us := clock.shift_us(stream.index, number)):
+            ticks = round(by_us * per_us)
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks
+        yield packet
+
+
+class _Reading:
+    """What is known of a file's clock as its packets come by; times in microseconds."""
+
+    def __init__(self, zero_us: int, longest_gap_us: int):
+        self.zero_us, self.longest_gap_us = zero_us, longest_gap_us
+        self.bys_us = [0]  # of each run of the clock, what is added to its time stamps
+        self.run: dict[int, int] = {}  # in which of them each stream is
+        self.shifts: dict[int, list[tuple[int, int]]] = {}
+        self.restarts_us: list[int] = []
+        self.counts: Counter[int] = Counter()
+        self.last_us: dict[int, int] = {}  # decoding time of each stream's last packet
+        self.furthest_us: int | None = None
+        self.ends_us: dict[str, int] = {}
+
+    def clock(self, zero_s: Fraction) -> MediaClock:
+        ends_s = {kind: (end_us - self.zero_us) / 10**6 for kind, end_us in self.ends_us.items()}
+        restarts_s = tuple((at_us - self.zero_us) / 10**6 for at_us in self.restarts_us)
+        return MediaClock(zero_s, ends_s, restarts_s, self.shifts)
+
+    def add(self, packet: av.Packet) -> None:
+        """Decoding times tell whether the clock goes on, times of presentation where it does."""
+        index, kind = packet.stream_index, packet.stream.type
+        decoded, shown = (
+            packet.pts if packet.dts is None else packet.dts,
+            packet.dts if packet.pts is None else packet.pts,
+        )
+        if decoded is not None and shown is not None:
+            base = containers.time_base(packet.stream)
+            ticks, per = 1_000_000 * base.numerator, base.denominator
+            decoded_us, shown_us = decoded * ticks // per, shown * ticks // per
+            length_us = (packet.duration or 0) * ticks // per
+            by_us = self._by_us(index, decoded_us, shown_us)
+            self.last_us[index] = decoded_us + by_us
+            is_meant = length_us <= self.longest_gap_us and abs(shown_us - decoded_us) <= self.longest_gap_us
+            end_us = shown_us + by_us + length_us if is_meant else self.last_us[index]
+            self.furthest_us = end_us if self.furthest_us is None else max(self.furthest_us, end_us)
+            if not packet.is_discard:
+                self.ends_us[kind] = max(self.ends_us.get(kind, end_us), end_us)
+        self.counts[index] += 1
+
+    def _by_us(self, index: int, decoded_us: int, shown_us: int) -> int:
+        """What is added to a packet's time stamps: as before, as to those of the stream that first had the clock set anew, or, if
+        it is the first itself, so that it is shown behind all that came before."""
+        newest = len(self.bys_us) - 1
+        for run in dict.fromkeys((self.run.get(index, newest), newest)):
+            if self._goes_on(index, decoded_us + self.bys_us[run]):
+                break
+        else:
+            assert self.furthest_us is not None
+            run = newest + 1
+            self.bys_us.append(self.furthest_us - shown_us)
+            self.restarts_us.append(self.furthest_us)
+        if run != self.run.get(index, 0):
+            self.shifts.setdefault(index, []).append((self.counts[index], self.bys_us[run]))
+        self.run[index] = run
+        return self.bys_us[run]
+
+    def _goes_on(self, index: int, at_us: int) -> bool:
+        if self.furthest_us is None:
+            return True
+        last_us = self.last_us.get(index, at_us)
+        return last_us - RESTART_US <= at_us <= self.furthest_us + self.longest_gap_us

@@ -1,0 +1,88 @@
+"""How long a file is, by what is there: `emovox index` cuts it by that. What a header claims is compared, never believed.
+
+A file with pictures is as long as these are: sound beyond its last picture has no face to learn from.
+"""
+
+import os
+from fractions import Fraction
+from typing import BinaryIO
+
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from pipeline.media import containers
+from pipeline.media.clock import clock_of, scanned
+from pipeline.media.limits import DISCONTINUOUS, LEAST_BYTES_PER_S
+from pipeline.rejects import Rejected, RejectReason
+
+READ_WHOLE_BYTES = 256 * 2**20
+READ_WHOLE_FAR_BYTES = 2**20
+"""Up to so many bytes, here and in an object store, all packets are read; of a larger file only those near its end, unless
+these are not where the header claims."""
+
+AGREES_S = 1.0
+"""A last packet so near to the end that the header claims confirms it."""
+
+LAST_LOOK_S = 1
+
+
+def length_s(path: str) -> float | None:
+    """Of a file on this machine, in seconds; None for one without packets. Raises Rejected as `containers.open_container`, and
+    BEYOND_LIMITS where so few bytes cannot be so long."""
+    size_bytes = os.path.getsize(path)
+    if size_bytes > READ_WHOLE_BYTES:
+        with containers.open_container(path) as container:
+            seen_s = _seen_at_end_s(container, size_bytes)
+        if seen_s is not None:
+            return seen_s
+    return _believed_s(_end_of_file_s(path), size_bytes)
+
+
+def _end_of_file_s(path: str) -> float | None:
+    """Of an mp4 that is cut short its index says how long it was: what is missing is to be a reject, and not forgotten."""
+    end_s = _leading_s(clock_of(path).ends_s)
+    if containers.is_cut_short(path):
+        with containers.open_container(path) as container:
+            return max(end_s or 0.0, containers.duration_s(container) or 0.0) or None
+    return end_s
+
+
+def length_by_looks_s(file: BinaryIO, size_bytes: int) -> float | None:
+    """Of a file of which the bytes that are asked for are fetched from afar. None where all of it, on this machine, has to
+    say more: why it cannot be opened, or where it really ends."""
+    try:
+        with containers.opened_file(file) as container:
+            if size_bytes > READ_WHOLE_FAR_BYTES:
+                return _seen_at_end_s(container, size_bytes)
+            ends_s = scanned(container).ends_s
+            is_confirmed = max(ends_s.values(), default=0.0) >= (containers.duration_s(container) or 0.0) - AGREES_S
+            return _believed_s(_leading_s(ends_s), size_bytes) if is_confirmed else None
+    except (FFmpegError, Rejected):
+        return None
+
+
+def _leading_s(ends_s: dict[str, float]) -> float | None:
+    return ends_s.get("video", ends_s.get("audio"))
+
+
+def _believed_s(seconds: float | None, size_bytes: int) -> float | None:
+    if seconds is not None and seconds > size_bytes / LEAST_BYTES_PER_S:
+        detail = f"time stamps of {seconds:.0f} s in {size_bytes} bytes, fewer than {LEAST_BYTES_PER_S} a second"
+        raise Rejected(RejectReason.BEYOND_LIMITS, detail)
+    return seconds
+
+
+def _seen_at_end_s(container: InputContainer, size_bytes: int) -> float | None:
+    """Where the last packet near the claimed end ends; None where that is elsewhere or cannot be gone to."""
+    claimed_s = containers.duration_s(container)
+    if claimed_s is None or container.format.name in DISCONTINUOUS or claimed_s > size_bytes / LEAST_BYTES_PER_S:
+        return None
+    streams = containers.playable_streams(container)
+    leading = next((stream for stream in streams if stream.type == "video"), streams[0] if streams else None)
+    if leading is None:
+        return None
+    zero_s = containers.clock_zero_s(container)
+    containers.seek(container, leading, zero_s + Fraction(max(0.0, claimed_s - LAST_LOOK_S)))
+    ends_s = scanned(container).ends_s
+    is_confirmed = bool(ends_s) and abs(max(ends_s.values()) - claimed_s) <= AGREES_S
+    return ends_s.get(leading.type) if is_confirmed else None
