@@ -28,8 +28,8 @@ class JobOptions:
     """Options that every job has."""
 
     address: str | None = None
-    """Ray cluster to run on, from one of its nodes: HEAD:6379 or auto (from elsewhere: `emovox submit`); left out:
-    RAY_ADDRESS, else a session in this process."""
+    """Ray cluster to run on, from one of its nodes: HEAD:6379 or auto (from elsewhere: `emovox submit`); local: a session
+    in this process; left out: RAY_ADDRESS, else such a session."""
 
 
 @contextlib.contextmanager
@@ -39,11 +39,16 @@ def _stdout_reserved() -> Generator[Callable[[str], object]]:
     real = os.dup(1)
     os.dup2(2, 1)
     try:
-        yield lambda line: os.write(real, (line + "\n").encode())
+        yield lambda line: _write_whole(real, (line + "\n").encode())
     finally:
         sys.stdout.flush()
         os.dup2(real, 1)
         os.close(real)
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 @contextlib.contextmanager
@@ -57,6 +62,9 @@ def help_to_any_reader() -> Generator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the very end fails too
         raise SystemExit(0) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(f"emovox: the help cannot be shown ({error.strerror})") from None
 
 
 def run_job(
@@ -87,5 +95,14 @@ def run_job(
             first_line = str(problem).partition("\n")[0]  # Ray Data adds lines to an error of a worker
             print(f"emovox {name}: {first_line}", file=sys.stderr)
             return 1
-        print_result(json.dumps(json_ready(result)))
+        return _shown(name, json.dumps(json_ready(result)), print_result)
+
+
+def _shown(name: str, result: str, print_result: Callable[[str], object]) -> int:
+    """The exit code of a job that is done: 1 where nobody could be told."""
+    try:
+        print_result(result)
+    except OSError as error:
+        print(f"emovox {name}: done, but stdout takes no result ({error.strerror}): {result}", file=sys.stderr)
+        return 1
     return 0
