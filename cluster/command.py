@@ -29,7 +29,7 @@ class JobOptions:
 
     address: str | None = None
     """Ray cluster to run on, when this machine is one of its nodes: HEAD:6379 or auto (from elsewhere, use `emovox
-    submit`). Default: RAY_ADDRESS if set, else a Ray session of this process's own."""
+    submit`). local: a Ray session of this process's own. Default: RAY_ADDRESS if set, else local."""
 
 
 @contextlib.contextmanager
@@ -40,11 +40,16 @@ def _stdout_reserved() -> Generator[Callable[[str], object]]:
     real = os.dup(1)
     os.dup2(2, 1)
     try:
-        yield lambda line: os.write(real, (line + "\n").encode())
+        yield lambda line: _write_whole(real, (line + "\n").encode())
     finally:
         sys.stdout.flush()
         os.dup2(real, 1)
         os.close(real)
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 @contextlib.contextmanager
@@ -58,6 +63,9 @@ def help_to_any_reader() -> Generator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails too
         raise SystemExit(0) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(f"emovox: the help cannot be shown ({error.strerror})") from None
 
 
 def run_job(
@@ -88,5 +96,14 @@ def run_job(
             first_line = str(problem).partition("\n")[0]  # Ray Data adds lines to a worker's error
             print(f"emovox {name}: {first_line}", file=sys.stderr)
             return 1
-        print_result(json.dumps(json_ready(result)))
+        return _shown(name, json.dumps(json_ready(result)), print_result)
+
+
+def _shown(name: str, result: str, print_result: Callable[[str], object]) -> int:
+    """The exit code of a job that is done: 1 where nobody could be told."""
+    try:
+        print_result(result)
+    except OSError as error:
+        print(f"emovox {name}: done, but stdout takes no result ({error.strerror}): {result}", file=sys.stderr)
+        return 1
     return 0

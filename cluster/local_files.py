@@ -9,6 +9,11 @@ import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+SHOWN_BYTES = 100
+"""Of a file's name in that of its part which is being written."""
+
+USUAL_NAME_BYTES = 255
+
 log = logging.getLogger(__name__)
 
 
@@ -95,7 +100,8 @@ def _aside(path: str, data: bytes, partial: str) -> Generator[Path]:
     """A temporary file beside `path` that holds the data and is removed at the end of the block."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     folder, name = os.path.split(path)
-    aside = Path(folder, f".{name}.{uuid.uuid4().hex[:8]}{partial}")  # readers of tables skip a leading dot
+    shown = os.fsencode(name)[:SHOWN_BYTES].decode(errors="ignore")  # a long name leaves no room for an ending
+    aside = Path(folder, f".{shown}.{uuid.uuid4().hex[:8]}{partial}")  # readers of tables skip a leading dot
     try:
         aside.write_bytes(data)
         yield aside
@@ -113,3 +119,13 @@ def require_writable(folder: str) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     if not os.access(there, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def longest_name_bytes(folder: str) -> int:
+    """What a file's name may have below a folder, which need not be there yet."""
+    path = Path(folder)
+    there = next(above for above in (path, *path.parents) if above.exists())
+    try:
+        return os.pathconf(there, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        return USUAL_NAME_BYTES

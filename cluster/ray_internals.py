@@ -5,11 +5,13 @@ it does and what is lost without it. `make test test-slow` exercises all of them
 names of loggers, which a Ray that does not know them ignores silently.
 """
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
+from ray._private import services
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._raylet import (
     AuthenticationTokenLoader,  # pyright: ignore[reportAttributeAccessIssue]  compiled, without types
@@ -65,6 +67,24 @@ def is_submitted_job() -> bool:
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
+def head_of(address: str) -> str:
+    """host:port of the head that an address means, `auto` too: RAY_ADDRESS where that is one, a head that runs on this machine,
+    or the last one that was started here. Raises ConnectionError where there is none, ValueError for what is no address.
+    Without it, a dead head is waited for by `ray.init` for a quarter of an hour."""
+    of_another_kind = ("http://", "https://", "ray://", "local")
+    said = os.environ.get("RAY_ADDRESS", "")
+    if said.startswith(of_another_kind):
+        del os.environ["RAY_ADDRESS"]
+    try:
+        found = services.canonicalize_bootstrap_address(address)
+    finally:
+        if said:
+            os.environ["RAY_ADDRESS"] = said
+    if found is None:
+        raise ConnectionError("no Ray cluster runs on this machine")
+    return found
+
+
 class _FirstOnWorkers(list[str]):
     """Folders that Ray puts before all others into the path of each worker. Ray adds the folder where the driver was started
     behind them, and puts one after the other in front: the last would come first."""
@@ -93,12 +113,28 @@ def give_token_if_asked(address: str) -> None:
     Raises AuthenticationError at once for a wrong token (`ray.init` tries for 20 s), and RpcError if nothing answers.
     Without this, the user must set RAY_AUTH_MODE=token for clusters with a token, and only for those.
     """
+    quiet_client_logs()
+    with _without_native_lines():
+        try:
+            GcsClient(address=address)
+        except AuthenticationError:
+            if not maybe_enable_token_auth_if_token_available(warn_if_disabled=False):
+                raise
+            GcsClient(address=address)
+
+
+@contextlib.contextmanager
+def _without_native_lines() -> Generator[None]:
+    """Drops what Ray's C++ writes to stderr inside the block, which knows no level before `ray.init`; the errors themselves come
+    as exceptions."""
+    real, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
     try:
-        GcsClient(address=address)
-    except AuthenticationError:
-        if not maybe_enable_token_auth_if_token_available(warn_if_disabled=False):
-            raise
-        GcsClient(address=address)
+        yield
+    finally:
+        os.dup2(real, 2)
+        os.close(real)
+        os.close(nowhere)
 
 
 class RequestsWithTimeout:

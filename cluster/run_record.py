@@ -76,4 +76,4 @@ class RunRecord:
 
     def write_beside(self, file_uri: str) -> None:
         """Writes `NAME.run.json` for an output that is one file `NAME.parquet`."""
-        storage.write_json(f"{file_uri.removesuffix('.parquet')}.run.json", self.as_dict())
+        storage.write_json(storage.record_name(file_uri), self.as_dict())

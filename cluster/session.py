@@ -9,10 +9,11 @@ from typing import Any
 
 import ray
 from ray.autoscaler.sdk import request_resources
-from ray.exceptions import AuthenticationError, RpcError
+from ray.exceptions import RpcError
 
 from cluster import ray_internals
 from cluster.budget import Stage, require_room
+from cluster.cluster_address import answering, cluster_address
 from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.working_tree import PROJECT_ROOT, is_checkout, python_path, working_tree
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 
 def is_remote(address: str | None) -> bool:
     """True if `--address` or RAY_ADDRESS (which Ray sets inside a submitted job) names a cluster."""
-    return bool(address or os.environ.get("RAY_ADDRESS"))
+    return cluster_address(address) is not None
 
 
 @contextlib.contextmanager
@@ -112,34 +113,22 @@ def _start(address: str | None) -> None:
         "logging_level": logging.ERROR,
         "log_to_driver": os.environ.get("EMOVOX_WORKER_LOGS") == "1",
     }
-    if not is_remote(address):
+    if (named := cluster_address(address)) is None:
         log.info("starting an embedded Ray session on %d cores", local_cores())
         ray_internals.use_embedded_settings()
         _start_embedded(quiet)
         return
-    address = address or os.environ["RAY_ADDRESS"]
-    if address.startswith("ray://"):
-        raise UserError(
-            f"--address {address}: jobs do not run through a Ray client; on a node of the cluster give HEAD:6379 or auto, from "
-            "elsewhere use `emovox submit JOB ... --address http://HEAD:8265`"
-        )
-    log.info("joining the Ray cluster at %s", address)
+    head = answering(named)
+    log.info("joining the Ray cluster at %s", head)
     runtime_env = {} if ray_internals.is_submitted_job() else working_tree()  # a submitted job already has its own
     if not is_checkout():  # a checkout travels, and comes first anyway
         quiet["job_config"] = ray_internals.modules_first_from(str(PROJECT_ROOT))
     try:
-        if "://" not in address and address != "auto":
-            ray_internals.give_token_if_asked(address)
-        ray.init(address=address, runtime_env=runtime_env, **quiet)
-    except AuthenticationError as error:
+        ray.init(address=head, runtime_env=runtime_env, **quiet)
+    except (OSError, RuntimeError, ValueError, RpcError) as error:
         raise UserError(
-            f"--address {address}: the cluster asks for a token and refuses this one; give its own, which is in "
-            "~/.ray/auth_token of its head, in RAY_AUTH_TOKEN or in the same file here"
-        ) from error
-    except (ConnectionError, RuntimeError, ValueError, RpcError) as error:
-        raise UserError(
-            f"--address {address}: no Ray cluster answers there ({str(error).partition(chr(10))[0]}); start one with "
-            "`ray start --head`, or leave --address out for an embedded session"
+            f"{named}: the cluster at {head} cannot be joined from here ({str(error).partition(chr(10))[0]}); give the "
+            f"command on one of its nodes, or send it there by `emovox submit`, or {named.way_out}"
         ) from error
 
 
@@ -157,9 +146,15 @@ def _start_embedded(quiet: dict[str, Any]) -> None:
             **quiet,
         )
     except Exception as error:  # Ray has no exception class for this
-        if "timed out during startup" not in str(error) and not isinstance(error, ConnectionError):
-            raise
-        raise UserError(
-            f"Ray could not be started on this machine ({str(error).partition(chr(10))[0]}); if the machine is too busy or "
-            "/tmp is full, change that, and give this command again: it continues from what is written"
-        ) from error
+        first_line = str(error).partition(chr(10))[0]
+        if isinstance(error, ConnectionError) or "timed out during startup" in first_line:
+            raise UserError(
+                f"Ray could not be started on this machine ({first_line}); if the machine is too busy or "
+                "/tmp is full, change that, and give this command again: it continues from what is written"
+            ) from error
+        if isinstance(error, OSError):
+            raise UserError(
+                f"Ray could not be started on this machine ({first_line}); set RAY_TMPDIR to a folder of your own with a "
+                "short path (up to 40 characters), in place of /tmp/ray or what TMPDIR says"
+            ) from error
+        raise

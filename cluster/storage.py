@@ -36,6 +36,7 @@ PARTIAL = ".partial"
 
 COPY_THREADS = 8
 RANGE_BYTES = 128 * 2**10
+S3_KEY_BYTES = 1024
 
 
 @dataclass(frozen=True, order=True)
@@ -179,7 +180,27 @@ def require_file_name(uri: str | Path) -> None:
     """Call before any work is done: raises UserError if `uri` is a folder or nothing can be written there."""
     if is_folder(uri):
         raise UserError(f"{uri} is a folder; give the name of the file to write, such as {join(uri, 'table.parquet')}")
-    require_writable(absolute(uri).rpartition("/")[0] or "/")
+    folder, _, name = absolute(uri).rpartition("/")
+    _require_short_name(uri, folder or "/", record_name(name))
+    require_writable(folder or "/")
+
+
+def record_name(name: str) -> str:
+    """That of the record beside an output file: `NAME.run.json` for `NAME.parquet`."""
+    return f"{name.removesuffix('.parquet')}.run.json"
+
+
+def _require_short_name(uri: str | Path, folder: str, longest: str) -> None:
+    """longest: of the names that are to be written into the folder for the file `uri`."""
+    if is_local(uri):
+        with explained(uri, "write there"):
+            size, most = len(os.fsencode(longest)), local_files.longest_name_bytes(folder)
+    else:
+        size, most = len(f"{_bucket_and_key(folder).partition('/')[2]}/{longest}".encode()), S3_KEY_BYTES
+    if size > most:
+        raise UserError(
+            f"{uri}: the name is {size - most} bytes too long for it and {longest[-16:]} beside it; give a shorter one"
+        )
 
 
 def require_writable(folder_uri: str | Path) -> None:

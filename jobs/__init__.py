@@ -14,3 +14,9 @@ def _is_ours(name: str) -> bool:
 
 if not all(map(_is_ours, ("cluster", "modeling", "pipeline"))):
     sys.path.insert(0, str(_ROOT))
+
+from cluster import process_start  # noqa: E402  only now is it ours
+
+process_start.open_missing_streams()
+if found := process_start.problem():
+    sys.exit(f"emovox: {found}")

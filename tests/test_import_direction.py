@@ -97,8 +97,9 @@ def test_table_allows_nothing_that_is_not_used(folder):
 
 
 def test_packages_load_nothing_when_they_are_imported():
-    """The decoder's child loads what it needs and no more."""
-    inits = [path for path in modules() if path.name == "__init__.py"]
+    """The decoder's child loads what it needs and no more. Commands begin in `jobs`, which makes sure that the
+    other packages are ours."""
+    inits = [path for path in modules() if path.name == "__init__.py" and path.parent.name != "jobs"]
     busy = [f"{path.relative_to(ROOT)} imports {name}" for path in inits for name in imports(path) if name != "os"]
     assert not busy
 

@@ -8,7 +8,9 @@ import pytest
 import ray.exceptions
 
 from cluster import storage, storage_patience
+from cluster.command import JobOptions
 from cluster.failures import StorageUnavailable, UserError, user_error_in
+from cluster.run_record import RunRecord
 from tests.support.small_disks import small_disk_at
 
 
@@ -70,6 +72,28 @@ def test_a_name_that_is_no_text_is_left_out_with_a_warning(tmp_path, caplog):
 def test_file_scheme_and_plain_path_are_the_same(tmp_path):
     storage.write_json(f"file://{tmp_path}/a.json", {"a": 1})
     assert storage.read_json(str(tmp_path / "a.json")) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 238 + ".parquet", "n" * 242 + ".json", "é" * 119 + ".parquet", "n" * 246 + ".parquet"]
+)
+def test_a_long_name_is_written_or_refused_before_the_work(tmp_path, name):
+    uri = str(tmp_path / name)
+    record = RunRecord("index", JobOptions())
+    if len(storage.record_name(name).encode()) > 255:
+        with pytest.raises(UserError, match="too long .*give a shorter one"):
+            storage.require_file_name(uri)
+        return
+    storage.require_file_name(uri)
+    storage.write_bytes(uri, b"x")
+    record.write_beside(uri)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, storage.record_name(name)])
+
+
+def test_a_key_that_is_longer_than_s3_takes_is_refused(monkeypatch):
+    monkeypatch.setattr(storage, "is_folder", lambda uri: False)  # no server is asked
+    with pytest.raises(UserError, match="too long"):
+        storage.require_file_name("s3://bucket/" + "k" * 1010 + ".parquet")
 
 
 @pytest.mark.parametrize("form", ["file://{}", "FILE://{}", "file://localhost{}", "File:{}", "file://LOCALHOST{}"])
