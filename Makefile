@@ -10,10 +10,11 @@ HAS := $(call version,$(BIN)/python)
 PYTHON ?= $(if $(HAS),$(BIN)/python,$(firstword $(foreach python,python3.13 python3.12 python3.11,$(if $(call version,$(python)),$(python)))))
 WANTS := $(call version,$(PYTHON))
 
-.PHONY: help setup demo test test-slow test-endurance lint clean
+.PHONY: help setup demo student test test-slow test-endurance lint clean
 
 help:
 	@echo "make demo              the whole method on sample videos (make demo CLIPS=folder: on your own)"
+	@echo "make student CLIPS=folder   trains the shipped student anew, from a folder of clips for each speaker"
 	@echo "make test              the fast tests;  make test-slow: the others;  make test-endurance: faults that take minutes each"
 	@echo "make setup             only set up: .venv, pinned dependencies, detector weights, sample videos"
 
@@ -34,6 +35,12 @@ $(READY): pyproject.toml constraints.txt overrides.txt
 
 demo: setup
 	$(BIN)/emovox demo $(if $(CLIPS),--clips "$(CLIPS)")
+
+student: setup
+	@[ -n "$(CLIPS)" ] || { echo "student: say make student CLIPS=folder, with a folder for each speaker in it" >&2; exit 1; }
+	$(BIN)/emovox index --data "$(CLIPS)" --clips.held-out 0 --clips.validation 0 --out runs/student/manifest.parquet
+	$(BIN)/emovox label --manifest runs/student/manifest.parquet --out runs/student/labels
+	$(BIN)/emovox distill --labels runs/student/labels --recipe whisper --about docs/whisper_tiny_data.md --out runs/student/student
 
 test: setup
 	$(BIN)/python -m pytest

@@ -62,6 +62,8 @@ class Distill(JobOptions):
     ambiguous: bool = False
     """For `whisper`: also learn from utterances that labelling marked as ambiguous, because another face was nearly as
     prominent as the labelled one."""
+    about: str | None = None
+    """Markdown file that the card shows below the data: where the videos are from, their terms, languages, what to expect."""
     target_pooling: Literal[POOLINGS] | None = None  # pyright: ignore[reportInvalidTypeForm]
     """How the logits of a window's frames become its target: element-wise maximum (the paper), mean, or a mean weighted
     towards the frames with the clearest expression. Default: the recipe's."""
@@ -92,6 +94,8 @@ class Distill(JobOptions):
 
 
 def distill(options: Distill, record: RunRecord) -> dict:
+    if options.about is not None:
+        record.inputs["about"] = storage.read_bytes(storage.absolute(options.about)).decode()
     trained = (_linear if options.recipe in RIDGE_RECIPES else _by_gradient)(options, record)
     student_uri = storage.absolute(options.out)
     record.write_into(student_uri)

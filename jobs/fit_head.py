@@ -25,7 +25,7 @@ from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import corpus_name, read_corpus, require_emotions, without_doubles
 from pipeline.rejects import count_unforeseen, suspicion
 from pipeline.students.file_prediction import PredictionOptions
-from pipeline.students.load import read_student, student_file, student_fingerprint
+from pipeline.students.load import DEFAULT_STUDENT, read_student, student_fingerprint
 from pipeline.students.predict import predict_files
 
 log = logging.getLogger(__name__)
@@ -42,12 +42,12 @@ class FitHead(JobOptions):
     speakers. Then the classifier is fitted to all clips, with the penalty that was chosen most often.
     """
 
-    student: str
-    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
     data: str
     """CSV file with the columns file (relative to the CSV), speaker and emotion; or, with --corpus, a folder."""
     out: str
     """Head to write, a JSON file such as head.json. It works with this student only."""
+    student: str = DEFAULT_STUDENT
+    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI. Default: the shipped one."""
     corpus: str = "csv"
     """csv, or a corpus whose file names give speaker and emotion: rml, enterface, ravdess, emodb, crema-d."""
     seed: int = 0
@@ -58,8 +58,8 @@ def fit_head_job(options: FitHead, record: RunRecord) -> dict:
     storage.require_file_name(options.out)
     if not options.out.lower().endswith(".json"):
         raise UserError(f"--out {options.out}: a head is a JSON file; end its name in .json")
-    student_uri, data_uri = storage.absolute(options.student), storage.absolute(options.data)
-    student, fingerprint = read_student(student_uri), student_fingerprint(student_uri)
+    data_uri = storage.absolute(options.data)
+    student, fingerprint = read_student(options.student), student_fingerprint(options.student)
     clips = read_corpus(corpus_name(options.corpus), data_uri)
     with record.stage("embed"):
         files = [clip.uri for clip in clips if clip.reject_reason is None]
@@ -79,7 +79,7 @@ def fit_head_job(options: FitHead, record: RunRecord) -> dict:
     facts |= examined | {"inverse_penalty": inverse_penalty}
     with record.stage("fit"):
         labels_N = np.array([clip.emotion for clip in used])
-        meta = facts | {"data": options.data, "student": student_file(options.student)}
+        meta = facts | {"data": options.data, "student": options.student}
         head: EmotionHead = fit_head(
             embeddings_ND, labels_N, inverse_penalty=inverse_penalty, student_sha256=fingerprint, meta=meta
         )

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import tyro
@@ -16,7 +17,7 @@ from cluster.run_record import RunRecord
 from modeling.students.head import EmotionHead, load_head
 from pipeline.rejects import count_unforeseen, suspicion
 from pipeline.students.file_prediction import MUCH_CLIPPED, PredictionOptions
-from pipeline.students.load import read_student, student_fingerprint, student_meta
+from pipeline.students.load import DEFAULT_STUDENT, read_student, student_fingerprint, student_meta
 from pipeline.students.predict import media_files, predict_files
 from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_prediction_table
 from pipeline.students.timelines import HOP_S, WINDOW_S, TimelineOptions
@@ -45,10 +46,10 @@ class Predict(JobOptions):
 
     paths: tyro.conf.Positional[list[str]]
     """Audio or video files or folders of them; paths or s3:// URIs."""
-    student: str
-    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
-    out: str
-    """Table to write, .parquet or .csv, one row per file."""
+    out: str | None = None
+    """Table to write, .parquet or .csv, one row per file. Default: the answers are in the line on stdout."""
+    student: str = DEFAULT_STUDENT
+    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI. Default: the shipped one."""
     timeline: str | None = None
     """Second table to write, .parquet or .csv, one row per window: file, start_s, end_s and the same answers."""
     window_s: float = WINDOW_S
@@ -62,18 +63,16 @@ class Predict(JobOptions):
 
     def __post_init__(self):
         TimelineOptions(window_s=self.window_s, hop_s=self.hop_s)  # refuses impossible lengths
-        if self.timeline is not None and storage.absolute(self.timeline) == storage.absolute(self.out):
+        if self.out and self.timeline and storage.absolute(self.timeline) == storage.absolute(self.out):
             raise UserError(f"--out and --timeline both name {self.out}; give two files")
 
 
 def predict(options: Predict, record: RunRecord) -> dict:
-    tables = {"--out": options.out} | ({"--timeline": options.timeline} if options.timeline else {})
-    for option, uri in tables.items():
-        require_table_name(uri, option)
+    for option, uri in (("--out", options.out), ("--timeline", options.timeline)):
+        if uri is not None:
+            require_table_name(uri, option)
     files = media_files(options.paths)
-    student_uri, out_uri = storage.absolute(options.student), storage.absolute(options.out)
-    student = read_student(student_uri)
-    fingerprint = student_fingerprint(student_uri)
+    student, fingerprint = read_student(options.student), student_fingerprint(options.student)
     head = read_head(options.head, fingerprint) if options.head else None
     windows = TimelineOptions(window_s=options.window_s, hop_s=options.hop_s) if options.timeline else None
     wanted = PredictionOptions(embeddings=options.embeddings, timeline=windows, head=head)
@@ -81,23 +80,33 @@ def predict(options: Predict, record: RunRecord) -> dict:
         rows = predict_files(student, files, wanted, options.address)
     answers = (student_meta(student), head.classes if head else ())
     table = file_table(rows, *answers)
-    write_prediction_table(out_uri, table)
     reasons = Counter(reason for reason in table["reject_reason"].to_pylist() if reason)
     counts = {"files": len(table), "rejected": reasons.total(), "reasons": dict(reasons)}
     if unforeseen := count_unforeseen(table["reject_detail"].to_pylist()):
         counts["unforeseen"] = unforeseen
         log.warning("%s", suspicion(unforeseen, len(table)))
-    result = {"out": out_uri}
-    if options.timeline:
+    result: dict[str, Any] = {}
+    if options.out is None:
+        result["answers"] = _answers(table)
+    else:
+        result["out"] = storage.absolute(options.out)
+        write_prediction_table(result["out"], table)
+    if options.timeline is not None:
         moments = timeline_table(rows, *answers)
         result["timeline"] = storage.absolute(options.timeline)
         write_prediction_table(result["timeline"], moments)
         counts["windows"] = len(moments)
     record.inputs |= {"student": fingerprint} | ({"head": options.head} if options.head else {})
     record.counts |= counts
-    record.write_beside(out_uri)
+    if options.out is not None:
+        record.write_beside(result["out"])
     _tell(table, has_prior=answers[0].get("prior") is not None)
     return counts | result | {"seconds": round(record.seconds(), 3)}
+
+
+def _answers(table: pa.Table) -> list[dict]:
+    """The rows of the table, without what they do not have."""
+    return [{name: value for name, value in row.items() if value is not None} for row in table.to_pylist()]
 
 
 def read_head(uri: str, student_sha256: str) -> EmotionHead:

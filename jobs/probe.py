@@ -30,7 +30,7 @@ from pipeline.probe.protocols import (
 from pipeline.rejects import count_unforeseen, suspicion
 from pipeline.reports.probe import probe_report
 from pipeline.reports.rendering import ReportFacts
-from pipeline.students.load import read_student
+from pipeline.students.load import DEFAULT_STUDENT, read_student
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,6 @@ class Probe(JobOptions):
     UAR is the mean recall of the emotions (chance: one over their number), WAR is the accuracy; intervals are 95 %.
     """
 
-    student: str
-    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
     corpus: str
     """rml, enterface, ravdess, emodb or crema-d: how the corpus names its files; or csv: a table with the columns file
     (relative to the table), speaker and emotion."""
@@ -56,6 +54,8 @@ class Probe(JobOptions):
     out: str | None = None
     """Folder or s3:// prefix for probe.json, predictions.parquet, report.html and run.json. Default: only the line on
     stdout."""
+    student: str = DEFAULT_STUDENT
+    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI. Default: the shipped one."""
     ceiling: bool = True
     """Train the student's architecture with the true labels in each speaker-independent fold; by far the slowest part."""
     ceiling_steps: int = CEILING_STEPS
@@ -75,7 +75,7 @@ def probe(options: Probe, record: RunRecord) -> dict:
         storage.require_writable(options.out)
     device = local_device(options.gpu)
     corpus = corpus_name(options.corpus)
-    student = read_student(storage.absolute(options.student))
+    student = read_student(options.student)
     clips = read_corpus(corpus, storage.absolute(options.data))
     with record.stage("features"):
         read = probe_features(

@@ -28,6 +28,9 @@ from pipeline.students.load import FRONT_END_FILE, STUDENT_FILE
 IN_PROCESS_UTTERANCES = 2000
 """Up to so many utterances are read in this process: a minute or two on two cores, and Ray takes 15 s to start."""
 
+MOST_SPEAKERS = 10_000
+"""Of the names that the student's file keeps, by which `probe` knows a corpus whose speakers it has heard."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RidgeRun:
@@ -97,6 +100,7 @@ def distill_linear(run: RidgeRun, address: str | None = None) -> LinearStudent:
         validation = ValidationSet(index, head.prior_E)
         scores = validation.score(student)
         meta = {"prior": head.prior_E.tolist(), "prior_strength": scores["prior_strength"]}
+        meta |= {"speakers": sorted(found.sums.speakers)[:MOST_SPEAKERS]}
         meta |= {"val_mean_auc": scores["val_mean_auc"], "explained": head.explained, **identity}
         file = io.BytesIO()
         save_student(student, file, meta)

@@ -1,21 +1,25 @@
 """The model card of a student in Markdown, from run.json: what it is, what it learned from, and how well."""
 
 import math
+from collections.abc import Sequence
 
 from modeling.emotions import EMOTIONS
+from pipeline.reports.exam_section import exam_section
 
 FLAT = 0.01
 """A mean AUC that changes by less than this after half of the epochs has settled."""
 
 
-def student_card(run: dict, evaluation: dict | None = None) -> str:
-    """run: the content of `distill`'s run.json; evaluation: the content of evaluation.json, if there is one."""
+def student_card(run: dict, evaluation: dict | None = None, exams: Sequence[dict] = ()) -> str:
+    """run: the content of `distill`'s run.json; evaluation: the content of evaluation.json, if there is one; exams: the
+    content of a zero_shot.json for each corpus."""
     sections = [
         _head(run),
         _data(run),
         _recipe(run),
         _training(run),
-        _evaluation(evaluation),
+        _evaluation(evaluation) if evaluation or not exams else "",
+        exam_section(exams) if exams else "",
         _prior(run),
         USE,
         _limits(run),
@@ -29,7 +33,19 @@ def _head(run: dict) -> str:
         f"# Speech emotion student ({student.get('kind', 'unknown')})\n\n"
         "It hears speech and gives the probabilities of eight emotions and an embedding. It was trained without any labelled "
         "speech: it learned to say from the voice what a face network (the teacher) saw in the speaker's face.\n\n"
-        f"Written by `emovox {run['job']}` from its run record; started {run['started']}."
+        f"{_front_end(run)}Written by `emovox {run['job']}` from its run record; started {run['started']}."
+    )
+
+
+def _front_end(run: dict) -> str:
+    """What a whisper student stands on; empty for others."""
+    student = _recipe_of(run).get("student", {})
+    if student.get("kind") != "whisper":
+        return ""
+    return (
+        f"It is a linear map from the output of layer {student['layers']} of Whisper {student['front_end']} (OpenAI, MIT), mean "
+        f"and deviation over {student['window_s']:g} s. Those weights are not part of its file; their sha256 is "
+        f"`{run['counts']['front_end_sha256']}`.\n\n"
     )
 
 
@@ -43,11 +59,25 @@ def _data(run: dict) -> str:
         "distillation set": _code(run["configuration"].get("labels")),
         "utterances trained on": counts.get("utterances"),
         "speakers trained on": counts.get("speakers"),
+        **_linear_facts(counts),
         "held-out utterances (split val)": counts.get("val_utterances"),
         "teacher": _code(_named(labels, "teacher")),
         "face detector": _code(_named(labels, "detector")),
     }
-    return "## Data\n\n" + _list(facts)
+    about = run.get("inputs", {}).get("about")
+    return "## Data\n\n" + _list(facts) + (f"\n\n{about.strip()}" if about else "")
+
+
+def _linear_facts(counts: dict) -> dict:
+    """Of a student in closed form."""
+    if "speech_s" not in counts:
+        return {}
+    return {
+        "minutes of speech": f"{counts['speech_s'] / 60:.1f}",
+        "windows": counts["windows"],
+        "left out, since another face was nearly as prominent": counts["ambiguous"],
+        "share of what moves within speakers that it explains in training": f"{counts['explained']:.2f}",
+    }
 
 
 def _named(labels: dict, key: str) -> str | None:
@@ -158,9 +188,9 @@ def _prior(run: dict) -> str:
 USE = """## Use
 
 ```python
-from modeling.students.checkpoint import load_student
+from pipeline.students.load import read_student
 
-student = load_student("student.safetensors")
+student = read_student("student.safetensors")
 student.predict(wave, sample_rate), student.embed(wave, sample_rate)
 ```
 

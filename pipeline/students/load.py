@@ -1,5 +1,7 @@
 """Which file a student is, what it holds, and its fingerprint."""
 
+from importlib import resources
+
 from cluster import storage
 from cluster.failures import UserError
 from modeling.speech.whisper import WhisperEncoder
@@ -17,19 +19,34 @@ FRONT_END_FILE = "front_end.safetensors"
 """Beside a student whose front end is in no package."""
 
 
+DEFAULT_STUDENT = "whisper-tiny"
+SHIPPED_STUDENTS = (DEFAULT_STUDENT,)
+"""By name: the students that come with the project, as folders of `modeling/students/weights`."""
+
+
+def student_uri(name_or_uri: str) -> str:
+    """The folder of a shipped student, or the absolute URI of another."""
+    if name_or_uri in SHIPPED_STUDENTS:
+        return str(resources.files("modeling.students") / "weights" / name_or_uri)
+    return storage.absolute(name_or_uri)
+
+
 def student_file(uri: str) -> str:
     """The file itself, or `STUDENT_FILE` in the folder that training wrote."""
     return storage.join(uri, STUDENT_FILE) if storage.is_folder(uri) else uri
 
 
 def student_fingerprint(uri: str) -> str:
-    """sha256 of the student's file, given as for `student_file`. What was fitted to one student names it by this."""
-    return storage.sha256(storage.read_bytes(student_file(uri)))
+    """sha256 of the student's file, given as for `read_student`. What was fitted to one student names it by this."""
+    return storage.sha256(storage.read_bytes(student_file(student_uri(uri))))
 
 
-def read_student(uri: str) -> Student:
-    """The student in the file that `student_file` names, with its front end. Raises UserError if it is none."""
-    file_uri = student_file(uri)
+def read_student(name_or_uri: str = DEFAULT_STUDENT) -> Student:
+    """A shipped student by name, or the one in the file that `student_file` names, with its front end.
+
+    Use: `read_student().predict(wave, sample_rate)`. Raises UserError if it is no student, or its front end cannot be had.
+    """
+    file_uri = student_file(student_uri(name_or_uri))
 
     def front_end_of(config: WhisperConfig, sha256: str) -> WhisperEncoder:
         return _front_end_beside(file_uri, config, sha256) or front_end(config, sha256)
