@@ -5,9 +5,9 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
@@ -91,19 +91,19 @@ def fit_head_job(options: FitHead, record: RunRecord) -> dict:
     return {"out": out_uri} | facts | {"seconds": round(record.seconds(), 3)}
 
 
-def _embedded(clips: list[CorpusClip], rows: pa.Table) -> tuple[list[CorpusClip], np.ndarray]:
+def _embedded(clips: list[CorpusClip], rows: list[dict[str, Any]]) -> tuple[list[CorpusClip], np.ndarray]:
     """The clips, with unreadable and duplicate ones marked, and the embeddings (N, D) of the usable ones."""
-    columns = ["file", "reject_reason", "reject_detail", "sound_sha256"]
-    answers = {row["file"]: row for row in rows.select(columns).to_pylist()}
-    vectors = dict(zip(rows["file"].to_pylist(), rows["embedding"].to_pylist(), strict=True))
+    answers = {row["file"]: row for row in rows}
     clips = [
         clip
         if clip.reject_reason
-        else replace(clip, **{key: answers[clip.uri][key] for key in ("reject_reason", "reject_detail")})
+        else replace(clip, **{key: answers[clip.uri].get(key) for key in ("reject_reason", "reject_detail")})
         for clip in clips
     ]
-    clips = without_doubles(clips, lambda clip: answers[clip.uri]["sound_sha256"], "sample for sample the same sound")
-    return clips, np.array([vectors[clip.uri] for clip in clips if clip.reject_reason is None], np.float64)
+    clips = without_doubles(
+        clips, lambda clip: answers[clip.uri].get("sound_sha256"), "sample for sample the same sound"
+    )
+    return clips, np.array([answers[clip.uri]["embedding"] for clip in clips if not clip.reject_reason], np.float64)
 
 
 def _facts(used: list[CorpusClip]) -> dict:

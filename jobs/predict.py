@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import tyro
 
 from cluster import storage
@@ -19,7 +18,14 @@ from pipeline.rejects import count_unforeseen, suspicion
 from pipeline.students.file_prediction import MUCH_CLIPPED, PredictionOptions
 from pipeline.students.load import DEFAULT_STUDENT, read_student, student_fingerprint, student_meta
 from pipeline.students.predict import media_files, predict_files
-from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_prediction_table
+from pipeline.students.prediction_tables import (
+    Columns,
+    as_rows,
+    file_columns,
+    require_table_name,
+    timeline_columns,
+    write_prediction_table,
+)
 from pipeline.students.timelines import HOP_S, WINDOW_S, TimelineOptions
 
 log = logging.getLogger(__name__)
@@ -79,12 +85,12 @@ def predict(options: Predict, record: RunRecord) -> dict:
     with record.stage("predict"):
         rows = predict_files(student, files, wanted, options.address)
     answers = (student_meta(student), head.classes if head else ())
-    table = file_table(rows, *answers)
-    reasons = Counter(reason for reason in table["reject_reason"].to_pylist() if reason)
-    counts = {"files": len(table), "rejected": reasons.total(), "reasons": dict(reasons)}
-    if unforeseen := count_unforeseen(table["reject_detail"].to_pylist()):
+    table = file_columns(rows, *answers)
+    reasons = Counter(reason for reason in table["reject_reason"] if reason)
+    counts = {"files": len(files), "rejected": reasons.total(), "reasons": dict(reasons)}
+    if unforeseen := count_unforeseen(table["reject_detail"]):
         counts["unforeseen"] = unforeseen
-        log.warning("%s", suspicion(unforeseen, len(table)))
+        log.warning("%s", suspicion(unforeseen, len(files)))
     result: dict[str, Any] = {}
     if options.out is None:
         result["answers"] = _answers(table)
@@ -92,10 +98,10 @@ def predict(options: Predict, record: RunRecord) -> dict:
         result["out"] = storage.absolute(options.out)
         write_prediction_table(result["out"], table)
     if options.timeline is not None:
-        moments = timeline_table(rows, *answers)
+        moments = timeline_columns(rows, *answers)
         result["timeline"] = storage.absolute(options.timeline)
         write_prediction_table(result["timeline"], moments)
-        counts["windows"] = len(moments)
+        counts["windows"] = len(moments["file"])
     record.inputs |= {"student": fingerprint} | ({"head": options.head} if options.head else {})
     record.counts |= counts
     if options.out is not None:
@@ -104,9 +110,9 @@ def predict(options: Predict, record: RunRecord) -> dict:
     return counts | result | {"seconds": round(record.seconds(), 3)}
 
 
-def _answers(table: pa.Table) -> list[dict]:
+def _answers(table: Columns) -> list[dict]:
     """The rows of the table, without what they do not have."""
-    return [{name: value for name, value in row.items() if value is not None} for row in table.to_pylist()]
+    return [{name: value for name, value in row.items() if value is not None} for row in as_rows(table)]
 
 
 def read_head(uri: str, student_sha256: str) -> EmotionHead:
@@ -124,9 +130,9 @@ def read_head(uri: str, student_sha256: str) -> EmotionHead:
     return head
 
 
-def _tell(table: pa.Table, has_prior: bool) -> None:
+def _tell(table: Columns, has_prior: bool) -> None:
     """Prints a line per file to stderr, and what raw and corrected mean."""
-    for row in table.drop_columns(["embedding"]).to_pylist():
+    for row in as_rows(table):
         said = row["reject_reason"] or _verdict(row, "", "emotion")
         if row["emotion_corrected"]:
             said += f"; corrected: {_verdict(row, '_corrected', 'emotion_corrected')}"

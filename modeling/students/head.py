@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 FORMAT = "emovox.head.1"
 MAX_ITERATIONS = 2000
@@ -44,6 +43,8 @@ class EmotionHead:
 
     def probabilities(self, embeddings_ND: np.ndarray) -> np.ndarray:
         """(N, D) -> (N, K), each row sums to 1. Raises ValueError for embeddings of another length."""
+        from scipy.special import softmax  # a fifth of a second that only a head needs
+
         embeddings_ND = np.asarray(embeddings_ND, np.float64)
         if embeddings_ND.shape[-1] != len(self.mean_D):
             raise ValueError(f"embeddings of {embeddings_ND.shape[-1]} values; this head takes {len(self.mean_D)}")

@@ -6,7 +6,6 @@ logit adjustment, ICLR 2021, section 4.1). Shape letters: N utterances, E = 8 em
 """
 
 import numpy as np
-from scipy.special import softmax
 
 LEAST_PRIOR = 1e-4
 """An emotion rarer than this could not be learned, or the teacher does not know it; its probability is not raised."""
@@ -17,6 +16,8 @@ MIN_UTTERANCES = 20
 
 def soft_prior(logits_NE: np.ndarray) -> np.ndarray:
     """Mean softmax of the teacher's logits over the training utterances, (E,)."""
+    from scipy.special import softmax  # a fifth of a second that using a student does not need
+
     return softmax(np.asarray(logits_NE, np.float64), axis=1).mean(0)
 
 

@@ -4,15 +4,13 @@ import contextlib
 import logging
 from typing import Any
 
-import pyarrow as pa
-
 from cluster import storage
 from cluster.failures import UserError
 from cluster.progress import progress
 from modeling.students.build import Student
 from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media.listing import list_media
-from pipeline.students.file_prediction import ROWS_SCHEMA, FilePredictor, PredictionOptions
+from pipeline.students.file_prediction import FilePredictor, PredictionOptions
 
 log = logging.getLogger(__name__)
 
@@ -40,18 +38,18 @@ def media_files(paths: list[str]) -> list[str]:
 
 def predict_files(
     student: Student, files: list[str], options: PredictionOptions, address: str | None = None
-) -> pa.Table:
+) -> list[dict[str, Any]]:
     """One row of `ROWS_SCHEMA` for each file, in the order given. A cluster at `address` is used for any number."""
     if address is None and are_few(files):
-        table = _predict_here(student, files, options)
+        rows = _predict_here(student, files, options)
     else:
         from pipeline.students.predict_on_ray import predict_on_ray  # importing Ray takes as long as a short file
 
-        table = predict_on_ray(student, files, options, address)
-    for file, trace in zip(table["file"].to_pylist(), table["trace"].to_pylist(), strict=True):
-        if trace:
-            log.warning("%s: %s", file, trace)
-    return table
+        rows = predict_on_ray(student, files, options, address).to_pylist()
+    for row in rows:
+        if row.get("trace"):
+            log.warning("%s: %s", row["file"], row["trace"])
+    return rows
 
 
 def are_few(files: list[str]) -> bool:
@@ -67,7 +65,7 @@ def _size(uri: str) -> int:
         return 0
 
 
-def _predict_here(student: Student, files: list[str], options: PredictionOptions) -> pa.Table:
+def _predict_here(student: Student, files: list[str], options: PredictionOptions) -> list[dict[str, Any]]:
     answers: list[dict[str, Any]] = []
     with (
         contextlib.closing(FilePredictor(student, options)) as predict,
@@ -76,4 +74,4 @@ def _predict_here(student: Student, files: list[str], options: PredictionOptions
         for uri in files:
             answers.append(predict(uri))
             bar.update()
-    return pa.Table.from_pylist(answers, schema=ROWS_SCHEMA)
+    return answers

@@ -3,17 +3,23 @@
 Shape letters: N rows, E = 8 emotions, K classes of a head, D embedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from cluster import storage
 from cluster.failures import UserError
 from modeling.emotions import EMOTIONS
 from modeling.students.prior import corrected
+
+Row = Mapping[str, Any]
+"""One of `pipeline.students.file_prediction.ROWS_SCHEMA`."""
+
+Columns = dict[str, list[Any]]
+"""A table as plain Python: what is only printed needs no pyarrow table, whose first column imports pandas (half a second)."""
 
 CORRECTED = "_corrected"
 HEAD = "head_"
@@ -27,69 +33,83 @@ def require_table_name(uri: str, option: str) -> None:
         raise UserError(f"{option} {uri}: the ending says how the table is written; end it in {' or '.join(SUFFIXES)}")
 
 
-def write_prediction_table(uri: str, table: pa.Table) -> None:
+def write_prediction_table(uri: str, columns: Columns) -> None:
     """Writes parquet, or CSV if the name ends in .csv; in CSV each value of an embedding is a column."""
     if not uri.lower().endswith(".csv"):
-        storage.write_table(uri, table)
+        storage.write_table(uri, as_table(columns))
         return
     sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(_flat(table), sink)
+    pyarrow.csv.write_csv(as_table(_flat(columns)), sink)
     storage.write_bytes(uri, sink.getvalue().to_pybytes())
 
 
-def _flat(table: pa.Table) -> pa.Table:
-    if "embedding" not in table.column_names:
-        return table
-    length = pc.max(pc.list_value_length(table["embedding"])).as_py() or 0
-    values = [row or [None] * length for row in table["embedding"].to_pylist()]
-    columns = {f"embedding_{d}": pa.array([row[d] for row in values], pa.float32()) for d in range(length)}
-    table = table.drop_columns(["embedding"])
-    for name, column in columns.items():
-        table = table.append_column(name, column)
-    return table
+def as_table(columns: Columns) -> pa.Table:
+    return pa.table({name: pa.array(values, _type(name)) for name, values in columns.items()})
 
 
-def file_table(rows: pa.Table, meta: dict, classes: Sequence[str] = ()) -> pa.Table:
-    """rows: of `pipeline.students.file_prediction.ROWS_SCHEMA`; meta: of the student; classes: of the head, if any.
+def _type(name: str) -> pa.DataType:
+    if name == "embedding":
+        return pa.list_(pa.float32())
+    if name in ("seconds", "start_s", "end_s"):
+        return pa.float64()
+    if (
+        name in ("file", "reject_reason", "reject_detail")
+        or name.removeprefix(HEAD).removesuffix(CORRECTED) == "emotion"
+    ):
+        return pa.string()
+    return pa.float32()
+
+
+def as_rows(columns: Columns) -> list[dict[str, Any]]:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _flat(columns: Columns) -> Columns:
+    if "embedding" not in columns:
+        return columns
+    length = max((len(row) for row in columns["embedding"] if row is not None), default=0)
+    values = [[None] * length if row is None else row for row in columns["embedding"]]
+    rest = {name: column for name, column in columns.items() if name != "embedding"}
+    return rest | {f"embedding_{d}": [row[d] for row in values] for d in range(length)}
+
+
+def file_columns(rows: Sequence[Row], meta: Mapping[str, Any], classes: Sequence[str] = ()) -> Columns:
+    """meta: of the student; classes: of the head, if any.
 
     Columns: file, reject_reason, reject_detail, seconds, emotion, the eight raw probabilities, emotion_corrected, the eight
     corrected ones (NAME_corrected; null for a student without a prior), head_emotion, head_CLASS, clipped (share of the
     samples at full scale), embedding. In a reject, all columns after reject_detail are null.
     """
-    columns = {name: rows[name] for name in ("file", "reject_reason", "reject_detail", "seconds")}
-    columns |= _answers(_matrix(rows["probabilities"], len(EMOTIONS)), meta)
-    columns |= _head_columns(_matrix(rows["head"], len(classes)), classes)
-    return pa.table(columns | {"clipped": rows["clipped"], "embedding": rows["embedding"]})
+    columns = {name: [row.get(name) for row in rows] for name in ("file", "reject_reason", "reject_detail", "seconds")}
+    columns |= _answers(_matrix(rows, "probabilities", len(EMOTIONS)), meta)
+    columns |= _head_columns(_matrix(rows, "head", len(classes)), classes)
+    return columns | {name: [row.get(name) for row in rows] for name in ("clipped", "embedding")}
 
 
-def timeline_table(rows: pa.Table, meta: dict, classes: Sequence[str] = ()) -> pa.Table:
-    """Columns: file, start_s, end_s, and the answers as in `file_table`, null in a silent window. Rejected files have no
+def timeline_columns(rows: Sequence[Row], meta: Mapping[str, Any], classes: Sequence[str] = ()) -> Columns:
+    """Columns: file, start_s, end_s, and the answers as in `file_columns`, null in a silent window. Rejected files have no
     rows."""
-    heard = rows.filter(pc.is_null(rows["reject_reason"]))
-    windows = pc.list_value_length(heard["window_start_s"]).to_numpy()
-    files = heard["file"].take(pa.array(np.repeat(np.arange(len(heard)), windows)))
-    columns = {
-        "file": files,
-        "start_s": _flattened(heard["window_start_s"]),
-        "end_s": _flattened(heard["window_end_s"]),
-    }
-    columns |= _answers(_flattened(heard["window_probabilities"]).reshape(-1, len(EMOTIONS)), meta)
+    heard = [row for row in rows if row.get("reject_reason") is None]
+    columns: Columns = {"file": [row["file"] for row in heard for _ in range(len(row["window_start_s"]))]}
+    columns |= {name: _joined(heard, f"window_{name}").tolist() for name in ("start_s", "end_s")}
+    columns |= _answers(_joined(heard, "window_probabilities").reshape(-1, len(EMOTIONS)), meta)
     if classes:
-        columns |= _head_columns(_flattened(heard["window_head"]).reshape(-1, len(classes)), classes)
-    return pa.table(columns)
+        columns |= _head_columns(_joined(heard, "window_head").reshape(-1, len(classes)), classes)
+    return columns
 
 
-def _flattened(column: pa.ChunkedArray) -> np.ndarray:
-    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+def _joined(rows: Sequence[Row], name: str) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *(np.asarray(row[name], np.float64) for row in rows)])
 
 
-def _matrix(column: pa.ChunkedArray, width: int) -> np.ndarray:
+def _matrix(rows: Sequence[Row], name: str, width: int) -> np.ndarray:
     """(N, width); NaN in rows without values."""
     nothing = [np.nan] * width
-    return np.array([row or nothing for row in column.to_pylist()], np.float64).reshape(len(column), width)
+    values = [nothing if row.get(name) is None else row[name] for row in rows]
+    return np.array(values, np.float64).reshape(len(rows), width)
 
 
-def _answers(probabilities_NE: np.ndarray, meta: dict) -> dict[str, pa.Array]:
+def _answers(probabilities_NE: np.ndarray, meta: Mapping[str, Any]) -> Columns:
     columns = _named(probabilities_NE, EMOTIONS, "emotion", "{}")
     if meta.get("prior") is None:
         without_NE = np.full(probabilities_NE.shape, np.nan)
@@ -98,16 +118,16 @@ def _answers(probabilities_NE: np.ndarray, meta: dict) -> dict[str, pa.Array]:
     return columns | _named(without_NE, EMOTIONS, f"emotion{CORRECTED}", f"{{}}{CORRECTED}")
 
 
-def _head_columns(probabilities_NK: np.ndarray, classes: Sequence[str]) -> dict[str, pa.Array]:
+def _head_columns(probabilities_NK: np.ndarray, classes: Sequence[str]) -> Columns:
     return _named(probabilities_NK, classes, f"{HEAD}emotion", f"{HEAD}{{}}") if classes else {}
 
 
-def _named(probabilities_NK: np.ndarray, names: Sequence[str], best: str, each: str) -> dict[str, pa.Array]:
-    """A column with the most likely name, then one per name; null where the row is NaN."""
-    known_N = np.all(np.isfinite(probabilities_NK), axis=1)
-    likeliest_N = np.where(known_N[:, None], probabilities_NK, 0).argmax(1)
-    columns = {best: pa.array([names[k] for k in likeliest_N], pa.string(), mask=~known_N)}
+def _named(probabilities_NK: np.ndarray, names: Sequence[str], best: str, each: str) -> Columns:
+    """A column with the most likely name, then one per name; None where the row is NaN."""
+    known = np.all(np.isfinite(probabilities_NK), axis=1).tolist()
+    likeliest = probabilities_NK.argmax(1).tolist() if len(probabilities_NK) else []
+    columns: Columns = {best: [names[k] if is_known else None for k, is_known in zip(likeliest, known, strict=True)]}
     for k, name in enumerate(names):
-        values_N = probabilities_NK[:, k].astype(np.float32)
-        columns[each.format(name)] = pa.array(values_N, mask=~known_N)
+        values = probabilities_NK[:, k].astype(np.float32).tolist()
+        columns[each.format(name)] = [p if is_known else None for p, is_known in zip(values, known, strict=True)]
     return columns

@@ -19,8 +19,14 @@ from modeling.students.build import StudentConfig, build_student
 from modeling.students.head import EmotionHead
 from pipeline.media.speech import read_speech, stream_speech
 from pipeline.rejects import Rejected, RejectReason
-from pipeline.students.file_prediction import ROWS_SCHEMA, PredictionOptions, predictions_of_sound
-from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_prediction_table
+from pipeline.students.file_prediction import PredictionOptions, predictions_of_sound
+from pipeline.students.prediction_tables import (
+    as_table,
+    file_columns,
+    require_table_name,
+    timeline_columns,
+    write_prediction_table,
+)
 from pipeline.students.timelines import TimelineOptions
 from tests.support.tones import tone
 
@@ -37,13 +43,18 @@ def predictions_of_file(student, path, options) -> dict:
     return predictions_of_sound(student, stream_speech(path), options)
 
 
-def rows(student, paths, **options):
-    import pyarrow as pa
-
-    answers = [
+def rows(student, paths, **options) -> list[dict]:
+    return [
         {"file": str(path)} | predictions_of_file(student, str(path), PredictionOptions(**options)) for path in paths
     ]
-    return pa.Table.from_pylist(answers, schema=ROWS_SCHEMA)
+
+
+def file_table(found, meta, classes=()):
+    return as_table(file_columns(found, meta, classes))
+
+
+def timeline_table(found, meta, classes=()):
+    return as_table(timeline_columns(found, meta, classes))
 
 
 def wav(path, samples, rate=16_000, **how):
@@ -178,7 +189,7 @@ def test_a_silent_window_has_no_numbers_and_does_not_count_in_the_file(student, 
     assert len(emotion) == 30 and None not in emotion[:10] and set(emotion[11:]) == {None}
     assert table["neutral"][20].as_py() is None and table["emotion_corrected"][20].as_py() is None
     speech = torch.from_numpy(read_speech(path, 0, 10.015))
-    np.testing.assert_allclose(found["probabilities"][0].as_py(), student.logits_of_clip(speech).softmax(0), atol=1e-6)
+    np.testing.assert_allclose(found[0]["probabilities"], student.logits_of_clip(speech).softmax(0), atol=1e-6)
 
 
 def test_corrected_probabilities_are_the_raw_ones_over_the_prior(student, tmp_path):
@@ -204,7 +215,7 @@ def test_a_head_adds_its_classes_to_files_and_windows(student, tmp_path):
     path = wav(tmp_path / "a.wav", tone(300, 1, 3))
     found = rows(student, [path], timeline=TimelineOptions(), head=head, embeddings=True)
     table, windows = file_table(found, {}, head.classes), timeline_table(found, {}, head.classes)
-    expected = head.probabilities(np.array(found["embedding"][0].as_py()))
+    expected = head.probabilities(np.array(found[0]["embedding"]))
     np.testing.assert_allclose([table["head_calm"][0].as_py(), table["head_cross"][0].as_py()], expected, atol=1e-5)
     assert table["head_emotion"][0].as_py() == head.classes[int(expected.argmax())]
     assert np.allclose(windows["head_calm"].to_numpy() + windows["head_cross"].to_numpy(), 1, atol=1e-6)
@@ -212,15 +223,16 @@ def test_a_head_adds_its_classes_to_files_and_windows(student, tmp_path):
 
 def test_the_tables_as_csv_and_as_parquet_say_the_same(student, tmp_path):
     found = rows(student, [wav(tmp_path / "a,b.wav", tone(300, 1, 3))], embeddings=True, timeline=TimelineOptions())
-    for table, name in ((file_table(found, {"prior": PRIOR}), "files"), (timeline_table(found, {}), "windows")):
+    for columns, name in ((file_columns(found, {"prior": PRIOR}), "files"), (timeline_columns(found, {}), "windows")):
         for ending in ("csv", "parquet"):
-            write_prediction_table(str(tmp_path / f"{name}.{ending}"), table)
+            write_prediction_table(str(tmp_path / f"{name}.{ending}"), columns)
+        table = as_table(columns)
         as_csv = pyarrow.csv.read_csv(tmp_path / f"{name}.csv")
         assert pq.read_table(tmp_path / f"{name}.parquet").equals(table)
         assert as_csv["file"].to_pylist() == table["file"].to_pylist()
         np.testing.assert_allclose(as_csv["anger"].to_numpy(), table["anger"].to_numpy(), rtol=1e-5)
     files = pyarrow.csv.read_csv(tmp_path / "files.csv")
-    assert files["embedding_31"][0].as_py() == pytest.approx(found["embedding"][0][31].as_py(), rel=1e-5)
+    assert files["embedding_31"][0].as_py() == pytest.approx(found[0]["embedding"][31], rel=1e-5)
 
 
 def test_lengths_and_names_that_cannot_be_are_refused(tmp_path):
