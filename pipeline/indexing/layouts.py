@@ -13,7 +13,7 @@ from pipeline.indexing import clips, voxceleb1, voxceleb2
 from pipeline.indexing.clips import ClipsOptions
 from pipeline.indexing.voxceleb1 import VoxCeleb1Options
 from pipeline.indexing.voxceleb2 import VoxCeleb2Options
-from pipeline.media.file_types import VIDEO_SUFFIXES
+from pipeline.media.file_types import VIDEO_SUFFIXES, list_with_suffixes
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Layout:
     options: type[Any]
     """A dataclass; `emovox index` shows its fields as `--NAME.FIELD`."""
     suffixes: tuple[str, ...]
-    """Lower case; other files are ignored."""
+    """Lower case; other files are counted in the log."""
     expects: str
     """What should lie below the prefix, for a person who pointed at the wrong place."""
 
@@ -48,7 +48,7 @@ def build_manifest(data_uri: str, layout: str, options: object | None = None) ->
     kind = LAYOUTS[layout]
     prefix = storage.absolute(data_uri)
     try:
-        files = storage.list_files(prefix, kind.suffixes)
+        files = list_with_suffixes(prefix, kind.suffixes)
     except UserError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise

@@ -30,13 +30,15 @@ FILES_KNOWN = 64
 @dataclass(frozen=True)
 class MediaClock:
     """zero_s: time 0 in the container's own time. ends_s: by kind of stream, where its last packet ends, seconds on the media
-    clock; absent where there is none. restarts_s: where the clock was set anew, seconds on the media clock.
+    clock; absent where there is none. begins_s: by index of a stream, where its first packet begins. restarts_s: where the clock
+    was set anew, seconds on the media clock.
 
     shifts: by index of a stream, (number of a packet, microseconds that are added to the time stamps from it on), rising.
     """
 
     zero_s: Fraction
     ends_s: dict[str, float] = field(default_factory=dict)
+    begins_s: dict[int, float] = field(default_factory=dict)
     restarts_s: tuple[float, ...] = ()
     shifts: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
@@ -104,12 +106,14 @@ class _Reading:
         self.counts: Counter[int] = Counter()
         self.last_us: dict[int, int] = {}  # decoding time of each stream's last packet
         self.furthest_us: int | None = None
+        self.begins_us: dict[int, int] = {}
         self.ends_us: dict[str, int] = {}
 
     def clock(self, zero_s: Fraction) -> MediaClock:
         ends_s = {kind: (end_us - self.zero_us) / 10**6 for kind, end_us in self.ends_us.items()}
         restarts_s = tuple((at_us - self.zero_us) / 10**6 for at_us in self.restarts_us)
-        return MediaClock(zero_s, ends_s, restarts_s, self.shifts)
+        begins_s = {index: (begin_us - self.zero_us) / 10**6 for index, begin_us in self.begins_us.items()}
+        return MediaClock(zero_s, ends_s, begins_s, restarts_s, self.shifts)
 
     def add(self, packet: av.Packet) -> None:
         """Decoding times tell whether the clock goes on, times of presentation where it does."""
@@ -128,6 +132,7 @@ class _Reading:
             is_meant = length_us <= self.longest_gap_us and abs(shown_us - decoded_us) <= self.longest_gap_us
             end_us = shown_us + by_us + length_us if is_meant else self.last_us[index]
             self.furthest_us = end_us if self.furthest_us is None else max(self.furthest_us, end_us)
+            self.begins_us.setdefault(index, shown_us + by_us)
             if not packet.is_discard:
                 self.ends_us[kind] = max(self.ends_us.get(kind, end_us), end_us)
         self.counts[index] += 1

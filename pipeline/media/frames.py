@@ -114,6 +114,8 @@ def sample_frames(
     for index, time_s, image in decode(
         path, FrameGrid.of_span(request.start_s, request.end_s), request.longest_side_px
     ):
+        if indices and index <= indices[-1]:
+            continue  # time stamps that go back: a place of the grid shows one picture
         images.append(images[-1] if image is made else keep(image))
         indices.append(index)
         times_s.append(time_s)

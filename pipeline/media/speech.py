@@ -161,7 +161,7 @@ class _AudioStream:
 
     def is_later_than(self, sample: int) -> bool:
         """The audio begins after this 16 kHz sample of the media clock."""
-        return (self.first_s - self.zero_s) * SAMPLE_RATE_HZ >= sample
+        return self.clock.begins_s.get(self.stream.index, 0.0) * SAMPLE_RATE_HZ >= sample - 1
 
     def is_declared_at(self, time_s: float) -> bool:
         if self.stream.duration is None:

@@ -27,7 +27,7 @@ from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.build import Student
 from modeling.students.head import EmotionHead
 from pipeline.decoding.isolated_decoder import IsolatedDecoder
-from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES, list_with_suffixes
 from pipeline.media.source_files import SourceFiles
 from pipeline.media.speech import SILENCE_DB, mean_level_db
 from pipeline.rejects import Rejected, RejectReason
@@ -68,7 +68,7 @@ def media_files(paths: list[str]) -> list[str]:
     found = []
     for path in map(storage.absolute, paths):
         if storage.is_folder(path):
-            found += [file.uri for file in storage.list_files(path, AUDIO_SUFFIXES + VIDEO_SUFFIXES)]
+            found += [file.uri for file in list_with_suffixes(path, AUDIO_SUFFIXES + VIDEO_SUFFIXES)]
         elif storage.exists(path):
             found.append(path)
         else:

@@ -50,7 +50,9 @@ def test_the_second_of_two_joined_recordings_lies_behind_the_first(plain, tmp_pa
     behind = round(restart_s * 16_000) + 8_000
     starts = range(behind - 2_400, behind + 2_400)
     match = max(float(speech[start : start + len(part)] @ part) for start in starts) / float(part @ part)
-    assert match == pytest.approx(1, abs=0.1 if suffix == "ogv" else 0.02)  # ffmpeg numbers a chained Theora's packets late
+    assert match == pytest.approx(
+        1, abs=0.1 if suffix == "ogv" else 0.02
+    )  # ffmpeg numbers a chained Theora's packets late
 
 
 @pytest.mark.parametrize("suffix", ["ts", "vob"])
@@ -88,3 +90,11 @@ def test_chained_ogg_is_heard_to_its_end(tmp_path):
         twice.write_bytes(once.read_bytes() * 2)
         speech, reference = read_speech(twice, 0.0, None), clips.ffmpeg_speech(twice)
         assert len(speech) == len(reference) and np.abs(speech.astype(int) - reference).max() <= 4
+
+
+def test_pictures_whose_time_stamps_go_back_take_no_place_twice(plain, tmp_path):
+    """The last tenth of a second lies at 3.7 s again."""
+    path = tmp_path / "back.mkv"
+    back = "setts=ts='TS-if(gte(TS*TB,3.9),0.2/TB,0)'"
+    clips.ffmpeg("-i", plain, "-c:v", "libx264", "-bf", 0, "-c:a", "copy", "-bsf:v", back, path)
+    assert (np.diff(sample_frames(path, FrameRequest()).indices) > 0).all()
