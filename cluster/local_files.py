@@ -1,50 +1,88 @@
-"""The file system of this machine, as `cluster/storage.py` uses it; errors are plain OSErrors."""
+"""This machine's file system, as `cluster/storage.py` uses it. Errors are plain OSErrors."""
 
 import contextlib
 import errno
 import logging
 import os
+import stat
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 
-def walk(folder: str) -> Iterator[tuple[str, int]]:
-    """Path and size of the files below a folder. A name that is not UTF-8 cannot be kept in a table: it is left out,
-    with a warning."""
+def walk(folder: str, left_out: Callable[[str], bool] = lambda path: False) -> Iterator[tuple[str, int]]:
+    """Path and size of the regular files below a folder, in no order.
+
+    Left out with a warning: a name that is not UTF-8, which cannot be kept in a table; a link to nothing; a pipe or device, which
+    may be read without an end. A link to a folder is followed once, and not where it leads to what is listed anyway. Folders that
+    are `left_out` are not looked into.
+    """
     if not os.path.isdir(folder):
         raise NotADirectoryError(folder) if os.path.exists(folder) else FileNotFoundError(folder)
-    for inner, _, names in os.walk(folder, followlinks=True, onerror=_raise):
-        for name in names:
+    root, followed = os.path.realpath(folder), set[str]()
+    for inner, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        below = [name for name in sorted(folders) if not left_out(os.path.join(inner, name))]
+        folders[:] = [name for name in below if _is_to_be_walked(os.path.join(inner, name), root, followed)]
+        for name in sorted(names):
             full = os.path.join(inner, name)
-            try:
-                full.encode()
-                yield full, os.path.getsize(full)
-            except UnicodeEncodeError:
-                log.warning("%r is left out: its name is not UTF-8; rename it", os.fsencode(full))
-            except FileNotFoundError:
-                log.warning("%s is left out: it is a link to nothing", full)
+            if (size := _regular_size(full)) is not None:
+                yield full, size
+
+
+def _is_to_be_walked(folder: str, root: str, followed: set[str]) -> bool:
+    """Adds what a link leads to, to `followed`."""
+    if not os.path.islink(folder):
+        return True
+    target = os.path.realpath(folder)
+    if any(_is_within(target, place) or _is_within(place, target) for place in (root, *followed)):
+        log.warning("%s is left out: the link leads to %s, which is listed by itself or holds the link", folder, target)
+        return False
+    followed.add(target)
+    return True
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
+
+
+def _regular_size(path: str) -> int | None:
+    """In bytes; None, with a warning, for what is left out."""
+    try:
+        path.encode()
+        status = os.stat(path)
+    except UnicodeEncodeError:
+        log.warning("%r is left out: its name is not UTF-8; rename it", os.fsencode(path))
+        return None
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG):
+            raise
+        log.warning("%s is left out: it is a link to nothing, or gone", path)
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        log.warning("%s is left out: it is a pipe, a socket or a device, and no file", path)
+        return None
+    return status.st_size
 
 
 def _raise(error: OSError) -> None:
-    """A folder that cannot be listed is no empty one; one that has just gone is."""
+    """Raises the error of a folder that cannot be listed, unless the folder has just been removed."""
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
 def write_whole(path: str, data: bytes, partial: str) -> None:
-    """Written aside, with the ending `partial`, and renamed: readers see the old file or the new one."""
+    """Writes to a temporary file, whose name ends in `partial`, and renames it: readers see the old file or the new one."""
     with _aside(path, data, partial) as aside:
         os.replace(aside, path)
 
 
 def create_whole(path: str, data: bytes, partial: str) -> bool:
-    """As `write_whole`; where a file is there already it stays, and False is returned."""
+    """Like `write_whole`, but leaves an existing file as it is and returns False."""
     with _aside(path, data, partial) as aside:
         try:
-            os.link(aside, path)  # fails where one is there, and is never half there
+            os.link(aside, path)  # atomic; fails if the file exists
         except FileExistsError:
             return False
         except OSError:  # a file system without links
@@ -54,7 +92,7 @@ def create_whole(path: str, data: bytes, partial: str) -> bool:
 
 @contextlib.contextmanager
 def _aside(path: str, data: bytes, partial: str) -> Generator[Path]:
-    """The data in a file beside `path`, which is gone at the end of the block."""
+    """A temporary file beside `path` that holds the data and is removed at the end of the block."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     folder, name = os.path.split(path)
     aside = Path(folder, f".{name}.{uuid.uuid4().hex[:8]}{partial}")  # readers of tables skip a leading dot
@@ -66,7 +104,7 @@ def _aside(path: str, data: bytes, partial: str) -> Generator[Path]:
 
 
 def require_writable(folder: str) -> None:
-    """Raises OSError if no file can be written below a folder, which need not be there yet and is not made."""
+    """Raises OSError if no file can be written below a folder. The folder need not exist and is not created."""
     path = Path(folder)
     there = next(above for above in (path, *path.parents) if above.exists())
     if not there.is_dir():

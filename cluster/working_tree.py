@@ -1,4 +1,4 @@
-"""This checkout as it travels to a cluster: what goes and what stays here."""
+"""What of this checkout is sent to a cluster, and what is not."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ from typing import Any
 PROJECT_ROOT = Path(__file__).parents[1]
 
 EXCLUDES = [".git", ".venv", "runs", "*.egg-info", "__pycache__", ".env", ".env.*", "*.pem", "*.key", ".aws"]
-"""Left out of the package, beside what `.gitignore` names: a person's environments and keys are nobody else's."""
+"""Left out of the package in addition to what `.gitignore` names: virtual environments and keys are private."""
 
 LARGEST_SHOWN = 3
 LARGE_BYTES = 2**20
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def working_tree() -> dict[str, Any]:
-    """Runtime environment that ships this checkout; {} for an installed package, which must be installed there too."""
+    """Runtime environment that sends this checkout; {} for an installed package, which the cluster must have too."""
     if (PROJECT_ROOT / "pyproject.toml").exists():
         return {"working_dir": str(PROJECT_ROOT), "excludes": EXCLUDES}
     log.warning("there is no checkout here to pack: the job runs the emovox that is installed on the cluster")
@@ -26,17 +26,17 @@ def working_tree() -> dict[str, Any]:
 
 
 def python_path(*others: str) -> str:
-    """PYTHONPATH for a process that we start: this project first, then `others`, each a path or several joined as in it."""
+    """PYTHONPATH for a process that we start: this project, then `others`, each one path or several joined by os.pathsep."""
     return os.pathsep.join(filter(None, [str(PROJECT_ROOT), *others]))
 
 
 def checked_out_commit(digits: int, changed: str) -> str | None:
-    """Commit of this checkout, with `changed` behind it where files differ from it; None without git or a checkout."""
+    """This checkout's commit, with `changed` appended if files differ from it; None without git or a checkout."""
     return _git("describe", "--always", f"--abbrev={digits}", f"--dirty={changed}").strip() or None
 
 
 def _git(*words: str) -> str:
-    """What git says of this checkout; "" where it does not answer."""
+    """Output of a git command in this checkout; "" if it fails."""
     command = ["git", "-C", str(PROJECT_ROOT), *words]
     try:
         return subprocess.run(command, capture_output=True, check=True, timeout=30).stdout.decode(errors="replace")
@@ -45,8 +45,8 @@ def _git(*words: str) -> str:
 
 
 def largest_files() -> str:
-    """The largest files that would travel, of a MiB or more, with their sizes; "" without git. Ray goes by
-    `.gitignore` and no other list."""
+    """The largest files that would be sent, those of a MiB or more, with their sizes; "" without git. Ray honours
+    `.gitignore` and no other list of excludes."""
     excludes = [f"--exclude={name}" for name in EXCLUDES]
     listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-per-directory=.gitignore", *excludes)
     paths = [PROJECT_ROOT / name for name in listed.split("\0")]

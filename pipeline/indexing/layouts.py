@@ -13,7 +13,8 @@ from pipeline.indexing import clips, voxceleb1, voxceleb2
 from pipeline.indexing.clips import ClipsOptions
 from pipeline.indexing.voxceleb1 import VoxCeleb1Options
 from pipeline.indexing.voxceleb2 import VoxCeleb2Options
-from pipeline.media.file_types import VIDEO_SUFFIXES, list_with_suffixes
+from pipeline.media.file_types import VIDEO_SUFFIXES
+from pipeline.media.listing import list_media
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def build_manifest(data_uri: str, layout: str, options: object | None = None) ->
     kind = LAYOUTS[layout]
     prefix = storage.absolute(data_uri)
     try:
-        files = list_with_suffixes(prefix, kind.suffixes)
+        files = list_media(prefix, kind.suffixes)
     except UserError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
