@@ -1,6 +1,7 @@
 """The clock of a media file: where its time 0 lies, where it was set anew, and where picture and sound end.
 
-All packets are read once for it, without decoding. What a header claims is not asked: it may be of another recording.
+All packets are read once for it, without decoding. What a header claims is not asked: it may be of another recording. (The
+one exception is a short mp4 that is to be decoded.)
 
 Where the clock starts again (joined recordings) or jumps (a camera that got the time), the file goes on where it was, as the
 ffmpeg program shows it. A packet's place is then its time stamp and the shift of the last such place before it.
@@ -9,14 +10,13 @@ ffmpeg program shows it. A packet's place is then its time stamp and the shift o
 import bisect
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.error import FFmpegError
 from av.stream import Stream
 
 from pipeline.media import containers
@@ -49,8 +49,30 @@ class MediaClock:
         return shifts[at - 1][1] if at else 0
 
 
-def clock_of(path: str) -> MediaClock:
-    """Raises Rejected as `containers.open_container`."""
+def clock_of(container: InputContainer) -> MediaClock:
+    """Of an open file, which is not read. An mp4's own index is enough where it is too short for a jump: reading all packets
+    would take a tenth of the decoder's time. Raises Rejected as `containers.open_container`."""
+    return _clock_by_index(container) or whole_clock_of(container.name)
+
+
+def _clock_by_index(container: InputContainer) -> MediaClock | None:
+    length_s = containers.duration_s(container)
+    if not container.format.name.startswith("mov,") or length_s is None or not 0 < length_s <= LONGEST_GAP_S:
+        return None
+    zero_s = containers.clock_zero_s(container)
+    begins_s, ends_s = {}, {}
+    for stream in containers.playable_streams(container):
+        starts_s = containers.starts_s(stream)
+        if starts_s is None or stream.duration is None:
+            return None
+        begins_s[stream.index] = float(starts_s - zero_s)
+        end_s = float(starts_s - zero_s + stream.duration * containers.time_base(stream))
+        ends_s[stream.type] = max(ends_s.get(stream.type, end_s), end_s)
+    return MediaClock(zero_s, ends_s, begins_s)
+
+
+def whole_clock_of(path: str) -> MediaClock:
+    """Of a file on this machine, by all its packets. Raises Rejected as `containers.open_container`."""
     status = containers.regular_file(Path(path))
     return _clock_of(path, status.st_size, status.st_mtime_ns, status.st_ino)
 
@@ -66,20 +88,13 @@ def scanned(container: InputContainer) -> MediaClock:
     streams = containers.playable_streams(container)
     zero_s = containers.clock_zero_s(container)
     reading = _Reading(microseconds(zero_s), _longest_gap_s(container) * 1_000_000)
-    for packet in _packets(container, streams):
+    for packet in containers.packets(container, *streams):
         reading.add(packet)
     return reading.clock(zero_s)
 
 
 def _longest_gap_s(container: InputContainer) -> int:
     return LONGEST_GAP_OF_STREAMS_S if container.format.name in DISCONTINUOUS else LONGEST_GAP_S
-
-
-def _packets(container: InputContainer, streams: list[Stream]) -> Iterable[av.Packet]:
-    try:
-        yield from container.demux(streams)
-    except FFmpegError:
-        return
 
 
 def placed_packets(container: InputContainer, stream: Stream, clock: MediaClock) -> Iterator[av.Packet]:

@@ -18,7 +18,7 @@ import numpy as np
 from cluster.failures import UserError
 from modeling.sampling import VIDEO_FRAME_RATE
 from pipeline.media import containers
-from pipeline.media.clock import clock_of
+from pipeline.media.clock import clock_of, whole_clock_of
 from pipeline.media.frame_grid import PERIOD_US, FrameGrid, microseconds
 from pipeline.media.upright import display_matrix, is_on_its_side, scaled_size, shown_size, upright_rgb
 from pipeline.media.video_stream import VideoStream
@@ -72,7 +72,7 @@ def probe(path: str | Path) -> MediaInfo:
 
     Raises Rejected where the file cannot be opened, as `sample_frames` does.
     """
-    clock = clock_of(str(path))
+    clock = whole_clock_of(str(path))
     with containers.open_container(path) as container:
         kinds = {stream.type for stream in containers.playable_streams(container)}
         duration_s = max(clock.ends_s.values(), default=None)
@@ -139,10 +139,13 @@ def _decoder(name: str) -> Callable[..., Iterator[Picture]]:
 def _decode_with_pyav(path: str | Path, grid: FrameGrid, longest_side_px: int | None) -> Iterator[Picture]:
     """Seeks, and decodes no further than the span. Where a file's index points too far, seeks again from further back
     and then reads from the start; so it does at once where the clock starts again, because its places cannot be sought."""
-    clock = clock_of(str(path))
-    seeks_us = [back_us for back_us in SEEK_BACK_US if back_us < grid.start_us and not clock.shifts]
+    clock = None
+    seeks_us = [back_us for back_us in SEEK_BACK_US if back_us < grid.start_us]
     for back_us in (*seeks_us, None):
         with containers.open_container(path) as container:
+            clock = clock or clock_of(container)
+            if clock.shifts and back_us is not None:
+                continue
             video = VideoStream(container, grid, clock)
             if back_us is not None:
                 containers.seek(container, video.stream, video.zero_s + Fraction(grid.start_us - back_us, 10**6))

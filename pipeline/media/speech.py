@@ -141,7 +141,7 @@ class _AudioStream:
 
     def __init__(self, container: InputContainer):
         self.container = container
-        self.clock = clock_of(container.name)
+        self.clock = clock_of(container)
         self.stream = containers.best_stream(container, "audio")
         self.zero_s = self.clock.zero_s
         starts_s = containers.starts_s(self.stream)

@@ -35,7 +35,7 @@ from tests.support.mutations import mutated
 SECONDS = 2.0
 GOOD = ("mp4", "mkv", "avi", "ts")
 JOB_S = 3600
-OF_THE_RUN = ("decode_s", "detect_s", "teacher_s", "video_uri", "audio_uri", "split", "file")
+OF_THE_RUN = ("decode_s", "detect_s", "teacher_s", "video_uri", "audio_uri", "split", "file", "content_sha256")
 
 
 def write_seeds(folder: Path) -> list[Path]:
