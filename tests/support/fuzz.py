@@ -125,10 +125,8 @@ def run_jobs(folder: Path, work: Path, student: Path) -> tuple[list[dict], list[
 def good_rows(rows: list[dict], good: list[str], key: str) -> dict[str, dict]:
     """By name, without what differs from run to run."""
     kept = [row for row in rows if Path(row[key]).name in good]
-    return {
-        row.get("utterance_id", Path(row[key]).name): {k: _rounded(v) for k, v in row.items() if k not in OF_THE_RUN}
-        for row in kept
-    }
+    named = {row.get("utterance_id", Path(row[key]).name): row for row in kept}
+    return {name: {k: _rounded(v) for k, v in named[name].items() if k not in OF_THE_RUN} for name in sorted(named)}
 
 
 def _rounded(value: object) -> object:
