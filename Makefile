@@ -10,12 +10,13 @@ HAS := $(call version,$(BIN)/python)
 PYTHON ?= $(if $(HAS),$(BIN)/python,$(firstword $(foreach python,python3.13 python3.12 python3.11,$(if $(call version,$(python)),$(python)))))
 WANTS := $(call version,$(PYTHON))
 
-.PHONY: help setup demo student test test-slow test-endurance lint clean
+.PHONY: help setup demo student test test-slow test-endurance fuzz lint clean
 
 help:
 	@echo "make demo              the whole method on sample videos (make demo CLIPS=folder: on your own)"
 	@echo "make student CLIPS=folder   trains the shipped student anew, from a folder of clips for each speaker"
 	@echo "make test              the fast tests;  make test-slow: the others;  make test-endurance: faults that take minutes each"
+	@echo "make fuzz              mutated media files through index, label and predict, some minutes (make fuzz SEED=1 FILES=1000)"
 	@echo "make setup             only set up: .venv, pinned dependencies, detector weights, sample videos"
 
 setup: $(READY)
@@ -50,6 +51,9 @@ test-slow: setup
 
 test-endurance: setup
 	$(BIN)/python -m pytest -m endurance
+
+fuzz: setup
+	$(BIN)/python -m tests.support.fuzz $(if $(SEED),--seed $(SEED)) $(if $(FILES),--files $(FILES))
 
 lint: setup
 	$(BIN)/ruff check .

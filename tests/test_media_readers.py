@@ -56,5 +56,5 @@ def test_one_module_decodes_video_packets_and_one_decodes_sound():
 
 def test_other_libraries_that_decode_video_are_called_in_one_module():
     others = [name for name, tree in TREES.items() if imports(tree) & {"decord", "torchcodec"}]
-    assert others == ["pipeline/media/frames.py"]
+    assert others == ["pipeline/media/decord_frames.py"]
     assert not [name for name, tree in TREES.items() if "cv2.VideoCapture" in attributes(tree)]

@@ -17,7 +17,7 @@ from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media.listing import list_media
 from pipeline.rejects import RejectReason
 
-MEDIA_SUFFIXES = AUDIO_SUFFIXES + VIDEO_SUFFIXES + (".flv",)  # CREMA-D's videos
+MEDIA_SUFFIXES = AUDIO_SUFFIXES + VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Layout:
     options: type[Any]
     """A dataclass; `emovox index` shows its fields as `--NAME.FIELD`."""
     suffixes: tuple[str, ...]
-    """File endings in lower case; other files are ignored."""
+    """File endings in lower case; other files are counted in the log."""
     expects: str
     """Description of what should be below the prefix, for a user who gave the wrong one."""
 

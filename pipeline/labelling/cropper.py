@@ -54,7 +54,7 @@ class CropOptions:
     """What decides the crops and the stored speech."""
 
     decoder: str = "pyav"
-    """Video decoder: pyav or decord."""
+    """Video decoder: pyav, or decord to compare with, which refuses files that it is known to read wrongly."""
     longest_side_px: int = 1280
     """Larger frames are scaled down to this many pixels on their longest side while decoding."""
     without_speech: bool = False

@@ -1,6 +1,7 @@
 """The clock of a media file: where its time 0 lies, where it was set anew, and where picture and sound end.
 
-All packets are read once for it, without decoding. What a header claims is not asked: it may be of another recording.
+All packets are read once for it, without decoding. What a header claims is not asked: it may be of another recording. (The
+one exception is a short mp4 that is to be decoded.)
 
 Where the clock starts again (joined recordings) or jumps (a camera that got the time), the file goes on where it was, as the
 ffmpeg program shows it. A packet's place is then its time stamp and the shift of the last such place before it.
@@ -9,14 +10,13 @@ ffmpeg program shows it. A packet's place is then its time stamp and the shift o
 import bisect
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.error import FFmpegError
 from av.stream import Stream
 
 from pipeline.media import containers
@@ -30,13 +30,15 @@ FILES_KNOWN = 64
 @dataclass(frozen=True)
 class MediaClock:
     """zero_s: time 0 in the container's own time. ends_s: by kind of stream, where its last packet ends, seconds on the media
-    clock; absent where there is none. restarts_s: where the clock was set anew, seconds on the media clock.
+    clock; absent where there is none. begins_s: by index of a stream, where its first packet begins. restarts_s: where the clock
+    was set anew, seconds on the media clock.
 
     shifts: by index of a stream, (number of a packet, microseconds that are added to the time stamps from it on), rising.
     """
 
     zero_s: Fraction
     ends_s: dict[str, float] = field(default_factory=dict)
+    begins_s: dict[int, float] = field(default_factory=dict)
     restarts_s: tuple[float, ...] = ()
     shifts: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
@@ -47,8 +49,30 @@ class MediaClock:
         return shifts[at - 1][1] if at else 0
 
 
-def clock_of(path: str) -> MediaClock:
-    """Raises Rejected as `containers.open_container`."""
+def clock_of(container: InputContainer) -> MediaClock:
+    """Of an open file, which is not read. An mp4's own index is enough where it is too short for a jump: reading all packets
+    would take a tenth of the decoder's time. Raises Rejected as `containers.open_container`."""
+    return _clock_by_index(container) or whole_clock_of(container.name)
+
+
+def _clock_by_index(container: InputContainer) -> MediaClock | None:
+    length_s = containers.duration_s(container)
+    if not container.format.name.startswith("mov,") or length_s is None or not 0 < length_s <= LONGEST_GAP_S:
+        return None
+    zero_s = containers.clock_zero_s(container)
+    begins_s, ends_s = {}, {}
+    for stream in containers.playable_streams(container):
+        starts_s = containers.starts_s(stream)
+        if starts_s is None or stream.duration is None:
+            return None
+        begins_s[stream.index] = float(starts_s - zero_s)
+        end_s = float(starts_s - zero_s + stream.duration * containers.time_base(stream))
+        ends_s[stream.type] = max(ends_s.get(stream.type, end_s), end_s)
+    return MediaClock(zero_s, ends_s, begins_s)
+
+
+def whole_clock_of(path: str) -> MediaClock:
+    """Of a file on this machine, by all its packets. Raises Rejected as `containers.open_container`."""
     status = containers.regular_file(Path(path))
     return _clock_of(path, status.st_size, status.st_mtime_ns, status.st_ino)
 
@@ -64,20 +88,13 @@ def scanned(container: InputContainer) -> MediaClock:
     streams = containers.playable_streams(container)
     zero_s = containers.clock_zero_s(container)
     reading = _Reading(microseconds(zero_s), _longest_gap_s(container) * 1_000_000)
-    for packet in _packets(container, streams):
+    for packet in containers.packets(container, *streams):
         reading.add(packet)
     return reading.clock(zero_s)
 
 
 def _longest_gap_s(container: InputContainer) -> int:
     return LONGEST_GAP_OF_STREAMS_S if container.format.name in DISCONTINUOUS else LONGEST_GAP_S
-
-
-def _packets(container: InputContainer, streams: list[Stream]) -> Iterable[av.Packet]:
-    try:
-        yield from container.demux(streams)
-    except FFmpegError:
-        return
 
 
 def placed_packets(container: InputContainer, stream: Stream, clock: MediaClock) -> Iterator[av.Packet]:
@@ -104,12 +121,14 @@ class _Reading:
         self.counts: Counter[int] = Counter()
         self.last_us: dict[int, int] = {}  # decoding time of each stream's last packet
         self.furthest_us: int | None = None
+        self.begins_us: dict[int, int] = {}
         self.ends_us: dict[str, int] = {}
 
     def clock(self, zero_s: Fraction) -> MediaClock:
         ends_s = {kind: (end_us - self.zero_us) / 10**6 for kind, end_us in self.ends_us.items()}
         restarts_s = tuple((at_us - self.zero_us) / 10**6 for at_us in self.restarts_us)
-        return MediaClock(zero_s, ends_s, restarts_s, self.shifts)
+        begins_s = {index: (begin_us - self.zero_us) / 10**6 for index, begin_us in self.begins_us.items()}
+        return MediaClock(zero_s, ends_s, begins_s, restarts_s, self.shifts)
 
     def add(self, packet: av.Packet) -> None:
         """Decoding times tell whether the clock goes on, times of presentation where it does."""
@@ -128,6 +147,7 @@ class _Reading:
             is_meant = length_us <= self.longest_gap_us and abs(shown_us - decoded_us) <= self.longest_gap_us
             end_us = shown_us + by_us + length_us if is_meant else self.last_us[index]
             self.furthest_us = end_us if self.furthest_us is None else max(self.furthest_us, end_us)
+            self.begins_us.setdefault(index, shown_us + by_us)
             if not packet.is_discard:
                 self.ends_us[kind] = max(self.ends_us.get(kind, end_us), end_us)
         self.counts[index] += 1

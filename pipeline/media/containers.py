@@ -218,14 +218,23 @@ def duration_s(container: InputContainer) -> float | None:
     return None if container.duration is None else container.duration / av.time_base
 
 
-def packets(container: InputContainer, stream: Stream) -> Iterator[av.Packet]:
-    """The stream's packets, the empty flushing one last; a file whose reading fails half way just ends there."""
+def packets(container: InputContainer, *streams: Stream) -> Iterator[av.Packet]:
+    """The streams' packets, an empty flushing one of each last; a file whose reading fails half way just ends there.
+
+    PyAV 18 looks for a stream that appeared on the way when it flushes, and does not find it (IndexError).
+    """
+    flushed: set[int] = set()
     try:
-        yield from container.demux(stream)
-    except FFmpegError:
-        flushing = av.Packet()
-        flushing.stream = stream
-        yield flushing
+        for packet in container.demux(*streams):
+            if packet.pts is None and packet.dts is None and not packet.size:
+                flushed.add(packet.stream_index)
+            yield packet
+    except (FFmpegError, IndexError):
+        for stream in streams:
+            if stream.index not in flushed:
+                flushing = av.Packet()
+                flushing.stream = stream
+                yield flushing
 
 
 def seek(container: InputContainer, stream: Stream, to_s: Fraction) -> None:

@@ -19,6 +19,9 @@ REORDER_PACKETS = 32  # H.264 and HEVC display a packet at most 16 packets away 
 
 Packet = TypeVar("Packet")
 
+Picture = tuple[int, float, np.ndarray]
+"""Grid position k, presentation time in s, HxWx3 uint8 RGB."""
+
 
 def microseconds(seconds: float | Fraction) -> int:
     return round(seconds * 1_000_000)

@@ -6,7 +6,6 @@ Time 0 is that of `pipeline/media/containers.py`.
 """
 
 import functools
-import itertools
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,24 +18,13 @@ from cluster.failures import UserError
 from modeling.sampling import VIDEO_FRAME_RATE
 from pipeline.media import containers
 from pipeline.media.clock import clock_of
-from pipeline.media.frame_grid import PERIOD_US, FrameGrid, microseconds
-from pipeline.media.upright import display_matrix, is_on_its_side, scaled_size, shown_size, upright_rgb
+from pipeline.media.decord_frames import decode_with_decord
+from pipeline.media.frame_grid import FrameGrid, Picture, microseconds
+from pipeline.media.upright import scaled_size, upright_rgb
 from pipeline.media.video_stream import VideoStream
 from pipeline.rejects import Rejected, RejectReason
 
 SEEK_BACK_US = (0, 10_000_000)  # how far before the span a first and a second seek aim
-
-Picture = tuple[int, float, np.ndarray]
-"""Grid position k, presentation time in s, HxWx3 uint8 RGB."""
-
-
-@dataclass(frozen=True)
-class MediaInfo:
-    """What a file holds. Sizes are those of the upright picture in pixels; 0 where there is no video stream."""
-
-    duration_s: float | None
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,26 +55,6 @@ class SampledFrames:
         assert len(self.images) == len(self.indices) == len(self.times_s)
 
 
-def probe(path: str | Path) -> MediaInfo:
-    """Reads the headers and, because the rotation stands only there, the first frame.
-
-    Raises Rejected where the file cannot be opened, as `sample_frames` does.
-    """
-    clock = clock_of(str(path))
-    with containers.open_container(path) as container:
-        kinds = {stream.type for stream in containers.playable_streams(container)}
-        duration_s = max(clock.ends_s.values(), default=None)
-        if "video" not in kinds:
-            return MediaInfo(duration_s, 0, 0)
-        video = VideoStream(container, FrameGrid(0, None), clock)
-        context = video.stream.codec_context
-        first = next(video.frames(), None)
-        height, width = shown_size(context.height, context.width, video.pixel_aspect())
-        if first is not None and is_on_its_side(display_matrix(first[1])):
-            width, height = height, width
-        return MediaInfo(duration_s, width, height)
-
-
 def sample_frames(
     path: str | Path,
     request: FrameRequest,
@@ -114,6 +82,8 @@ def sample_frames(
     for index, time_s, image in decode(
         path, FrameGrid.of_span(request.start_s, request.end_s), request.longest_side_px
     ):
+        if indices and index <= indices[-1]:
+            continue  # time stamps that go back: a place of the grid shows one picture
         images.append(images[-1] if image is made else keep(image))
         indices.append(index)
         times_s.append(time_s)
@@ -137,10 +107,13 @@ def _decoder(name: str) -> Callable[..., Iterator[Picture]]:
 def _decode_with_pyav(path: str | Path, grid: FrameGrid, longest_side_px: int | None) -> Iterator[Picture]:
     """Seeks, and decodes no further than the span. Where a file's index points too far, seeks again from further back
     and then reads from the start; so it does at once where the clock starts again, because its places cannot be sought."""
-    clock = clock_of(str(path))
-    seeks_us = [back_us for back_us in SEEK_BACK_US if back_us < grid.start_us and not clock.shifts]
+    clock = None
+    seeks_us = [back_us for back_us in SEEK_BACK_US if back_us < grid.start_us]
     for back_us in (*seeks_us, None):
         with containers.open_container(path) as container:
+            clock = clock or clock_of(container)
+            if clock.shifts and back_us is not None:
+                continue
             video = VideoStream(container, grid, clock)
             if back_us is not None:
                 containers.seek(container, video.stream, video.zero_s + Fraction(grid.start_us - back_us, 10**6))
@@ -158,33 +131,6 @@ def _converted(sampled: Iterator, longest_side_px: int | None, video: VideoStrea
         yield position, time_us / 10**6, image
     if frame is None:
         raise video.why_nothing()
-
-
-def _decode_with_decord(path: str | Path, grid: FrameGrid, longest_side_px: int | None) -> Iterator[Picture]:
-    """decord reads every time stamp of the file first, and then goes from key frame to key frame."""
-    import decord
-
-    info = probe(path)
-    with containers.open_container(path) as container:
-        stream = containers.best_stream(container, "video")
-        zero_s = containers.clock_zero_s(container)
-        starts_s = containers.starts_s(stream)
-        first_us = microseconds((zero_s if starts_s is None else starts_s) - zero_s)
-    height, width = scaled_size(info.height, info.width, longest_side_px)
-    try:
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=width, height=height, num_threads=1)
-        shown_us = first_us + np.round(reader.get_frame_timestamp(range(len(reader))) * 1e6).astype(np.int64)
-        bounds_us = [shown_us[0, 0] - PERIOD_US, *shown_us[1:, 0], shown_us[-1, 1]]
-        served = [
-            (position, index)
-            for index, (from_us, until_us) in enumerate(itertools.pairwise(bounds_us))
-            for position in grid.positions(int(from_us), int(until_us))
-        ]
-        images = reader.get_batch([index for _, index in served]).asnumpy() if served else []
-    except RuntimeError as error:  # DECORDError is one
-        raise Rejected(RejectReason.DAMAGED_VIDEO, str(error).strip().splitlines()[-1]) from error
-    for (position, index), image in zip(served, images, strict=True):
-        yield position, float(shown_us[index, 0]) / 10**6, image
 
 
 def _decode_picture_folder(
@@ -210,4 +156,4 @@ def _decode_picture_folder(
         raise Rejected(RejectReason.DAMAGED_VIDEO, f"none of {len(wanted)} pictures in the span can be read")
 
 
-DECODERS: dict[str, Callable[..., Iterator[Picture]]] = {"pyav": _decode_with_pyav, "decord": _decode_with_decord}
+DECODERS: dict[str, Callable[..., Iterator[Picture]]] = {"pyav": _decode_with_pyav, "decord": decode_with_decord}

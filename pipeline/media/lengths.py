@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from pipeline.media import containers
-from pipeline.media.clock import clock_of, scanned
+from pipeline.media.clock import scanned, whole_clock_of
 from pipeline.media.limits import DISCONTINUOUS, LEAST_BYTES_PER_S
 from pipeline.rejects import Rejected, RejectReason
 
@@ -40,7 +40,7 @@ def length_s(path: str) -> float | None:
 
 def _end_of_file_s(path: str) -> float | None:
     """Of an mp4 that is cut short its index says how long it was: what is missing is to be a reject, and not forgotten."""
-    end_s = _leading_s(clock_of(path).ends_s)
+    end_s = _leading_s(whole_clock_of(path).ends_s)
     if containers.is_cut_short(path):
         with containers.open_container(path) as container:
             return max(end_s or 0.0, containers.duration_s(container) or 0.0) or None

@@ -3,7 +3,7 @@
 DEMUXERS = (
     *("mov", "mp4", "matroska", "webm", "avi", "asf", "flv", "mpeg", "mpegts", "mpegvideo", "ogg", "dv", "mxf", "ivf"),
     *("h264", "hevc", "m4v", "wav", "w64", "aiff", "au", "caf", "flac", "mp3", "aac", "amr", "amrnb", "amrwb", "ape"),
-    *("ac3", "eac3", "dts", "tta", "wv"),
+    *("ac3", "eac3", "dts", "tta", "wv", "voc", "gsm", "nistsphere", "rm"),
 )
 """ffmpeg's names of the formats that are opened. None of them reads another file or an address, as playlists and
 concatenations do; an `.mp4` that is one is not opened."""

@@ -1,6 +1,8 @@
 """Lists the user's media files below a folder, without the files that operating systems and programs add."""
 
 import logging
+from collections import Counter
+from pathlib import PurePosixPath
 
 from cluster import storage
 
@@ -13,8 +15,11 @@ log = logging.getLogger(__name__)
 
 
 def list_media(folder_uri: str, suffixes: tuple[str, ...]) -> list[storage.StoredFile]:
-    """Like `storage.list_files`, without hidden files and folders, which are counted in the log with an example. A copy from
-    macOS has a `._x.mp4` next to each `x.mp4`, with a few kilobytes of something else."""
+    """As `storage.list_files`. How many files have other endings goes to the log.
+
+    Hidden files and folders are left out, and counted in the log with an example: a copy from macOS has `._x.mp4` beside each
+    `x.mp4`, with a few kilobytes of something else in it.
+    """
     prefix = storage.absolute(folder_uri)
     hidden: list[str] = []
 
@@ -24,7 +29,16 @@ def list_media(folder_uri: str, suffixes: tuple[str, ...]) -> list[storage.Store
         hidden.append(uri)
         return True
 
-    files = storage.list_files(prefix, suffixes, is_left_out)
+    files: list[storage.StoredFile] = []
+    others: Counter[str] = Counter()
+    for file in storage.list_files(prefix, (), is_left_out):
+        if file.uri.lower().endswith(suffixes):
+            files.append(file)
+        else:
+            others[PurePosixPath(file.uri).suffix.lower() or "no ending"] += 1
+    if others:
+        told = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
+        log.info("%s: %d files with other endings are left out (%s)", folder_uri, others.total(), told)
     if hidden:
         log.warning(
             "%s: %d hidden files and folders are left out (names that begin with a dot, folders that systems make for "

@@ -141,7 +141,7 @@ class _AudioStream:
 
     def __init__(self, container: InputContainer):
         self.container = container
-        self.clock = clock_of(container.name)
+        self.clock = clock_of(container)
         self.stream = containers.best_stream(container, "audio")
         self.zero_s = self.clock.zero_s
         starts_s = containers.starts_s(self.stream)
@@ -161,7 +161,7 @@ class _AudioStream:
 
     def is_later_than(self, sample: int) -> bool:
         """The audio begins after this 16 kHz sample of the media clock."""
-        return (self.first_s - self.zero_s) * SAMPLE_RATE_HZ >= sample
+        return self.clock.begins_s.get(self.stream.index, 0.0) * SAMPLE_RATE_HZ >= sample - 1
 
     def is_declared_at(self, time_s: float) -> bool:
         if self.stream.duration is None:

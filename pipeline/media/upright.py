@@ -50,6 +50,11 @@ def is_on_its_side(matrix: np.ndarray) -> bool:
     return bool(abs(matrix[0, 1]) + abs(matrix[1, 0]) > abs(matrix[0, 0]) + abs(matrix[1, 1]))
 
 
+def is_mirrored(matrix: np.ndarray) -> bool:
+    """Whether it is more than a turn."""
+    return bool(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0] < 0)
+
+
 def oriented(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """The picture as the display matrix wants it."""
     right, down = (matrix[1, 0], matrix[0, 1]) if is_on_its_side(matrix) else (matrix[0, 0], matrix[1, 1])

@@ -33,6 +33,9 @@ FORMS = f"""FER+ is read from
 READ_THREADS = 32
 """Pictures of Microsoft's folders that are read at once; an object store answers many requests in parallel."""
 
+MOST_PICTURE_BYTES = 64 * 2**10
+"""As many hold 48 x 48 pixels in any format, and no picture bomb: PNG packs a thousand to one at most."""
+
 Place = Callable[[int], str]
 """Row -> its name in an error, such as line 7 of a text file or row 5 of a table."""
 
@@ -224,6 +227,10 @@ def _pixels(texts: pa.ChunkedArray, place: Place) -> np.ndarray:
 
 
 def _decoded(png: bytes | None, place: str) -> np.ndarray:
+    if png and len(png) > MOST_PICTURE_BYTES:
+        raise UserError(
+            f"{place}: the picture has {len(png)} bytes; FER+'s are {SIDE_PX}x{SIDE_PX} and have some thousand"
+        )
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) if png else None
     if image is None:
         raise UserError(f"{place}: the picture does not open; repair it or leave its row out")

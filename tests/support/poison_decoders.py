@@ -71,3 +71,7 @@ def as_the_file_is_named(path, grid, longest_side_px):
         os.path.basename(path).split(".")[0], DECODERS["pyav"]
     )
     return poison(path, grid, longest_side_px)
+
+
+def assert_false(path, grid, longest_side_px):
+    raise AssertionError

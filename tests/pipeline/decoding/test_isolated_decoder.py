@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,12 @@ from cluster.working_tree import PROJECT_ROOT
 from pipeline.decoding import messages
 from pipeline.decoding.deadline import Deadline
 from pipeline.decoding.isolated_decoder import IsolatedDecoder
-from pipeline.decoding.requests import DecodeRequest
+from pipeline.decoding.requests import DecodeRequest, LengthRequest
 from pipeline.media.frames import FrameRequest, sample_frames
-from pipeline.media.speech import read_speech
+from pipeline.media.limits import CREDITED_BYTES_PER_S
+from pipeline.media.speech import read_speech, stream_speech
 from pipeline.rejects import Rejected, RejectReason
+from tests.support import clips
 
 needs_pidfd = pytest.mark.skipif(sys.platform != "linux", reason="waits for a process by its Linux pidfd")
 HASTY = Deadline(to_open_s=1.0, per_media_s=0.0)
@@ -248,3 +251,47 @@ def test_the_child_does_not_import_torch_or_ray():
     root = Path(__file__).parents[3]
     out = subprocess.run([sys.executable, "-c", probe], cwd=root, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_stream_whose_decoder_is_killed_goes_on_where_it_was(clip):
+    whole = np.concatenate(list(stream_speech(clip)))
+    with IsolatedDecoder() as decoder:
+        pieces = decoder.stream(clip)
+        heard = [next(pieces)]
+        os.kill(decoder.child_pid, signal.SIGKILL)
+        heard += list(pieces)
+        assert np.array_equal(np.concatenate(heard), whole)
+        assert_is_whole(decode(decoder, request_for(clip)))
+
+
+def test_a_stream_that_nobody_hears_to_its_end_leaves_the_decoder_free(clip):
+    with IsolatedDecoder() as decoder:
+        next(decoder.stream(clip))
+        assert_is_whole(decode(decoder, request_for(clip)))
+
+
+def test_a_file_that_only_the_caller_can_read_has_the_same_length(clip):
+    with IsolatedDecoder() as decoder, open(clip, "rb") as far_file:
+        there = decoder.ask(LengthRequest(path="s3://bucket/clip", remote_bytes=os.path.getsize(clip)), far_file)
+        assert there == pytest.approx(decoder.ask(LengthRequest(path=clip)), abs=0.05)
+
+
+def test_the_deadline_goes_by_the_bytes_and_not_by_what_they_claim(tmp_path):
+    """A header that claims a billion seconds: five thousand million seconds to wait."""
+    path = tmp_path / "claims.mkv"
+    clips.write_stamped_clip(path, np.arange(25) / 25)
+    data = path.read_bytes()
+    at = data.index(b"\x44\x89\x88") + 3
+    path.write_bytes(data[:at] + struct.pack(">d", 1e12) + data[at + 8 :])
+    assert len(data) < 2 * CREDITED_BYTES_PER_S
+    with IsolatedDecoder(Deadline(to_open_s=1.0, per_media_s=0.5)) as decoder:
+        hang = "tests.support.poison_decoders:hang"
+        request = request_for(str(path), start_s=0.0, end_s=None, decoder=hang)
+        assert decode(decoder, request) == RejectReason.DECODER_TIMEOUT
+        assert decoder.child_pid is None
+
+
+def test_a_failed_assertion_is_that_files_too(clip):
+    with IsolatedDecoder() as decoder:
+        poison = request_for(clip, decoder="tests.support.poison_decoders:assert_false")
+        assert decode(decoder, poison) == RejectReason.DAMAGED_VIDEO

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.media.clock import clock_of
+from pipeline.media.clock import whole_clock_of
 from pipeline.media.frames import FrameRequest, sample_frames
 from pipeline.media.speech import read_speech, stream_speech
 from tests.support import clips
@@ -37,7 +37,7 @@ def joined(plain, folder, suffix: str):
 @pytest.mark.parametrize("suffix", CODECS)
 def test_the_second_of_two_joined_recordings_lies_behind_the_first(plain, tmp_path, suffix):
     once, twice = joined(plain, tmp_path, suffix)
-    [restart_s] = clock_of(str(twice)).restarts_s
+    [restart_s] = whole_clock_of(str(twice)).restarts_s
     assert restart_s == pytest.approx(SECONDS, abs=0.13)
     frames = sample_frames(twice, FrameRequest())
     assert (np.diff(frames.indices) == 1).all() and len(frames.indices) >= 33
@@ -80,7 +80,7 @@ def test_a_clock_that_begins_at_an_hour_begins_at_zero(plain, tmp_path):
     path = tmp_path / "late.mkv"
     clips.ffmpeg("-i", plain, "-c", "copy", "-output_ts_offset", 3600, path)
     assert [clips.stamp(image) for image in sample_frames(path, FrameRequest()).images] == list(range(0, 100, 6))
-    assert clock_of(str(path)).ends_s["video"] == pytest.approx(SECONDS, abs=0.05)
+    assert whole_clock_of(str(path)).ends_s["video"] == pytest.approx(SECONDS, abs=0.05)
 
 
 def test_chained_ogg_is_heard_to_its_end(tmp_path):
@@ -90,3 +90,11 @@ def test_chained_ogg_is_heard_to_its_end(tmp_path):
         twice.write_bytes(once.read_bytes() * 2)
         speech, reference = read_speech(twice, 0.0, None), clips.ffmpeg_speech(twice)
         assert len(speech) == len(reference) and np.abs(speech.astype(int) - reference).max() <= 4
+
+
+def test_pictures_whose_time_stamps_go_back_take_no_place_twice(plain, tmp_path):
+    """The last tenth of a second lies at 3.7 s again."""
+    path = tmp_path / "back.mkv"
+    back = "setts=ts='TS-if(gte(TS*TB,3.9),0.2/TB,0)'"
+    clips.ffmpeg("-i", plain, "-c:v", "libx264", "-bf", 0, "-c:a", "copy", "-bsf:v", back, path)
+    assert (np.diff(sample_frames(path, FrameRequest()).indices) > 0).all()

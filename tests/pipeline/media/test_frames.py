@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.media.frame_grid import FrameGrid, sample_times
-from pipeline.media.frames import FrameRequest, SampledFrames, probe, sample_frames
+from pipeline.media.frames import FrameRequest, SampledFrames, sample_frames
+from pipeline.media.probe import probe
 from pipeline.rejects import Rejected, RejectReason
 from tests.support import clips
 
@@ -253,6 +254,25 @@ def test_decord_gives_the_same_frames_of_an_uneven_clip(tmp_path):
     for span in ((0.0, 6.0), (3.13, 5.0)):
         images = sampled_from(path, *span, decoder="decord").images
         assert [clips.stamp(image) for image in images] == expected_stamps(times_s, *span)
+
+
+def test_decord_is_refused_where_its_pictures_would_be_others(tmp_path):
+    plain = clips.write_stamped_clip(tmp_path / "plain.mp4", np.arange(100) / 25)
+    made = {
+        "b_frames.avi": ("-i", plain, "-c:v", "mpeg4", "-bf", 2),
+        "broadcast.ts": ("-i", plain, "-c", "copy"),
+        "edited.mp4": ("-ss", 1.3, "-i", plain, "-c", "copy"),
+        "mirrored.mp4": ("-display_hflip", "-i", plain, "-c", "copy"),
+    }
+    for name, options in made.items():
+        path = tmp_path / name
+        at = options.index("-i") + 2
+        clips.ffmpeg(*options[:at], *options[at:], path)
+        with pytest.raises(Rejected, match="decord: .*--crops.decoder pyav"):
+            sampled_from(path, 0.0, None, decoder="decord")
+    (tmp_path / "noise.mp4").write_bytes(plain.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(Rejected):
+        sampled_from(tmp_path / "noise.mp4", 0.0, None, decoder="decord")
 
 
 def test_a_folder_of_pictures_is_a_video_of_25_per_second(tmp_path):

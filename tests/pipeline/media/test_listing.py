@@ -1,10 +1,12 @@
 """Which files below a folder are media that somebody meant."""
 
+import logging
+
 import pytest
 
 from pipeline.corpora.read import read_corpus
 from pipeline.indexing.layouts import build_manifest
-from pipeline.media.listing import is_hidden
+from pipeline.media.listing import is_hidden, list_media
 from pipeline.students.predict import media_files
 
 
@@ -69,3 +71,12 @@ def test_a_corpus_is_read_without_hidden_files(tmp_path):
             (tmp_path / f"{name[:2]}{stem}{'Fa' if stem == 'a01' else 'Wb'}.wav").touch()
             (tmp_path / f"._{name[:2]}{stem}Fa.wav").touch()
     assert not [clip for clip in read_corpus("emodb", str(tmp_path)) if "._" in clip.file]
+
+
+def test_files_of_other_endings_are_counted(tmp_path, caplog):
+    for name in ("a.MP4", "b.Ts", "c.txt", "d.txt", "notes"):
+        (tmp_path / name).touch()
+    with caplog.at_level(logging.INFO):
+        found = list_media(str(tmp_path), (".mp4", ".ts"))
+    assert [file.uri.rpartition("/")[2] for file in found] == ["a.MP4", "b.Ts"]
+    assert "3 files with other endings are left out (2 .txt, 1 no ending)" in caplog.text

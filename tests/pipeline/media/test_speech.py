@@ -7,7 +7,8 @@ import soundfile
 from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.media import speech
 from pipeline.media.frame_grid import sample_times
-from pipeline.media.frames import FrameRequest, probe, sample_frames
+from pipeline.media.frames import FrameRequest, sample_frames
+from pipeline.media.probe import probe
 from pipeline.media.speech import mean_level_db, read_speech, require_speech
 from pipeline.rejects import Rejected, RejectReason
 from tests.support import clips

@@ -5,7 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipeline.media.frames import FrameRequest, probe, sample_frames
+from pipeline.media.frames import FrameRequest, sample_frames
+from pipeline.media.probe import probe
 from pipeline.media.upright import shown_size
 from tests.support import clips
 

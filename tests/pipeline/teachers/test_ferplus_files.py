@@ -258,3 +258,12 @@ def test_what_is_no_form_of_ferplus_is_told_the_forms(tmp_path):
         read_faces(tmp_path / "faces.parquet")
     with pytest.raises(UserError, match="nowhere: not found; check the path"):
         read_faces(tmp_path / "nowhere")
+
+
+def test_a_picture_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    """20,000 x 20,000 white pixels in 100 kB."""
+    bomb = cv2.imencode(".png", np.full((20_000, 20_000), 255, np.uint8))[1].tobytes()
+    table = pa.table({"png": [bomb], **{name: [1] for name in VOTE_COLUMNS}})
+    pq.write_table(table, tmp_path / "faces.parquet")
+    with pytest.raises(UserError, match="the picture has [0-9]+ bytes"):
+        read_faces(tmp_path / "faces.parquet")
