@@ -2,14 +2,14 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 SHOWN_NAMES = 3
 
@@ -55,6 +55,15 @@ def misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
         "with NaN or infinity": [name for name, tensor in given.items() if not torch.isfinite(tensor).all()],
     }
     return "; ".join(f"{len(names)} {fault} ({_first(names)})" for fault, names in faults.items() if names)
+
+
+def require_fitting(build: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError where the network that a file describes wants other tensors than the file holds: before memory is taken
+    for it, which a header may claim without end."""
+    with torch.device("meta"):
+        wanted = build().state_dict()
+    if reason := misfits(wanted, tensors):
+        raise ValueError(reason)
 
 
 def _first(names: list[str]) -> str:

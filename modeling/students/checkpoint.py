@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from safetensors.torch import save
 
 from modeling.emotions import EMOTIONS
-from modeling.state_dicts import misfits, read_safetensors
+from modeling.state_dicts import read_safetensors, require_fitting
 from modeling.students.build import STUDENTS, Student, StudentConfig
 
 FORMAT = "emovox.student.1"
@@ -51,11 +51,10 @@ def load_student(source: bytes | str | Path) -> Student:
         raise ValueError(f"{name}: a safetensors file, but not a student of format {FORMAT}; {_REMEDY}")
     try:
         config = StudentConfig(**json.loads(header["config"]))
+        require_fitting(lambda: STUDENTS[config.kind](config), tensors)
         student = STUDENTS[config.kind](config)
-        if reason := misfits(student.state_dict(), tensors):
-            raise ValueError(reason)
         student.load_state_dict(tensors)
         student.meta = json.loads(header["meta"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name}: its config and its weights do not fit ({str(error)[:200]}); {_REMEDY}") from error
     return student.eval()

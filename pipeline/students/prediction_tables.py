@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from cluster import storage
+from cluster.csv_cells import harmless
 from cluster.failures import UserError
 from modeling.emotions import EMOTIONS
 from modeling.students.prior import corrected
@@ -28,13 +29,21 @@ def require_table_name(uri: str, option: str) -> None:
 
 
 def write_prediction_table(uri: str, table: pa.Table) -> None:
-    """Parquet, or CSV where the name ends so: an embedding there is one column for each value."""
+    """Parquet, or CSV where the name ends so: there an embedding is one column for each value, and no text is a formula."""
     if not uri.lower().endswith(".csv"):
         storage.write_table(uri, table)
         return
     sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(_flat(table), sink)
+    pyarrow.csv.write_csv(_without_formulas(_flat(table)), sink)
     storage.write_bytes(uri, sink.getvalue().to_pybytes())
+
+
+def _without_formulas(table: pa.Table) -> pa.Table:
+    for at, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = [text if text is None else harmless(text) for text in table[field.name].to_pylist()]
+            table = table.set_column(at, field, pa.array(texts, field.type))
+    return table.rename_columns([harmless(name) for name in table.column_names])
 
 
 def _flat(table: pa.Table) -> pa.Table:
