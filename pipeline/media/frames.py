@@ -21,6 +21,7 @@ from av.container import InputContainer
 from cluster.failures import UserError
 from modeling.sampling import VIDEO_FRAME_RATE
 from pipeline.media import containers
+from pipeline.media.decord_check import packet_times_s, require_same_times
 from pipeline.media.frame_grid import PERIOD_US, FrameGrid, microseconds
 from pipeline.media.video_stream import VideoStream
 from pipeline.rejects import Rejected, RejectReason
@@ -182,7 +183,8 @@ def scaled_size(height: int, width: int, longest_side_px: int | None) -> tuple[i
 
 
 def _decode_with_decord(path: str | Path, grid: FrameGrid, longest_side_px: int | None) -> Iterator[Picture]:
-    """decord reads every time stamp of the file first, and then goes from key frame to key frame."""
+    """decord reads every time stamp of the file first, and then goes from key frame to key frame. Rejected are files of which it
+    is known to show other pictures than those that were asked for (`decord_check.py`)."""
     import decord
 
     info = probe(path)
@@ -191,10 +193,13 @@ def _decode_with_decord(path: str | Path, grid: FrameGrid, longest_side_px: int 
         zero_s = containers.clock_zero_s(container)
         starts_s = containers.starts_s(stream)
         first_us = microseconds((zero_s if starts_s is None else starts_s) - zero_s)
+        wanted_s = packet_times_s(container, stream)
     height, width = scaled_size(info.height, info.width, longest_side_px)
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=width, height=height, num_threads=1)
-        shown_us = first_us + np.round(reader.get_frame_timestamp(range(len(reader))) * 1e6).astype(np.int64)
+        shown_s = reader.get_frame_timestamp(range(len(reader)))
+        require_same_times(shown_s[:, 0], wanted_s)
+        shown_us = first_us + np.round(shown_s * 1e6).astype(np.int64)
         bounds_us = [shown_us[0, 0] - PERIOD_US, *shown_us[1:, 0], shown_us[-1, 1]]
         served = [
             (position, index)
@@ -202,8 +207,9 @@ def _decode_with_decord(path: str | Path, grid: FrameGrid, longest_side_px: int 
             for position in grid.positions(int(from_us), int(until_us))
         ]
         images = reader.get_batch([index for _, index in served]).asnumpy() if served else []
-    except RuntimeError as error:  # DECORDError is one
-        raise Rejected(RejectReason.DAMAGED_VIDEO, str(error).strip().splitlines()[-1]) from error
+    except (decord.DECORDError, RuntimeError, IndexError) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise Rejected(RejectReason.DAMAGED_VIDEO, said[-1]) from error
     for (position, index), image in zip(served, images, strict=True):
         yield position, float(shown_us[index, 0]) / 10**6, image
 

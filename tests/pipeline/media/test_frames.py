@@ -237,8 +237,12 @@ def test_reasons_of_files_that_give_nothing(tmp_path):
     assert reason_of(whole, 1.0, 1.0) == RejectReason.NO_FRAMES
 
 
+OPEN_HEVC = "odd/torchcodec_h265_video.mp4"
+"""decord shows neighbours in it, which differ by two grey levels: it is refused there (`test_decord_check.py`)."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, _ in ORDINARY])
+@pytest.mark.parametrize("name", [name for name, _ in ORDINARY if name != OPEN_HEVC])
 def test_decord_gives_the_same_frames(data_dir, name):
     path = data_dir / "video" / name
     end_s = min(4.0, probe(path).duration_s)
