@@ -1,4 +1,4 @@
 import os
 
-# Ray reads this when it is imported: without it a late call of a background thread starts a second Ray after ours ended.
+# Ray reads this on import. Without it, a late call from a background thread would start a second Ray after ours has ended.
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")

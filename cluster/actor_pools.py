@@ -1,4 +1,4 @@
-"""The arguments with which Ray Data runs a stage of `cluster.budget` as a pool of actors."""
+"""Arguments that make Ray Data run a stage of `cluster.budget` as a pool of actors."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from cluster.budget import Stage
 
 
 def actor_pool(stage: Stage, *, batch_size: int | None, tasks_in_flight: int | None = None) -> dict[str, Any]:
-    """Arguments of `Dataset.map_batches`: Arrow tables in, so many actors, and what each needs of its node.
+    """Arguments for `Dataset.map_batches`: Arrow batches, the size of the pool, and what each actor needs from its node.
 
-    batch_size: rows a call; None: a block. tasks_in_flight: tasks that wait at each actor; None: as many as Ray likes.
+    batch_size: rows per call; None: a whole block. tasks_in_flight: tasks queued at each actor; None: Ray decides.
     """
     needs = {
         "num_cpus": stage.cpus,

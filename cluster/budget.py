@@ -1,4 +1,4 @@
-"""What a stage needs and whether a cluster has it; arithmetic only, no Ray."""
+"""What a stage needs, and whether a cluster can provide it. Plain arithmetic, without Ray."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One actor pool of a plan. What is said of cpus, gpus, memory and resources is for each worker; fractions are fine.
+    """One actor pool of a plan. cpus, gpus, memory and resources are per worker and may be fractions.
 
-    memory: bytes of heap, 0 where nothing is declared. resources: names that nodes were started with (`ray start
-    --resources`, `rayStartParams` in KubeRay). most_workers: what the pool may grow to as nodes join; None: `workers`.
+    memory: bytes of heap; 0 declares nothing. resources: custom resources that nodes were started with (`ray start
+    --resources`, `rayStartParams` in KubeRay). most_workers: the size the pool may grow to as nodes join; None: `workers`.
     """
 
     name: str
@@ -25,16 +25,16 @@ class Stage:
     most_workers: int | None = None
 
     def needs(self) -> dict[str, float]:
-        """Ray resource name -> amount of one worker."""
+        """Ray resource name -> amount that one worker needs."""
         named = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory), **self.resources}
         return {name: amount for name, amount in named.items() if amount}
 
 
 def require_room(stages: Sequence[Stage], nodes: Sequence[Mapping[str, float]], task_cpus: float = 0.0) -> None:
-    """Raises UserError that names the stage and the lack if the plan cannot be placed on `nodes`.
+    """Raises a UserError that names the stage and what is missing if `nodes` cannot hold the plan.
 
-    nodes: one mapping of Ray resource names ("CPU", "GPU", "memory", custom ones) to amounts for each living node.
-    task_cpus: CPUs that no actor may hold, for a plan that also reads by tasks; without them it would wait for ever.
+    nodes: for each living node, a mapping of Ray resource names ("CPU", "GPU", "memory", custom ones) to amounts.
+    task_cpus: CPUs to leave free of actors in a plan that also has read tasks, which would otherwise wait forever.
     """
     free = [dict(node) for node in nodes]
     for stage in sorted(stages, key=lambda stage: len(stage.needs()), reverse=True):
@@ -58,7 +58,7 @@ def require_room(stages: Sequence[Stage], nodes: Sequence[Mapping[str, float]], 
 
 
 def room_for(stage: Stage, others: Sequence[Stage], nodes: Sequence[Mapping[str, float]]) -> int:
-    """Workers of `stage` that `nodes` can hold beside the other stages; 0 where there is room for none."""
+    """How many workers of `stage` fit on `nodes` beside the other stages; 0 if none does."""
     free = [dict(node) for node in nodes]
     for other in others:
         for _ in range(other.workers):
@@ -70,7 +70,7 @@ def room_for(stage: Stage, others: Sequence[Stage], nodes: Sequence[Mapping[str,
 
 
 def _placed(needs: Mapping[str, float], free: list[dict[str, float]]) -> bool:
-    """Takes the needs of one worker from the node that holds them and offers the least else."""
+    """Subtracts the needs of one worker from a node: of those where it fits, the one that offers the least besides."""
     fitting = [node for node in free if _fits(needs, node)]
     if not fitting:
         return False
@@ -81,11 +81,11 @@ def _placed(needs: Mapping[str, float], free: list[dict[str, float]]) -> bool:
 
 
 def _fits(needs: Mapping[str, float], node: Mapping[str, float]) -> bool:
-    return all(node.get(name, 0.0) >= amount - 1e-6 for name, amount in needs.items())  # fractions add up inexactly
+    return all(node.get(name, 0.0) >= amount - 1e-6 for name, amount in needs.items())  # sums of fractions are inexact
 
 
 def _closest(needs: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> str:
-    """What the node that lacks the fewest of the needs has of them, in words."""
+    """Describes the node that meets the most of the needs: how much it has of each."""
     best = max(nodes, key=lambda node: sum(_fits({name: amount}, node) for name, amount in needs.items()), default={})
     return f"the nearest has {_amounts({name: best.get(name, 0.0) for name in needs})}"
 

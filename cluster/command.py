@@ -35,7 +35,8 @@ class JobOptions:
 
 @contextlib.contextmanager
 def _stdout_reserved() -> Generator[Callable[[str], object]]:
-    """Everything printed inside, by libraries and workers too, goes to stderr; yields the way to the real stdout."""
+    """Sends everything printed inside the block, by libraries and workers too, to stderr. Yields a function that writes
+    a line to the real stdout."""
     sys.stdout.flush()
     real = os.dup(1)
     os.dup2(2, 1)
@@ -54,14 +55,14 @@ def _write_whole(descriptor: int, data: bytes) -> None:
 
 @contextlib.contextmanager
 def help_to_any_reader() -> Generator[None]:
-    """Around what prints help: a reader such as `head`, which leaves when it has seen enough, ends it with exit code 0."""
+    """Wraps code that prints help: a reader that stops early, such as `head`, ends it with exit code 0."""
     try:
         try:
             yield
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the very end fails too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails too
         raise SystemExit(0) from None
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -74,10 +75,10 @@ def run_job(
     job: Callable[[Options, RunRecord], object],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Parses `argv`, runs `job(options, record)` and prints what it returns as JSON (`json_ready`): a dataclass or a
-    mapping. Returns the exit code.
+    """Parses `argv`, runs `job(options, record)` and prints its result, a dataclass or a mapping, as JSON (`json_ready`).
+    Returns the exit code.
 
-    name: of the job as people give it on the command line; the help, the messages and the record show it.
+    name: the job's name on the command line; the help, the messages and the record show it.
     """
     with help_to_any_reader():
         options = tyro.cli(options_class, prog=f"emovox {name}", description=options_class.__doc__, args=argv)

@@ -1,4 +1,4 @@
-"""The dashboard of a cluster's head: where it is, whether it lets us in, and what it refuses, said in one line."""
+"""The dashboard of a cluster's head: where it is, whether it lets us in, and its refusals as one-line errors."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from cluster.ray_internals import RequestsWithTimeout
 
 ANSWER_TIMEOUT_S = 15.0
 REQUEST_TIMEOUT_S = 120.0
-"""Ray's client sets none and would wait for ever on a head that has gone silent; a busy one was seen to take 15 s."""
+"""Ray's client sets no timeout and would wait forever for a silent head. A busy head has taken 15 s to answer."""
 
 
 def dashboard_address(given: str | None) -> str:
@@ -34,10 +34,11 @@ def dashboard_address(given: str | None) -> str:
 
 
 class Dashboard(RequestsWithTimeout, JobSubmissionClient):
-    """Ray's client for one dashboard, checked when made: it answers, lets us in, and runs this checkout's Ray.
+    """Ray's client for one dashboard. Raises UserError on construction unless the dashboard answers, lets us in, and runs
+    this checkout's version of Ray.
 
-    Raises UserError. A token is sent to a cluster that asks for one (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or
-    ~/.ray/auth_token), unless RAY_AUTH_MODE is `disabled`.
+    A token (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token) is sent to a cluster that asks for one, unless
+    RAY_AUTH_MODE is `disabled`.
     """
 
     request_timeout_s = REQUEST_TIMEOUT_S
@@ -46,14 +47,14 @@ class Dashboard(RequestsWithTimeout, JobSubmissionClient):
         ray_internals.quiet_client_logs()
         self.address, self.headers = address, _authorization(address)
         _require_same_ray(address, self.headers)
-        os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray's client takes this before its argument
+        os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray's client prefers this to its argument
         with readable(address):
             super().__init__(address, headers=dict(self.headers))
 
 
 @contextlib.contextmanager
 def readable(address: str) -> Generator[None]:
-    """Turns what Ray's client raises inside the block into one line."""
+    """Turns what Ray's client raises inside the block into a UserError of one line."""
     try:
         yield
     except AuthenticationError as error:
@@ -69,7 +70,7 @@ def get(address: str, path: str, headers: dict[str, str]) -> requests.Response:
 
 
 def _authorization(address: str) -> dict[str, str]:
-    """Headers with this user's token, if the dashboard asks for one; {} where it is open."""
+    """Headers with this user's token if the dashboard asks for one; {} if it asks for none."""
     try:
         status = get(address, "/api/version", {}).status_code
     except requests.exceptions.RequestException as error:
@@ -97,7 +98,7 @@ def _authorization(address: str) -> dict[str, str]:
 
 
 def _require_same_ray(address: str, headers: dict[str, str]) -> None:
-    """Raises UserError where something else than a dashboard answers, or one of another Ray (patch releases are alike)."""
+    """Raises UserError if what answers is not a dashboard, or runs another Ray (patch releases count as the same)."""
     try:
         answer = get(address, "/api/version", headers)
         answer.raise_for_status()
@@ -115,7 +116,7 @@ def _require_same_ray(address: str, headers: dict[str, str]) -> None:
 
 
 def _unreachable(error: Exception) -> str:
-    """The operating system's word for it, from inside the layers of requests and urllib3."""
+    """The operating system's own message, from inside the layers of requests and urllib3."""
     found = re.search(r"\[Errno -?\d+\] ([^\"')]+)", str(error))
     return found[1] if found else type(error).__name__
 
@@ -125,6 +126,6 @@ def _first_line(error: Exception) -> str:
 
 
 def cause(error: Exception) -> str:
-    """The last line that says something: Ray's client passes the server's traceback on as text."""
+    """The last line that is not empty: Ray's client passes on the server's traceback as text."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")]
     return re.sub(r"^[\w.]*(Error|Exception): ", "", lines[-1] if lines else type(error).__name__)[:500]

@@ -1,4 +1,4 @@
-"""Which device of this machine a job uses, and how its work there is timed."""
+"""Which device of this machine a job uses, and how work on it is timed."""
 
 import time
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from cluster.failures import UserError
 
 
 def local_device(gpu: bool) -> str:
-    """ "cuda" or "cpu". Raises UserError if a GPU is asked for and none is usable here."""
+    """ "cuda" or "cpu". Raises UserError if a GPU is asked for and torch finds none."""
     if gpu and not torch.cuda.is_available():
         raise UserError("--gpu: torch finds no GPU on this machine; leave the option out, or run where there is one")
     return "cuda" if gpu else "cpu"
 
 
 def work_clock(device: str) -> Callable[[], float]:
-    """Seconds of work so far in this process: of its CPU time, which other processes do not lengthen, or of the clock where
-    a GPU does the work."""
+    """Returns a clock of the work done in this process: its CPU seconds, which other processes do not lengthen, or wall
+    seconds if a GPU does the work."""
     return time.process_time if device == "cpu" else time.perf_counter

@@ -1,28 +1,28 @@
-"""What may go wrong outside the code, in one word for each kind.
+"""Failures that are not bugs, one exception class for each kind.
 
 A `UserError` ends a job with one line and exit code 1. A bad item (a broken video, a silent clip) is data and
-becomes a reject row (`pipeline/rejects.py`). Everything else is a bug and raises with its traceback.
+becomes a reject row (`pipeline/rejects.py`). Anything else is a bug and shows its traceback.
 """
 
 
 class UserError(ValueError):
-    """Something the person at the keyboard can fix; the message holds the value and the next step."""
+    """Something the user can fix; the message holds the value and the next step."""
 
 
 class StorageUnavailable(UserError):
-    """The storage, or this machine's disk, serves no file at all: it does not answer, refuses the credentials, is full.
+    """The storage, or this machine's disk, serves no file at all: it does not answer, refuses the credentials, or is full.
 
-    That says nothing about the file that was asked for, so it never becomes a reject: the job ends, and the same
-    command goes on once the storage is back.
+    This says nothing about the requested file, so it never becomes a reject: the job ends, and the same command
+    continues once the storage is back.
     """
 
 
 def user_error_in(error: BaseException | None) -> UserError | None:
-    """The UserError that is, or lies behind, an error which Ray wrapped on its way from a worker; None for a bug."""
+    """The UserError in an error that Ray may have wrapped on its way from a worker; None for a bug."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        inner = getattr(error, "cause", None)  # of a RayTaskError, which is itself an instance of its cause's class
+        inner = getattr(error, "cause", None)  # a RayTaskError has one, and is itself an instance of its cause's class
         if isinstance(error, UserError) and not isinstance(inner, BaseException):
             return error
         error = inner if isinstance(inner, BaseException) else error.__cause__

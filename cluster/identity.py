@@ -1,4 +1,4 @@
-"""What a run is, written into its output folder, so that another run is never mixed in or written over."""
+"""The identity of a run, written into its output folder so that no other run is mixed into it or overwrites it."""
 
 from typing import Any
 
@@ -11,14 +11,15 @@ FILE = "identity.json"
 
 
 def claim(output_uri: str, identity: object, may_change: tuple[str, ...] = ()) -> None:
-    """Marks the folder as the home of this run, or checks that it already is.
+    """Marks the folder as the output of this run, or checks that it already is.
 
-    identity: a dataclass or a mapping that `json_ready` takes. may_change: names of which another value is taken over.
+    identity: a dataclass or a mapping that `json_ready` takes. may_change: names whose values may differ from those
+    already written; the new values replace them.
 
-    Raises UserError, with nothing changed, if it holds another run or files that are not ours.
+    Raises UserError, with nothing changed, if the folder holds another run or files that are not ours.
     """
     identity_uri = storage.join(output_uri, FILE)
-    given: dict[str, Any] = json_ready(identity)  # as it will be read back: tuples are lists there
+    given: dict[str, Any] = json_ready(identity)  # as it will be read back, with lists for tuples
     if storage.exists(identity_uri):
         found = storage.read_json(identity_uri)
         differing = sorted(key for key in given.keys() | found.keys() if given.get(key) != found.get(key))
@@ -37,7 +38,7 @@ def claim(output_uri: str, identity: object, may_change: tuple[str, ...] = ()) -
 
 
 def read_identity(output_uri: str) -> dict[str, Any]:
-    """The identity of a finished or begun run. Raises UserError if the folder holds none."""
+    """The identity of the run in a folder, finished or not. Raises UserError if there is none."""
     identity_uri = storage.join(output_uri, FILE)
     if not storage.exists(identity_uri):
         raise UserError(f"{output_uri}: no run is there (no {FILE}); check the path")

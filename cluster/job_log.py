@@ -1,4 +1,4 @@
-"""Following a submitted job: its log line by line, through lost connections, until it is over."""
+"""Follows the log of a submitted job line by line until the job is over, and reconnects when the connection is lost."""
 
 import asyncio
 import json
@@ -14,8 +14,8 @@ from cluster.failures import UserError
 from cluster.submission import details
 
 HEARTBEAT_S = 60.0
-"""A connection that is silently dead (a laptop that slept, a forwarded port that went) is noticed after one and a half
-times this. With 20 s, a head busy with its own work was taken for lost."""
+"""A connection that has silently died (a laptop that slept, a forwarded port that closed) is noticed after 1.5 times this.
+With 20 s, a busy head was taken for a lost one."""
 
 RECONNECT_EVERY_S = 3.0
 GIVE_UP_AFTER_S = 600.0
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 
 class JobLog:
-    """Text of a job's log as it comes in, handed on by whole lines; the last JSON object is kept back as `result`.
+    """The text of a job's log as it comes in. Whole lines are shown; the last JSON object is kept back as `result`.
 
-    hidden_lines: the first so many lines are read for the result but not handed on.
+    hidden_lines: how many lines at the start are searched for the result but not shown.
     """
 
     def __init__(self, show: Callable[[str], None], hidden_lines: int = 0):
@@ -34,12 +34,12 @@ class JobLog:
         self.hidden_lines = hidden_lines
         self.result: str | None = None
         self.received = 0
-        """Characters taken in."""
+        """Characters received so far."""
         self._rest = ""
 
     @classmethod
     def of_last(cls, show: Callable[[str], None], lines: int, so_far: str) -> "JobLog":
-        """One that hands on no more than the last `lines` of the text so far, and all that follows."""
+        """A JobLog that shows only the last `lines` lines of the text so far, and everything after it."""
         every = so_far.splitlines()
         return cls(show, max(0, len(every) - any(map(_is_json_object, every)) - lines))
 
@@ -50,7 +50,7 @@ class JobLog:
             self._line(line)
 
     def close(self) -> None:
-        """The job is over: a last line without its end counts too."""
+        """Call when the job is over: handles a last line without a line end."""
         if self._rest:
             self._line(self._rest)
             self._rest = ""
@@ -68,7 +68,7 @@ class JobLog:
 
 
 def follow(dashboard: Dashboard, submission_id: str, text: JobLog) -> JobDetails:
-    """Hands the log to `text` until the job is over; reconnects when the connection is lost. Returns how it ended.
+    """Passes the log to `text` until the job is over; reconnects when the connection is lost. Returns how the job ended.
 
     Raises UserError if the dashboard cannot be reached for ten minutes or no longer knows the job.
     """
@@ -79,7 +79,7 @@ async def _follow(dashboard: Dashboard, submission_id: str, text: JobLog) -> Job
     lost_at = None
     while True:
         try:
-            skip = text.received  # the server starts from the first character each time
+            skip = text.received  # each connection starts again from the first character
             async for piece in _tail(dashboard, submission_id):
                 lost_at = _back(lost_at)
                 text.add(piece[skip:])
@@ -114,7 +114,7 @@ def _back(lost_at: float | None) -> None:
 
 
 async def _tail(dashboard: Dashboard, submission_id: str) -> AsyncIterator[str]:
-    """Pieces of the log until the server closes. Ray's own client does the same without a heartbeat."""
+    """Yields pieces of the log until the server closes. Ray's own client does the same, but without a heartbeat."""
     async with aiohttp.ClientSession(headers=dashboard.headers) as session:
         url = f"{dashboard.address}/api/jobs/{submission_id}/logs/tail"
         async with session.ws_connect(url, heartbeat=HEARTBEAT_S, max_msg_size=0) as socket:

@@ -1,7 +1,7 @@
-"""From the values that functions return to JSON: the one function that does so where something is written or printed.
+"""Turns the values that functions return into JSON, where they are written or printed.
 
-Functions return frozen dataclasses. `storage.write_json`, `cluster.command.run_job` and `RunRecord` call `json_ready`
-themselves, so that whoever hands them a dataclass, a tuple or a number of numpy's need not convert it.
+Functions return frozen dataclasses. `storage.write_json`, `cluster.command.run_job` and `RunRecord` call `json_ready`, so
+their callers can pass dataclasses, tuples and numpy numbers as they are.
 """
 
 import dataclasses
@@ -17,11 +17,11 @@ JsonValue: TypeAlias = "dict[str, JsonValue] | list[JsonValue] | str | int | flo
 
 
 def json_ready(value: object) -> Any:
-    """What `json.dumps` takes and `json.loads` gives back: dict, list, str, int, float, bool, None (a `JsonValue`).
+    """The value as `json.loads` would give it back: dict, list, str, int, float, bool or None (a `JsonValue`).
 
-    Dataclasses and mappings become objects with their fields in order, tuples, lists and arrays become arrays, enums their
-    values, paths and keys text, numpy's scalars Python's. NaN and the infinities stay, which Python's json writes as `NaN`
-    and `Infinity`. Raises TypeError for anything else, a set too, which has no order.
+    Dataclasses and mappings become objects with their fields in order; tuples, lists and arrays become arrays; enums become
+    their values; paths and keys become text; numpy scalars become Python's. NaN and infinities stay: Python's json writes
+    them as `NaN` and `Infinity`. Raises TypeError for anything else, including a set, which has no order.
     """
     match value:
         case Enum():
@@ -43,7 +43,7 @@ def json_ready(value: object) -> Any:
 
 
 def _key(key: object) -> str:
-    """As Python's json writes the keys that are no text: 1 as "1", True as "true", None as "null"."""
+    """Keys as Python's json writes them: 1 as "1", True as "true", None as "null"."""
     plain = json_ready(key)
     if isinstance(plain, (dict, list)):
         raise TypeError(f"{key!r} cannot be the key of a JSON object")

@@ -1,16 +1,16 @@
-"""OUT/lease.json: one run at a time writes to one output.
+"""OUT/lease.json lets only one run at a time write to an output.
 
-It names the run that writes (host, process, since when) and is written again every few seconds. A second run reads it:
-a holder on this machine is alive or dead, which the process table says at once; a holder on another machine is alive if
-the file changes while it is watched, so that no two clocks are compared. What a dead holder left is taken over.
+It names the run that is writing (host, process, start time), which rewrites it every few seconds. A second run reads it.
+If the holder is on this machine, the process table says whether it is alive. If it is on another machine, it is alive if
+the file changes while it is watched, so no two clocks are compared. The lease of a dead holder is taken over.
 
-This is a guard against wasted work and confusion and not what the content of an output rests on: two runs that slip
-through together (a storage without conditional writes, two takeovers in the same instant) notice each other at the next
-beat, and the one whose token is gone stops.
+The lease prevents wasted work and confusion; the correctness of the output does not depend on it. Two runs that both get
+through (a storage without conditional writes, two takeovers at the same instant) notice each other at the next beat, and
+the one whose token is gone stops.
 
-A run that was stopped, all its processes together, and wakes up after it was replaced must not go on in what its successor
-has finished meanwhile. So whoever writes asks just before each write: the driver by `Lease.check`, any process that works
-for it, here or on another node, by the `Proof` that it was given. A write that had begun may still land.
+A run whose processes were all suspended may wake up after another run has replaced it. It must not write into what its
+successor has finished. So every writer asks just before each write: the driver calls `Lease.check`, and processes that
+work for it, here or on another node, call `Proof.check`. A write that had already begun may still land.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ from cluster.lease_holder import Holder, read_holder, this_process
 FILE = "lease.json"
 BEAT_S = 10.0
 SILENT_S = 45.0
-"""A holder elsewhere whose file stays the same for so long is dead, or cut off and will find that it was replaced."""
+"""A holder on another machine whose file stays unchanged this long is dead, or cut off and will find itself replaced."""
 
 RELEASE_WAIT_S = 5.0
-"""How long the end of a run waits for a beat that is on its way to a storage which does not answer."""
+"""How long the end of a run waits for a beat that is being sent to a storage that does not answer."""
 
 NEXT_STEP = "wait for it to end, or stop it and give this command again, or choose another --out"
 
@@ -40,10 +40,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Proof:
-    """What whoever writes for a run needs to see whether the run still holds the output: `lease(...).proof`.
+    """Lets a process that writes for a run check that the run still holds the output: `lease(...).proof`.
 
-    It is two strings: it goes to any process and any node by pickle. Before each write that a successor must not find over
-    its own (a part, the state of a training):
+    It is two strings, so it can be pickled to any process on any node. Use it before each write that must not overwrite a
+    successor's (a part, the state of a training):
 
         self.proof.check()
         storage.write_bytes(uri, data)
@@ -53,22 +53,23 @@ class Proof:
     token: str
 
     def check(self) -> None:
-        """Asks the storage, which costs a look at one small file. Raises UserError if another run has taken over."""
+        """Raises UserError if another run has taken over. Reads one small file from the storage."""
         successor = self.successor()
         if successor is not None:
             raise UserError(_lost(self.output_uri, successor))
 
     def successor(self) -> Holder | None:
-        """None while the output is held; else the run that has taken over, one without a token if that has ended."""
+        """None while the output is held; else the run that has taken over, without a token if that run has ended."""
         found = read_holder(storage.join(self.output_uri, FILE))
         if found is None:
-            # only the end of a run takes it away; where the whole output is not to be seen, it is the storage
+            # only the end of a run removes the file; if the whole output is missing, it is the storage that is away
             return Holder() if storage.is_folder(self.output_uri) else None
         return None if found.token in (None, self.token) else found
 
 
 class Lease:
-    """Held by this process: `check` before what must not be done by two. `proof` is for the processes that it starts."""
+    """A lease held by this process. Call `check` before anything that two runs must not both do; pass `proof` to the
+    processes that this one starts."""
 
     def __init__(self, output_uri: str, beat_s: float = BEAT_S):
         self.output_uri = output_uri
@@ -82,14 +83,14 @@ class Lease:
         self._ended = threading.Event()
 
     def check(self) -> None:
-        """Raises UserError if another run has taken over. Asks the storage only where the last beat is long ago, as
-        after the process was stopped and continued."""
+        """Raises UserError if another run has taken over. Asks the storage only if the last beat is long ago, as it is
+        after the process was suspended and continued."""
         if self._successor is None and time.monotonic() - self._confirmed > 2 * self.beat_s:
             self.confirm()
         self._refuse_if_lost()
 
     def confirm(self) -> None:
-        """As `check`, from the storage as it is now: before files are taken out."""
+        """Like `check`, but always asks the storage. Call it before removing files."""
         self._look()
         self._refuse_if_lost()
 
@@ -98,7 +99,7 @@ class Lease:
             raise UserError(_lost(self.output_uri, self._successor))
 
     def _look(self) -> None:
-        if self._successor is None:  # what is lost stays lost
+        if self._successor is None:  # a lost lease stays lost
             self._successor = self.proof.successor()
             self._confirmed = time.monotonic()
 
@@ -121,7 +122,7 @@ class Lease:
         return found is not None and found.token == self.proof.token
 
     def beat_until_ended(self) -> None:
-        """The thread of the heartbeat. A storage that does not answer ends no run: the next beat tries again."""
+        """Runs in the heartbeat's thread. A storage that does not answer does not end the run: the next beat tries again."""
         while not self._ended.wait(self.beat_s):
             with self._writing:
                 if self._ended.is_set():
@@ -136,7 +137,7 @@ class Lease:
                     log.warning("no sign of life could be written (%s)", error)
 
     def release(self, storage_answers: bool = True) -> None:
-        """Takes the file away if it is still ours. What cannot be removed is found to be of a dead run by the next."""
+        """Removes the file if it is still ours. If it cannot be removed, the next run finds that its holder is dead."""
         self._ended.set()
         if not storage_answers or not self._writing.acquire(timeout=RELEASE_WAIT_S):
             return
@@ -152,7 +153,7 @@ class Lease:
 
 @contextlib.contextmanager
 def lease(output_uri: str, beat_s: float = BEAT_S, silent_s: float = SILENT_S) -> Generator[Lease]:
-    """Holds the output for the length of the block. Raises UserError, with nothing changed, if a living run holds it."""
+    """Holds the output during the block. Raises UserError, with nothing changed, if another living run holds it."""
     held = Lease(output_uri, beat_s)
     held.acquire(silent_s)
     threading.Thread(target=held.beat_until_ended, name="lease", daemon=True).start()
@@ -187,7 +188,7 @@ def _refuse_if_alive(output_uri: str, found: Holder, silent_s: float) -> None:
 
 
 def _lost(output_uri: str, successor: Holder) -> str:
-    """What a run is told whose output another one has; a successor without a token is one that has ended."""
+    """The message for a run that has lost its output; a successor without a token has already ended."""
     who, then = (
         (str(successor), "wait for that run to end")
         if successor.token

@@ -1,4 +1,4 @@
-"""Who holds an output: what OUT/lease.json says of the run that writes there, and whether its process still lives."""
+"""The content of OUT/lease.json: which run holds the output, and whether its process is still alive."""
 
 import contextlib
 import json
@@ -18,28 +18,28 @@ from cluster.failures import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Content of the file. All but the beat stay the same for as long as a run holds its output."""
+    """The file's content. Only the beat changes while a run holds its output."""
 
     host: str | None = None
     pid: int | None = None
     since: str | None = None
     machine: str | None = None
-    """Where a process number means the same: this boot of the kernel and this container; None where it cannot be told."""
+    """Identifies the boot of the kernel and the container, within which process numbers are comparable; None: unknown."""
     process_started: str | None = None
-    """In ticks since the boot, so that a process number used again is not taken for the holder."""
+    """In ticks since boot, so that a reused process number is not mistaken for the holder."""
     token: str | None = None
-    """Each run's own; None in a file that is just being written, and in nothing else."""
+    """Unique to each run; None only in a file that is just being written."""
     beat: int = 0
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} (since {self.since})" if self.token else "another run"
 
     def is_on_this_machine(self) -> bool:
-        """Whether the process table of this machine says if it lives."""
+        """Whether this machine's process table can tell if it is alive."""
         return self.machine is not None and self.machine == _machine()
 
     def is_alive(self) -> bool:
-        """Of a holder on this machine: whether its process is there and is the same."""
+        """For a holder on this machine: whether its process exists and is still the same one."""
         return self.pid is not None and _started(self.pid) == self.process_started
 
 
@@ -55,13 +55,13 @@ def this_process(token: str) -> Holder:
 
 
 def read_holder(uri: str, again: bool = True) -> Holder | None:
-    """None where there is no file; a Holder without a token for a file that is just being written."""
+    """None if there is no file; a Holder without a token if the file is just being written."""
     try:
         return _parsed(storage.read_bytes(uri)) if storage.exists(uri) else None
     except UserError:
-        if not storage.exists(uri):  # it went between the two looks
+        if not storage.exists(uri):  # it was removed between the two calls
             return None
-        if again:  # another was put in its place meanwhile, which a network file system tells as an error
+        if again:  # it was replaced meanwhile, which a network file system reports as an error
             return read_holder(uri, again=False)
         raise
 
@@ -78,19 +78,19 @@ def _parsed(data: bytes) -> Holder:
 
 
 def _machine() -> str | None:
-    """None where Linux is not there to tell; then every holder is one to be watched."""
+    """None where this is not Linux; then every holder has to be watched."""
     with contextlib.suppress(OSError):
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
     return None
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in ticks since the boot, which no change of the clock moves; None: it is gone or a zombie."""
+    """When a process began, in ticks since boot, which setting the clock does not change; None: it is gone or a zombie."""
     try:
         process = psutil.Process(pid)
         if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return None
         seconds = process.create_time() - psutil.boot_time()
-    except (psutil.NoSuchProcess, ValueError):  # ValueError: no number of a process
+    except (psutil.NoSuchProcess, ValueError):  # ValueError: not a process number
         return None
     return str(round(seconds * os.sysconf("SC_CLK_TCK")))

@@ -1,4 +1,4 @@
-"""The file system of this machine, as `cluster/storage.py` uses it; errors are plain OSErrors."""
+"""This machine's file system, as `cluster/storage.py` uses it. Errors are plain OSErrors."""
 
 import contextlib
 import errno
@@ -72,22 +72,22 @@ def _regular_size(path: str) -> int | None:
 
 
 def _raise(error: OSError) -> None:
-    """A folder that cannot be listed is no empty one; one that has just gone is."""
+    """Raises the error of a folder that cannot be listed, unless the folder has just been removed."""
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
 def write_whole(path: str, data: bytes, partial: str) -> None:
-    """Written aside, with the ending `partial`, and renamed: readers see the old file or the new one."""
+    """Writes to a temporary file, whose name ends in `partial`, and renames it: readers see the old file or the new one."""
     with _aside(path, data, partial) as aside:
         os.replace(aside, path)
 
 
 def create_whole(path: str, data: bytes, partial: str) -> bool:
-    """As `write_whole`; where a file is there already it stays, and False is returned."""
+    """Like `write_whole`, but leaves an existing file as it is and returns False."""
     with _aside(path, data, partial) as aside:
         try:
-            os.link(aside, path)  # fails where one is there, and is never half there
+            os.link(aside, path)  # atomic; fails if the file exists
         except FileExistsError:
             return False
         except OSError:  # a file system without links
@@ -97,7 +97,7 @@ def create_whole(path: str, data: bytes, partial: str) -> bool:
 
 @contextlib.contextmanager
 def _aside(path: str, data: bytes, partial: str) -> Generator[Path]:
-    """The data in a file beside `path`, which is gone at the end of the block."""
+    """A temporary file beside `path` that holds the data and is removed at the end of the block."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     folder, name = os.path.split(path)
     shown = os.fsencode(name)[:SHOWN_BYTES].decode(errors="ignore")  # a long name leaves no room for an ending
@@ -110,7 +110,7 @@ def _aside(path: str, data: bytes, partial: str) -> Generator[Path]:
 
 
 def require_writable(folder: str) -> None:
-    """Raises OSError if no file can be written below a folder, which need not be there yet and is not made."""
+    """Raises OSError if no file can be written below a folder. The folder need not exist and is not created."""
     path = Path(folder)
     there = next(above for above in (path, *path.parents) if above.exists())
     if not there.is_dir():

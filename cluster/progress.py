@@ -9,9 +9,9 @@ SECONDS_BETWEEN_LOG_LINES = 10.0
 
 
 def progress(total: int, what: str, unit: str, done: int = 0) -> "tqdm[NoReturn]":
-    """A tqdm bar that counts `total` of `unit`, with rate and time left; one line a refresh outside a terminal.
+    """A tqdm bar that counts up to `total` `unit`s, with rate and time left; outside a terminal, a line per refresh.
 
-    done: what an earlier run did, which says nothing of this one's rate.
+    done: the count that an earlier run reached; it does not enter the rate.
     """
     live = sys.stderr.isatty()
     return tqdm(

@@ -1,8 +1,8 @@
-"""What this project uses of Ray that Ray does not document and may change: all of it as in Ray 2.60.0.
+"""The undocumented parts of Ray that this project uses, as they are in Ray 2.60.0.
 
-`tests/test_private_names.py` holds that no other file does. After an upgrade of Ray each entry is to be looked at: it says
-what it does and what is lost without it. `make test test-slow` meets all but the settings of the environment and the names of
-loggers, of which a Ray that does not know them says nothing.
+`tests/test_private_names.py` holds that no other file uses them. After an upgrade of Ray, check each entry: it says what
+it does and what is lost without it. `make test test-slow` exercises all of them except the environment settings and the
+names of loggers, which a Ray that does not know them ignores silently.
 """
 
 import contextlib
@@ -25,31 +25,33 @@ if TYPE_CHECKING:
 
 EMBEDDED_SETTINGS = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # hides a warning about Ray Data's own actors
-    # idle worker processes, each half a per cent of a core, go after 10 s (by default those beyond one a CPU, after 1 s)
+    # idle workers, half a per cent of a core each, exit after 10 s (by default, those beyond one per CPU exit after 1 s)
     "RAY_num_workers_soft_limit": "0",
     "RAY_idle_worker_killing_time_threshold_ms": "10000",
-    # statistics of Ray's event loops and of its tasks, which nobody can ask an embedded session for: 0.6 % of two cores
+    # statistics of event loops and tasks, which an embedded session shows to nobody: 0.6 % of two cores
     "RAY_event_stats": "0",
     "RAY_task_events_report_interval_ms": "0",
     "RAY_worker_niceness": "0",  # 15 by default: the driver would starve its own workers
 }
-"""Environment of an embedded session. Without it everything works, more slowly and with more lines in the log."""
+"""Environment of an embedded session. Without it everything works, but more slowly and with more log lines."""
 
 EXECUTOR_LOG = "ray.data._internal.execution.streaming_executor_state"
-"""Where Ray Data logs the traceback of an error that it raises right after. Without it a UserError is no single line."""
+"""Logger to which Ray Data writes the traceback of an error before raising it. If it is not silenced, a UserError is more
+than one line."""
 
 CLIENT_LOGS = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env", "ray._private.authentication")
-"""Where the client of a dashboard tells what it packs and sends. Without it the person reads Ray's lines among ours."""
+"""Loggers on which the dashboard's client reports what it packs and sends. If they are not silenced, Ray's lines appear
+among ours."""
 
 
 def use_embedded_settings() -> None:
-    """What is set in the environment already stays."""
+    """Sets them for this process; variables that are already set stay."""
     for name, value in EMBEDDED_SETTINGS.items():
         os.environ.setdefault(name, value)
 
 
 def quiet_data_logs() -> None:
-    """Ray Data's own reports on its progress, and the tracebacks that it logs beside raising the error."""
+    """Silences Ray Data's own progress reports, and the tracebacks that it logs before it raises the error."""
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     logging.getLogger(EXECUTOR_LOG).setLevel(logging.CRITICAL)
 
@@ -60,8 +62,8 @@ def quiet_client_logs() -> None:
 
 
 def is_submitted_job() -> bool:
-    """Whether this process was started by Ray's job manager, with a runtime environment of its own. Without it a submitted
-    job would pack the checkout that it runs in once more."""
+    """Whether Ray's job manager started this process with its own runtime environment. Without this check, a submitted
+    job would pack its checkout once more."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
@@ -98,17 +100,18 @@ def modules_first_from(folder: str) -> JobConfig:
 
 
 def cluster_token() -> str:
-    """The token of this user's environment or home folder, "" where there is none, whatever RAY_AUTH_MODE says. Raises
-    `ray.exceptions.AuthenticationError` for one that cannot be read. Without it, no dashboard that asks for a token."""
+    """The token in this user's environment or home folder, whatever RAY_AUTH_MODE says; "" if there is none. Raises
+    `ray.exceptions.AuthenticationError` if it cannot be read. Without this, dashboards that ask for a token are closed
+    to us."""
     return AuthenticationTokenLoader.instance().get_raw_token(ignore_auth_mode=True) or ""
 
 
 def give_token_if_asked(address: str) -> None:
-    """Makes this process give its token, where it has one and the cluster refuses it without. A token must not be given
-    unasked: the cluster would end each actor of this process as soon as it is made.
+    """Makes this process send its token, if it has one, to a cluster that refuses connections without. A cluster that
+    asks for no token must not get one: it would end each actor of this process right after creation.
 
-    Raises AuthenticationError for the wrong token, at once (`ray.init` tries for 20 s), and RpcError where none answers.
-    Without it, RAY_AUTH_MODE=token has to be set by hand for clusters with a token, and only for those.
+    Raises AuthenticationError at once for a wrong token (`ray.init` tries for 20 s), and RpcError if nothing answers.
+    Without this, the user must set RAY_AUTH_MODE=token for clusters with a token, and only for those.
     """
     quiet_client_logs()
     with _without_native_lines():
@@ -135,8 +138,8 @@ def _without_native_lines() -> Generator[None]:
 
 
 class RequestsWithTimeout:
-    """To stand before `JobSubmissionClient`, whose requests have no timeout: without it, a head that has gone silent is
-    waited for without an end."""
+    """Mixin that precedes `JobSubmissionClient` in a list of bases, and gives its requests a timeout. Without it, requests
+    to a silent head wait forever."""
 
     request_timeout_s: float
 
@@ -146,8 +149,8 @@ class RequestsWithTimeout:
 
 
 def at_each_step(dataset: "Dataset", look: Callable[[], None]) -> None:
-    """Calls `look` again and again, in this process, while the dataset is executed; what it raises ends the execution.
-    Without it, a plan whose nodes are gone waits for them without an end."""
+    """Calls `look` repeatedly in this process while the dataset executes; an exception from it ends the execution.
+    Without it, a plan whose nodes are gone waits for them forever."""
     from ray.data._internal.execution.execution_callback import ExecutionCallback
 
     class Look(ExecutionCallback):

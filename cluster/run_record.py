@@ -1,4 +1,4 @@
-"""`run.json`: what a job was asked, with which versions and inputs, what it counted and how long each stage took."""
+"""`run.json`: a job's options, versions and inputs, what it counted, and how long each stage took."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ RECORDED_PACKAGES = tuple(
 
 
 def installed_versions() -> dict[str, str]:
-    """Package -> version, for those of `RECORDED_PACKAGES` that are installed, and Python's own."""
+    """Package -> version, for Python and the installed ones of `RECORDED_PACKAGES`."""
     versions = {"python": platform.python_version()}
     for package in RECORDED_PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -31,8 +31,8 @@ def installed_versions() -> dict[str, str]:
 class RunRecord:
     """Collects the facts of one job and writes them beside its output.
 
-    stages: name -> wall seconds; inputs: name -> what tells one input from another (a fingerprint, a recipe, the identity of
-    a set); counts: name -> what was counted. The values of both are whatever `json_ready` takes.
+    stages: name -> wall seconds. inputs: name -> what identifies the input (a fingerprint, a recipe, the identity of a
+    set). counts: name -> a count. Inputs and counts may be any value that `json_ready` takes.
     """
 
     def __init__(self, job: str, configuration: Any):

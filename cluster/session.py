@@ -19,20 +19,20 @@ from cluster.failures import UserError
 from cluster.working_tree import PROJECT_ROOT, is_checkout, python_path, working_tree
 
 OBJECT_STORE_BYTES = 512 * 2**20
-"""Shared memory of the embedded session; the label plan moves compact crops, so that half a GiB is ample."""
+"""Shared memory of the embedded session. The label plan moves only small crops, so half a GiB is ample."""
 
 EMBEDDED_EXTRA_CPUS = 2
-"""The embedded session declares more logical CPUs than there are cores: one worker for each core in the widest stage, and
-one more stage or the tasks that read (Ray waits without a word for a CPU that actors hold). More would only start more
-idle Python processes."""
+"""Logical CPUs that the embedded session declares beyond the number of cores. The widest stage takes one worker per core;
+these are for one more stage or the read tasks (Ray waits silently for a CPU that actors hold). More would only start idle
+Python processes."""
 
 EMBEDDED_NAMESPACE = "emovox-embedded"
 
 NODES_WAIT_S = 40.0
-"""How long a plan waits for nodes that join or that the autoscaler starts, before it is refused."""
+"""How long a plan waits for nodes that join or that the autoscaler starts. Then it is refused."""
 
 CLUSTER_RESERVE_CPUS = 4
-"""CPUs of a cluster left for the tasks that read when a job with one stage takes all it can."""
+"""CPUs of a cluster that a job with one stage leaves free for its read tasks."""
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ def is_remote(address: str | None) -> bool:
 
 @contextlib.contextmanager
 def session(address: str | None) -> Generator[None]:
-    """Ray for the length of the block: the one that runs already, the cluster at `address`, or an embedded one."""
+    """Connects to Ray during the block: a Ray already running in this process, the cluster at `address`, or an embedded
+    session."""
     started = not ray.is_initialized()
     if started:
         _start(address)
@@ -52,7 +53,7 @@ def session(address: str | None) -> Generator[None]:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.raise_original_map_exception = True  # so that a worker's UserError is one for the driver too
+        context.raise_original_map_exception = True  # so that a worker's UserError reaches the driver
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         ray_internals.quiet_data_logs()
         yield
@@ -62,7 +63,7 @@ def session(address: str | None) -> Generator[None]:
 
 
 def worker_cores(address: str | None) -> int:
-    """Cores to spread one-core workers over: those of this machine, or the cluster's less what other stages need."""
+    """Cores available for one-core workers: this machine's, or the cluster's minus what other stages need."""
     return (
         max(1, int(ray.cluster_resources().get("CPU", 1) - CLUSTER_RESERVE_CPUS))
         if is_remote(address)
@@ -76,14 +77,14 @@ def is_embedded() -> bool:
 
 
 def living_nodes() -> list[dict[str, float]]:
-    """Ray resource name -> amount, of each node that is alive."""
+    """Ray resource name -> amount, for each living node."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def wait_for_room(stages: Sequence[Stage], task_cpus: float = 0.0) -> None:
-    """Returns when the living nodes can hold the stages. Raises UserError where a plan would wait for ever.
+    """Returns once the living nodes can hold the stages. Raises UserError if the plan would wait forever.
 
-    On a cluster the autoscaler is asked for what is missing, and nodes that join within `NODES_WAIT_S` are waited for.
+    On a cluster, asks the autoscaler for what is missing and waits up to `NODES_WAIT_S` for nodes to join.
     task_cpus: see `cluster.budget.require_room`.
     """
     give_up = time.monotonic() + (0.0 if is_embedded() else NODES_WAIT_S)
@@ -104,7 +105,7 @@ def wait_for_room(stages: Sequence[Stage], task_cpus: float = 0.0) -> None:
         if bundles:
             request_resources(
                 bundles=[]
-            )  # what the plan then holds keeps its nodes; a request would keep them for ever
+            )  # the running plan keeps its own nodes; an open request would keep them forever
 
 
 def _start(address: str | None) -> None:
@@ -132,10 +133,10 @@ def _start(address: str | None) -> None:
 
 
 def _start_embedded(quiet: dict[str, Any]) -> None:
-    """Raises UserError where Ray's processes do not come up in time, as on a machine that is very busy."""
+    """Raises UserError if Ray's processes do not start in time, as on a very busy machine."""
     try:
         ray.init(
-            address="local",  # not the cluster that `ray start` may have left on this machine
+            address="local",  # ignores a cluster that `ray start` may have left running here
             num_cpus=local_cores() + EMBEDDED_EXTRA_CPUS,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,

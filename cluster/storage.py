@@ -1,8 +1,8 @@
 """Files by URI: a local path, `file://`, or `s3://bucket/key` (any endpoint, through s3fs).
 
 Credentials and endpoint come from the usual AWS environment and profile chain (AWS_ENDPOINT_URL,
-AWS_ACCESS_KEY_ID, AWS_PROFILE, ...); nothing here reads, prints or stores them. What goes wrong is a UserError of one
-line (`cluster/storage_errors.py`); an object store that is away for a while is waited for (`cluster/storage_s3.py`).
+AWS_ACCESS_KEY_ID, AWS_PROFILE, ...); nothing here reads, prints or stores them. Failures are UserErrors of one line
+(`cluster/storage_errors.py`). Requests to an object store that does not answer are retried (`cluster/storage_s3.py`).
 """
 
 import contextlib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cluster.storage_s3 import PatientS3
 
 PARTIAL = ".partial"
-"""Ending of a file that is being written; what a killed process leaves of it is no content."""
+"""Ending of a file that is being written. If a killed process leaves one behind, it does not count as content."""
 
 COPY_THREADS = 8
 RANGE_BYTES = 128 * 2**10
@@ -98,7 +98,7 @@ def join(uri: str | Path, *names: str) -> str:
 
 
 def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:  # pyright: ignore[reportUnknownParameterType] (pyarrow has no types)
-    """The pyarrow filesystem and the path within it. Raises UserError for a scheme that is not known."""
+    """The pyarrow filesystem and the path within it. Raises UserError for an unknown scheme."""
     uri = absolute(uri)
     if is_local(uri):
         return pafs.LocalFileSystem(), uri
@@ -124,16 +124,16 @@ def _s3(uri: str) -> "PatientS3":
 
 @functools.lru_cache(maxsize=1)
 def _s3_of(environment: tuple[tuple[str, str], ...]) -> "PatientS3":
-    """One instance for each environment: whoever corrects AWS_ENDPOINT_URL in a notebook reaches the other address."""
+    """One instance per environment, so that correcting AWS_ENDPOINT_URL in a notebook takes effect."""
     from cluster.storage_s3 import PatientS3
 
-    PatientS3.clear_instance_cache()  # s3fs's own cache does not look at the environment
+    PatientS3.clear_instance_cache()  # s3fs's own cache ignores the environment
     return PatientS3()
 
 
 @contextlib.contextmanager
 def explained(uri: str | Path, what: str) -> Generator[None]:
-    """Turns the many errors of the file systems into one line that names the URI and the next step."""
+    """Turns the many errors of file systems into a UserError of one line that names the URI and the next step."""
     try:
         yield
     except (UserError, OSError) as error:
@@ -147,7 +147,7 @@ def explained(uri: str | Path, what: str) -> Generator[None]:
 
 
 def _broke_off(error: Exception) -> bool:
-    """Whether the body of an answer could not be read to its end, after several tries."""
+    """Whether the body of a response could not be read to its end, after several tries."""
     from cluster.storage_s3 import is_transient
 
     return is_transient(error)
@@ -161,7 +161,7 @@ def _kind(uri: str | Path) -> pafs.FileType:  # pyright: ignore[reportUnknownPar
         try:
             found = _s3(uri).info(uri)
         except FileNotFoundError as error:
-            if storage_errors.is_bucket_missing(error, uri):  # a mistake, where a missing file may be in order
+            if storage_errors.is_bucket_missing(error, uri):  # a mistake, unlike a missing file
                 raise
             return pafs.FileType.NotFound
         return pafs.FileType.Directory if found["type"] == "directory" else pafs.FileType.File
@@ -176,8 +176,7 @@ def is_folder(uri: str | Path) -> bool:
 
 
 def require_file_name(uri: str | Path) -> None:
-    """Raises UserError if a folder stands where a file is to be written, or nothing can be written there, before any
-    work is done."""
+    """Call before any work is done: raises UserError if `uri` is a folder or nothing can be written there."""
     if is_folder(uri):
         raise UserError(f"{uri} is a folder; give the name of the file to write, such as {join(uri, 'table.parquet')}")
     folder, _, name = absolute(uri).rpartition("/")
@@ -204,9 +203,9 @@ def _require_short_name(uri: str | Path, folder: str, longest: str) -> None:
 
 
 def require_writable(folder_uri: str | Path) -> None:
-    """Raises UserError if nothing can be written below a folder or prefix, before any work is done.
+    """Call before any work is done: raises UserError if nothing can be written below a folder or prefix.
 
-    On an object store a small object is written and deleted. A local folder need not be there yet and is not made.
+    On an object store a small object is written and deleted. A local folder need not exist and is not created.
     """
     with explained(folder_uri, "write there"):
         if is_local(folder_uri):
@@ -217,17 +216,23 @@ def require_writable(folder_uri: str | Path) -> None:
             fs.call_s3("list_objects_v2", Bucket=bucket, MaxKeys=1)  # some servers make a missing bucket on writing
         check = join(_bucket_and_key(folder_uri), f".write-check{PARTIAL}")
         fs.pipe_file(check, b"")
-        with contextlib.suppress(PermissionError):  # some may write and not delete
+        with contextlib.suppress(PermissionError):  # some users may write but not delete
             fs.rm_file(check)
 
 
 def version(uri: str | Path) -> str:
-    """What changes when a file is written again: the ETag of an object, time and size of a local file."""
+    """A string that changes when the file is rewritten: an object's ETag, or a local file's time and size."""
     with explained(uri, "look it up"):
         if is_local(uri):
             status = os.stat(absolute(uri))
             return f"{status.st_mtime_ns}-{status.st_size}"
         return str(_s3(str(uri)).info(absolute(uri)).get("ETag", "")).strip('"')
+
+
+def size(uri: str | Path) -> int:
+    """Of one file, in bytes."""
+    with explained(uri, "look it up"):
+        return os.stat(absolute(uri)).st_size if is_local(uri) else int(_s3(str(uri)).info(absolute(uri))["size"])
 
 
 def list_files(
@@ -271,8 +276,8 @@ def read_bytes(uri: str | Path) -> bytes:
 
 
 def write_bytes(uri: str | Path, data: bytes) -> None:
-    """Whole or not at all: a local file is written aside and renamed, an object is one PUT (or, from 100 MB on, the
-    parts of one upload, of which nothing is seen before it is completed)."""
+    """Writes all or nothing: a local file through a temporary file and a rename, an object by one PUT or, from 100 MB on,
+    a multipart upload, which becomes visible when it is complete."""
     with explained(uri, "write it"):
         if is_local(uri):
             local_files.write_whole(absolute(uri), data, PARTIAL)
@@ -281,10 +286,10 @@ def write_bytes(uri: str | Path, data: bytes) -> None:
 
 
 def create_bytes(uri: str | Path, data: bytes) -> None:
-    """As `write_bytes`, where nothing is there yet. Raises FileExistsError, with nothing changed, where a file is.
+    """Like `write_bytes`, but raises FileExistsError, with nothing changed, if the file exists.
 
-    Of several that create it in the same instant one does, on a local disk and on an object store that knows conditional
-    writes (S3 does, by If-None-Match). Elsewhere the last one wins: whoever needs to know reads it back.
+    If several processes create it at the same instant, exactly one succeeds on a local disk and on an object store with
+    conditional writes (S3 has If-None-Match). Elsewhere the last one wins: read it back to find out which did.
     """
     if is_local(uri):
         with explained(uri, "write it"):
@@ -298,15 +303,15 @@ def create_bytes(uri: str | Path, data: bytes) -> None:
 def _create_object(uri: str, data: bytes) -> bool:
     try:
         _s3(uri).pipe_file(absolute(uri), bytes(data), mode="create")
-    except OSError:  # it is there, or the storage has no such writes
+    except OSError:  # it exists, or the storage has no conditional writes
         if exists(uri):
             return False
-        write_bytes(uri, data)  # which says in one line what else may be wrong
+        write_bytes(uri, data)  # explains in one line anything else that is wrong
     return True
 
 
 def read_json(uri: str | Path) -> dict[str, Any]:
-    """Raises UserError for a file that holds no JSON object."""
+    """Raises UserError if the file does not hold a JSON object."""
     try:
         value = json.loads(read_bytes(uri))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -317,12 +322,12 @@ def read_json(uri: str | Path) -> dict[str, Any]:
 
 
 def write_json(uri: str | Path, value: object) -> None:
-    """A dataclass, a mapping or what else `json_ready` takes, as one file, whole or not at all."""
+    """Writes a dataclass, a mapping or anything else that `json_ready` takes as one file, all or nothing."""
     write_bytes(uri, _json(value))
 
 
 def create_json(uri: str | Path, value: object) -> None:
-    """As `write_json`, where nothing is there yet. Raises FileExistsError as `create_bytes` does."""
+    """Like `write_json`, but raises FileExistsError if the file exists, as `create_bytes` does."""
     create_bytes(uri, _json(value))
 
 
@@ -333,7 +338,7 @@ def _json(value: object) -> bytes:
 def read_table(  # pyright: ignore[reportUnknownParameterType] (pyarrow has no types)
     uri: str | Path, columns: list[str] | None = None
 ) -> pa.Table:
-    """One parquet file as a table. Raises UserError if it is missing or is not parquet."""
+    """Reads one parquet file. Raises UserError if it is missing or is not parquet."""
     try:
         return pq.read_table(pa.BufferReader(read_bytes(uri)), columns=columns)
     except pa.ArrowInvalid as error:
@@ -341,7 +346,7 @@ def read_table(  # pyright: ignore[reportUnknownParameterType] (pyarrow has no t
 
 
 def write_table(uri: str | Path, table: pa.Table) -> int:  # pyright: ignore[reportUnknownParameterType] (pyarrow has no types)
-    """One parquet file (zstd), whole or not at all. Returns its bytes."""
+    """Writes one parquet file (zstd), all or nothing. Returns its size in bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     data = sink.getvalue().to_pybytes()
@@ -355,9 +360,9 @@ def sha256(data: bytes) -> str:
 
 @contextlib.contextmanager
 def local_copy(uri: str | Path) -> Generator[str]:
-    """A path on this machine with the content: the file or folder itself if it is local, else a temporary copy.
+    """A path on this machine to the content: the file or folder itself if it is local, else a temporary copy.
 
-    A remote folder is meant where the URI ends with "/"; its files are copied side by side.
+    A remote URI that ends with "/" is a folder, and its files are copied into one folder.
     """
     if is_local(uri):
         yield absolute(uri)
@@ -375,7 +380,7 @@ def local_copy(uri: str | Path) -> Generator[str]:
 
 
 def _copy(uri: str, path: Path) -> None:
-    """One object into a new file, in one stream that goes on where it broke off."""
+    """Copies one object into a new file, in one stream that resumes where it broke off."""
     with explained(uri, "read it"):
         try:
             _s3(uri).get_file(absolute(uri), str(path), max_concurrency=1)
@@ -390,7 +395,7 @@ def _copy(uri: str, path: Path) -> None:
 
 @contextlib.contextmanager
 def open_ranges(uri: str | Path, size: int) -> Generator[BinaryIO]:
-    """An object of `size` bytes as a file of which only the ranges that are read are fetched, in blocks of 128 KiB."""
+    """Opens an object of `size` bytes as a file that fetches only the ranges that are read, in blocks of 128 KiB."""
     with (
         explained(uri, "read it"),
         _s3(str(uri)).open(absolute(uri), "rb", size=size, block_size=RANGE_BYTES, cache_type="blockcache") as file,

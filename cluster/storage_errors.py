@@ -17,7 +17,7 @@ BAD_CREDENTIALS = {
     "InvalidToken": "the session token is not valid",
     "RequestTimeTooSkewed": "the clock of this machine is too far from the storage's",
 }
-"""S3 error codes (docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html) that hold for every file."""
+"""S3 error codes (docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html) that apply to every file alike."""
 
 BUSY = frozenset(
     "SlowDown ServiceUnavailable InternalError RequestTimeout Throttling ThrottlingException RequestLimitExceeded "
@@ -34,13 +34,13 @@ RIGHTS = {
     "write": "s3:PutObject",
     "delete": "s3:DeleteObject",
 }
-"""By the first word of what was tried."""
+"""Keyed by the first word of the action that failed."""
 
 CREDENTIALS_STEP = "check AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
 def code_of(error: BaseException | None) -> str:
-    """The S3 error code behind an error, "" where there is none."""
+    """The S3 error code behind an error; "" if there is none."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):
@@ -50,13 +50,13 @@ def code_of(error: BaseException | None) -> str:
 
 
 def status_of(error: BaseException) -> int:
-    """The HTTP status of a botocore ClientError, 0 where there is none."""
+    """The HTTP status of a botocore ClientError; 0 if there is none."""
     response = getattr(error, "response", None)
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) if isinstance(response, dict) else 0
 
 
 def endpoint_name(url: str) -> str:
-    """Scheme, host and port of an endpoint, without a user and password that may stand in it."""
+    """Scheme, host and port of an endpoint, without any user and password in it."""
     split = urlsplit(url)
     host = f"[{split.hostname}]" if ":" in (split.hostname or "") else split.hostname
     return f"{split.scheme}://{host}" + (f":{split.port}" if split.port else "")
@@ -67,7 +67,7 @@ def bad_credentials(uri: str, code: str) -> StorageUnavailable:
 
 
 def no_credentials(uri: str, kind: str) -> StorageUnavailable:
-    """`kind`: the name of botocore's error, such as ProfileNotFound; its text may hold the content of a file."""
+    """`kind`: class name of botocore's error, such as ProfileNotFound. Its text is left out: it may quote a file."""
     profile = os.environ.get("AWS_PROFILE")
     named = f"; AWS_PROFILE is {profile!r}" if profile else ""
     return StorageUnavailable(
@@ -76,7 +76,7 @@ def no_credentials(uri: str, kind: str) -> StorageUnavailable:
 
 
 def not_answering(uri: str, endpoint: str, error: BaseException, waited_s: float) -> StorageUnavailable:
-    """For a storage whose last answer, after waiting, was still a transient error."""
+    """For a storage whose last answer, after all retries, was still a transient error."""
     return StorageUnavailable(
         f"{uri}: {what_fails(endpoint, error)}, tried for {waited_s:.0f} s; check AWS_ENDPOINT_URL and that the storage "
         "runs, then give the same command again"
@@ -84,7 +84,7 @@ def not_answering(uri: str, endpoint: str, error: BaseException, waited_s: float
 
 
 def what_fails(endpoint: str, error: BaseException) -> str:
-    """In a few words, why there is no answer; the cause behind botocore's own error tells more than its text."""
+    """Says in a few words why there is no answer. The cause of botocore's error tells more than its text."""
     if status := status_of(error):
         return f"{endpoint} answers {status} {code_of(error)}".removesuffix(f" {status}")
     causes: list[BaseException] = []
@@ -105,12 +105,12 @@ def what_fails(endpoint: str, error: BaseException) -> str:
 
 
 def is_bucket_missing(error: BaseException, uri: str) -> bool:
-    """Whether it is the bucket and not only the key that is not there; the HEAD of a bucket says no more than 404."""
+    """Whether the bucket itself is missing and not only the key. A HEAD of a missing bucket gives just 404."""
     return code_of(error) == "NoSuchBucket" or "/" not in uri.removeprefix("s3://").rstrip("/")
 
 
 def explained(error: BaseException, uri: str, what: str, is_local: bool) -> UserError:
-    """The UserError for an error of a file system. what: what was tried, such as "read it"."""
+    """The UserError for a file system's error. what: the action that failed, such as "read it"."""
     if isinstance(error, FileNotFoundError):
         if not is_local and is_bucket_missing(error, uri):
             bucket = uri.removeprefix("s3://").partition("/")[0]

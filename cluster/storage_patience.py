@@ -1,7 +1,7 @@
-"""How long an object store that does not answer is waited for.
+"""How long we wait for an object store that does not answer.
 
-EMOVOX_STORAGE_PATIENCE_S: seconds for which a request is tried, 180 if not set; set it on the workers of a cluster too.
-A job's first look at its storage is given 20 s at most, because an address that never answered is rather a wrong one.
+EMOVOX_STORAGE_PATIENCE_S: seconds for which a request is retried, 180 by default; set it on a cluster's workers too.
+A job's first request gets at most 20 s, because an address that has never answered is probably wrong.
 """
 
 import os
@@ -16,7 +16,7 @@ _first_look = False
 
 
 def expect_first_answer() -> None:
-    """Called where a job begins: until a storage has answered, this process waits `FIRST_LOOK_S` and not longer."""
+    """Call when a job begins: until a storage has answered once, this process waits no longer than `FIRST_LOOK_S`."""
     global _first_look
     _first_look = True
 
@@ -27,7 +27,7 @@ def answered() -> None:
 
 
 def patience_s() -> float:
-    """Seconds for which a request is tried. Raises UserError for a value that is no number of seconds."""
+    """Seconds for which a request is retried. Raises UserError if the variable does not hold a number of seconds."""
     text = os.environ.get(VARIABLE, str(PATIENCE_S))
     try:
         seconds = float(text)

@@ -1,9 +1,9 @@
-"""S3 with patience: a request that meets a transient trouble is sent again, with a growing random wait, until it is
-answered or patience ends (`cluster/storage_patience.py`). Whoever uses the file system has that: this project, pyarrow,
-Ray Data, Ray Train.
+"""S3 with patience: a request that fails for a transient reason is sent again, after a growing random wait, until it is
+answered or patience ends (`cluster/storage_patience.py`). This holds for every user of the file system: this project,
+pyarrow, Ray Data and Ray Train.
 
-Transient are refused and broken connections, timeouts, names that do not resolve, and the answers 408, 425, 429, 500,
-502, 503, 504, SlowDown and their kind. A missing file or a refused right is an answer and is not asked again.
+Transient failures are refused and broken connections, timeouts, names that do not resolve, and the responses 408, 425,
+429, 500, 502, 503, 504, SlowDown and similar. A missing file or a denied permission is an answer and is not retried.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from cluster.storage_patience import patience_s
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 30
-BODY_TRIES = 6  # for a body that breaks off while it is read; each try is a patient request of its own
+BODY_TRIES = 6  # for a body that breaks off while it is read; each try is a patient request in itself
 SECONDS_BETWEEN_WARNINGS = 10.0
 
 TROUBLES = (
@@ -53,7 +53,7 @@ _last_warning = -SECONDS_BETWEEN_WARNINGS
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may be answered a little later."""
+    """Whether the same request may succeed a little later."""
     if isinstance(error, botocore_errors.ClientError):
         return (
             storage_errors.status_of(error) in storage_errors.BUSY_STATUSES
@@ -61,12 +61,12 @@ def is_transient(error: BaseException) -> bool:
         )
     if isinstance(error, botocore_errors.SSLError):
         return False
-    # a broken answer of a proxy (s3fs issue 484) cannot be parsed
+    # a proxy's broken response cannot be parsed (s3fs issue 484)
     return isinstance(error, TROUBLES) or type(error).__name__ == "ResponseParserError"
 
 
 def _error(state: RetryCallState) -> BaseException:
-    """Of a try that has failed."""
+    """The error of a failed try."""
     error = state.outcome.exception() if state.outcome else None
     assert error is not None, "tenacity asks only after a failure"
     return error
@@ -77,7 +77,7 @@ def _waited_s(state: RetryCallState) -> float:
 
 
 class PatientS3(s3fs.S3FileSystem):
-    """s3fs with `_call_s3`, through which every request goes, made patient; s3fs's and botocore's own retries are off.
+    """s3fs with a patient `_call_s3`, through which every request goes. The retries of s3fs and botocore are off.
 
     Raises StorageUnavailable when patience ends or the credentials are refused, and OSErrors as s3fs does.
     """
@@ -116,19 +116,19 @@ class PatientS3(s3fs.S3FileSystem):
             raise translate_boto_error(error) from error
         except (botocore_errors.ParamValidationError, botocore_errors.InvalidRegionError) as error:
             raise UserError(f"{uri}: not a bucket and key that S3 allows; check the URI and the region") from error
-        except ValueError as error:  # botocore's way to refuse an endpoint that is no URL
+        except ValueError as error:  # botocore raises it for an endpoint that is not a URL
             if isinstance(error, UserError) or "endpoint" not in str(error).lower():
                 raise
             raise UserError(f"{uri}: AWS_ENDPOINT_URL is no address; give one such as https://HOST:PORT") from None
 
-    call_s3 = sync_wrapper(_call_s3)  # s3fs binds its own at class creation; files being written use this one
+    call_s3 = sync_wrapper(_call_s3)  # s3fs binds its own at class creation; files that are being written use this name
 
     async def _answer(self, uri: str, method: str, *arguments: Any, **keywords: Any) -> Any:
-        """The answer to one request, asked for again while the trouble is transient."""
+        """Sends one request, and sends it again while its failure is transient."""
         started = time.monotonic()
 
         def give_up(state: RetryCallState) -> NoReturn:
-            waited_s = time.monotonic() - started  # botocore's error is left out: its text may hold more of the address
+            waited_s = time.monotonic() - started  # without botocore's text, which may show more of the address
             raise storage_errors.not_answering(uri, self._endpoint(), _error(state), waited_s) from None
 
         def is_over(state: RetryCallState) -> bool:
@@ -144,7 +144,7 @@ class PatientS3(s3fs.S3FileSystem):
         return await attempts(self._request, method, *arguments, **keywords)
 
     async def _request(self, method: str, *arguments: Any, **keywords: Any) -> Any:
-        """One request. Any answer, a refusal too, ends the first look of this process."""
+        """Sends one request once. Any answer, even a refusal, ends the first look of this process."""
         await self.set_session()
         client = await self.get_s3(keywords.get("Bucket"))
         send = getattr(client, method)
@@ -158,7 +158,7 @@ class PatientS3(s3fs.S3FileSystem):
         return answer
 
     async def _with_reason(self, error: Exception, uri: str, keywords: dict[str, Any]) -> Exception:
-        """A refused HEAD has no body; a listing of the same place says whether it is the credentials."""
+        """A refused HEAD has no body, so a listing of the same place is tried: its error tells if the credentials are bad."""
         try:
             await self._answer(
                 uri, "list_objects_v2", Bucket=keywords["Bucket"], Prefix=keywords.get("Key", ""), MaxKeys=1
@@ -168,7 +168,7 @@ class PatientS3(s3fs.S3FileSystem):
         return error
 
     def _warn(self, state: RetryCallState) -> None:
-        """One line in the log now and then while there is no answer."""
+        """Logs a line now and then while there is no answer."""
         global _last_warning
         if time.monotonic() - _last_warning > SECONDS_BETWEEN_WARNINGS:
             _last_warning = time.monotonic()

@@ -1,4 +1,4 @@
-"""This checkout as a job on a cluster, through the head's dashboard: submit, cancel, list. Following one: `job_log.py`.
+"""Submits this checkout as a job to a cluster's dashboard, cancels jobs and lists them. `job_log.py` follows a job.
 
 The person's own files stay here: only what git tracks goes, as it is now, without files that hold keys by their names.
 """
@@ -20,7 +20,7 @@ from cluster.failures import UserError
 from cluster.working_tree import PROJECT_ROOT, checked_out_commit, is_checkout, largest_files, working_tree
 
 TOO_LARGE = re.compile(r"\b413\b|body size|too large|exceeds the maximum", re.IGNORECASE)
-"""In what a head answers to a package that is larger than it takes (100 MiB, Ray 2.60)."""
+"""Matches a head's answer to a package above its limit (100 MiB in Ray 2.60)."""
 
 STOP_TIMEOUT_S = 60.0
 """Ray sends SIGTERM first and SIGKILL 3 s later (RAY_JOB_STOP_WAIT_TIME_S on the head)."""
@@ -42,8 +42,8 @@ def submit(
 ) -> str:
     """Packs the working tree and starts `python -m jobs JOB ...` on the head. Returns the submission id.
 
-    env_names: variables of this environment that the job gets; they show in the dashboard's API.
-    Raises UserError for an id that was used, a name that is not set, and what the cluster refuses.
+    env_names: environment variables to pass to the job; the dashboard's API shows them.
+    Raises UserError for an id already used, a variable that is not set, and anything that the cluster refuses.
     """
     submission_id = submission_id or f"{job_words[0]}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", submission_id):
@@ -72,7 +72,7 @@ def submit(
                     "commit": checked_out_commit(40, "+changes") or "unknown",
                 },
             )
-    except ValueError as error:  # a package that is too large, an environment that cannot be packed
+    except ValueError as error:  # the package is too large, or the environment cannot be packed
         if TOO_LARGE.search(str(error)):
             found = largest_files()
             raise UserError(
@@ -83,7 +83,7 @@ def submit(
 
 
 def details(dashboard: Dashboard, submission_id: str) -> JobDetails:
-    """What the cluster knows of a job. Raises UserError if there is none of that id."""
+    """What the cluster knows about a job. Raises UserError if there is no job with that id."""
     found = _details(dashboard, submission_id)
     if found is None:
         raise UserError(f"{dashboard.address} knows no job {submission_id!r}; `emovox submit --list` shows its jobs")
@@ -91,7 +91,7 @@ def details(dashboard: Dashboard, submission_id: str) -> JobDetails:
 
 
 def cancel(dashboard: Dashboard, submission_id: str) -> JobDetails:
-    """Stops a job and waits until it is over; one that has ended already stays as it is."""
+    """Stops a job and waits until it is over. A job that has already ended stays as it is."""
     if not details(dashboard, submission_id).status.is_terminal():
         with readable(dashboard.address):
             dashboard.stop_job(submission_id)
@@ -104,14 +104,14 @@ def cancel(dashboard: Dashboard, submission_id: str) -> JobDetails:
 
 
 def jobs_of(dashboard: Dashboard) -> list[JobDetails]:
-    """Submitted jobs of the cluster, the newest first."""
+    """The cluster's submitted jobs, newest first."""
     with readable(dashboard.address):
         found = [job for job in dashboard.list_jobs() if job.submission_id]
     return sorted(found, key=lambda job: job.start_time or 0, reverse=True)
 
 
 def exit_code(job: JobDetails) -> int:
-    """The code a job ended with; 128 + signal where one ended it, 1 where the cluster lost it before it could say."""
+    """The job's exit code: 128 + signal if a signal ended it, 1 if the cluster lost it before it could report one."""
     if job.status is JobStatus.SUCCEEDED:
         return 0
     if job.status is JobStatus.STOPPED:
@@ -131,7 +131,7 @@ def _details(dashboard: Dashboard, submission_id: str) -> JobDetails | None:
 
 
 def _python_of(dashboard: Dashboard) -> str:
-    """The Python that the head runs its workers with, from its raylet's command line; `python` where it does not say."""
+    """The Python that the head runs its workers with, from its raylet's command line; `python` if it is not given there."""
     with contextlib.suppress(requests.exceptions.RequestException, ValueError, KeyError, TypeError):
         summary = get(dashboard.address, "/nodes?view=summary", dashboard.headers).json()["data"]["summary"]
         (head,) = [node for node in summary if node["raylet"].get("isHeadNode")]

@@ -1,10 +1,10 @@
-"""What the workers of a plan tell its driver while they work: rows, seconds and bytes of each stage, and on what one died.
+"""What a plan's workers report to its driver: rows, seconds and bytes of each stage, and the item in work if one dies.
 
-One Ray actor beside the driver keeps the counts (`Tally`); every worker has a `Meter` that reports to it, and to Ray's
+One Ray actor on the driver's node keeps the counts (`Tally`). Every worker has a `Meter` that reports to it, and to Ray's
 metrics as `emovox_rows`, `emovox_stage_seconds` and `emovox_bytes` (Prometheus: `ray_emovox_...`), by stage.
 
-Ray starts a worker that died again, with the same task, for ever. A worker therefore says which item it takes up; an
-item on which workers died `MAX_DEATHS` times is named to the next one, which leaves it out.
+Ray restarts a dead worker with the same task, without end. So a worker reports each item before it starts on it. Once
+workers have died `MAX_DEATHS` times on the same item, the next worker is told to leave it out.
 """
 
 import time
@@ -18,12 +18,12 @@ from ray.util import metrics
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 MAX_DEATHS = 3
-"""A node that leaves takes innocent items with it; three times the same one is no accident."""
+"""A node that leaves also interrupts innocent items; three deaths on the same item are no accident."""
 
 
 @dataclass(frozen=True)
 class StageCount:
-    """Sums of one stage over all its workers; seconds of work, not of the clock."""
+    """Sums of one stage over all its workers; `seconds` adds up the work of each, it is not wall time."""
 
     rows: int = 0
     rejected: int = 0
@@ -40,11 +40,11 @@ class StageCount:
 
 
 Counts = dict[str, StageCount]
-"""By the name of the stage."""
+"""Stage name -> its sums."""
 
 
 class Tally:
-    """The actor's side; make one with `start_tally`."""
+    """The actor that keeps the counts; start one with `start_tally`."""
 
     def __init__(self) -> None:
         self.stages: Counts = {}
@@ -53,14 +53,14 @@ class Tally:
         self.began_at: float | None = None
 
     def begin(self, task: str) -> list[str]:
-        """A worker takes up a task. Returns the items that killed too many workers."""
+        """A worker starts a task. Returns the items that have killed too many workers."""
         self.began_at = self.began_at or time.time()
         if died_on := self.in_work.pop(task, None):
             self.deaths[died_on] += 1
         return [item for item, times in self.deaths.items() if times >= MAX_DEATHS]
 
     def take_up(self, task: str, item: str, stages: Counts) -> None:
-        """A worker takes up an item, or none ("") for a while; `stages`: what it counted since it told last."""
+        """A worker starts an item, or none for now (""). `stages`: its counts since its last report."""
         self.in_work[task] = item
         self.count(stages)
 
@@ -72,7 +72,7 @@ class Tally:
             self.stages[name] = self.stages.get(name, StageCount()) + count
 
     def began(self) -> float | None:
-        """When the first worker took up a task, in Unix seconds."""
+        """When the first worker started a task, in Unix seconds."""
         return self.began_at
 
     def counts(self) -> Counts:
@@ -80,14 +80,14 @@ class Tally:
 
 
 def start_tally() -> ActorHandle[Tally]:
-    """A tally on the driver's node; it ends with the last handle to it."""
+    """Starts a tally on the driver's node. It ends when the last handle to it goes."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
     return cast(ActorHandle[Tally], ray.remote(Tally).options(**options).remote())
 
 
 class StageMetrics:
-    """The same counts as Ray's metrics, of which each worker exports its own."""
+    """The same counts as Ray metrics; each worker exports its own."""
 
     def __init__(self) -> None:
         self.rows = metrics.Counter("emovox_rows", "utterances that went through", tag_keys=("stage", "outcome"))
@@ -105,7 +105,7 @@ class StageMetrics:
 
 
 class Meter:
-    """A worker's side. Without a tally it does nothing, so that a stage also works as plain Python."""
+    """A worker's counts, reported to the tally. Without a tally it does nothing, so a stage also runs as plain Python."""
 
     def __init__(self, tally: ActorHandle[Tally] | None = None):
         self.tally = tally
@@ -114,17 +114,17 @@ class Meter:
         self.metrics = None if tally is None else StageMetrics()
 
     def begin(self, task: str) -> set[str]:
-        """Returns the items to leave out."""
+        """Starts a task. Returns the items to leave out."""
         self.task = task
         return set() if self.tally is None else set(ray.get(self.tally.begin.remote(task)))
 
     def take_up(self, item: str) -> None:
-        """Waits until it is noted, since the next thing may be the end of this process."""
+        """Starts an item. Waits until the tally has noted it, since the item may kill this process."""
         if self.tally is not None:
             ray.get(self._told(self.tally, item))
 
     def put_down(self) -> None:
-        """Nothing is in work until the next `take_up`: what ends this process meanwhile is no item's fault."""
+        """No item is in work until the next `take_up`: if this process dies meanwhile, no item is blamed."""
         if self.tally is not None:
             self._told(self.tally, "")
 
@@ -134,7 +134,7 @@ class Meter:
             self.tally.end.remote(self.task)
 
     def count(self, stage: str, rows: int = 0, rejected: int = 0, seconds: float = 0.0, size_bytes: int = 0) -> None:
-        """Adds to the sums of a stage; they travel with the next `take_up`, `end` or `send`."""
+        """Adds to the sums of a stage. They are sent with the next `take_up`, `end` or `send`."""
         if self.metrics is None:
             return
         added = StageCount(rows, rejected, seconds, size_bytes)

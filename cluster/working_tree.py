@@ -1,4 +1,4 @@
-"""This checkout as it travels to a cluster: what goes and what stays here."""
+"""What of this checkout is sent to a cluster, and what is not."""
 
 import atexit
 import contextlib
@@ -73,17 +73,17 @@ def working_tree() -> dict[str, Any]:
 
 
 def python_path(*others: str) -> str:
-    """PYTHONPATH for a process that we start: this project first, then `others`, each a path or several joined as in it."""
+    """PYTHONPATH for a process that we start: this project, then `others`, each one path or several joined by os.pathsep."""
     return os.pathsep.join(filter(None, [str(PROJECT_ROOT), *others]))
 
 
 def checked_out_commit(digits: int, changed: str) -> str | None:
-    """Commit of this checkout, with `changed` behind it where files differ from it; None without git or a checkout."""
+    """This checkout's commit, with `changed` appended if files differ from it; None without git or a checkout."""
     return _git("describe", "--always", f"--abbrev={digits}", f"--dirty={changed}").strip() or None
 
 
 def _git(*words: str) -> str:
-    """What git says of this checkout; "" where it does not answer."""
+    """Output of a git command in this checkout; "" if it fails."""
     command = ["git", "-C", str(PROJECT_ROOT), *words]
     try:
         return os.fsdecode(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)

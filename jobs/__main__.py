@@ -6,23 +6,23 @@ import sys
 from cluster.command import help_to_any_reader
 
 JOBS = {
-    "index": "a folder or object-store prefix of videos -> a manifest, one row an utterance",
-    "label": "manifest -> distillation set: faces, teacher logits and speech of every utterance",
+    "index": "a folder or object-store prefix of videos -> a manifest, one row per utterance",
+    "label": "manifest -> distillation set: face, teacher logits and speech of every utterance",
     "verify": "distillation set -> whether each part is what was written",
     "distill": "distillation set -> a speech student",
     "evaluate": "student + distillation set -> ROC-AUC for each emotion, as JSON and HTML",
-    "probe": "student + labelled speech corpus -> how well its outputs tell emotions apart, beside other features",
-    "transfer-benchmark": "emotional speech + faces -> how much of a voice's emotion is learned from faces, against the truth",
-    "fit-head": "student + your own labelled recordings -> a classifier of your classes on its embedding",
-    "export": "student -> one ONNX file, checked against the original",
+    "probe": "student + labelled speech corpus -> how well its outputs tell emotions apart, next to other features",
+    "transfer-benchmark": "acted speech + faces -> how much true emotion a voice network learns from the faces",
+    "fit-head": "student + your own labelled recordings -> a classifier of your classes on the student's embedding",
+    "export": "student -> one ONNX file, checked against the student",
     "predict": "audio or video files + student -> emotion probabilities and embeddings",
-    "bench": "speed of labelling, decoding, training and the plan itself, beside floors and peers",
-    "plan": "utterances + nodes + measured rates -> hours, nodes, storage, cost, and which stage limits",
-    "demo": "all of the above in order on sample videos or your own clips, with a report",
-    "submit": "any of these jobs on a cluster: submitted, followed, attached again, cancelled",
+    "bench": "speed of labelling, decoding, training and the plan itself, next to floors and peers",
+    "plan": "utterances + nodes + measured rates -> hours, nodes, storage, cost, and the limiting stage",
+    "demo": "index, label, distill, evaluate and predict on sample videos or your own clips, with a report",
+    "submit": "run any of these jobs on a cluster; follow, re-attach, cancel, list",
     "train-teacher": "FER+ -> face teacher",
     "evaluate-teacher": "face teacher + FER+ -> accuracy, recall, calibration, as JSON and HTML",
-    "fetch": "fill the cache with the detector's weights and the sample videos",
+    "fetch": "download the detector's weights and the sample videos into the cache",
 }
 
 

@@ -1,4 +1,4 @@
-"""Speed of the program's parts, each beside its floor and a peer: `emovox bench label|decode|train|scale`."""
+"""Measures the speed of the program's parts, each next to its floor and a peer: `emovox bench label|decode|train|scale`."""
 
 import importlib
 import logging
@@ -38,7 +38,7 @@ USAGE = "\n".join(
 
 
 def bench(name: str, argv: Sequence[str]) -> int:
-    """Runs one bench; the others are not imported."""
+    """Imports and runs one bench."""
     module = importlib.import_module(f"pipeline.benches.{name}")
     measure = getattr(module, f"bench_{name}")
 

@@ -1,4 +1,4 @@
-"""The whole method in order on the sample videos, or on a folder of one's own clips."""
+"""The whole method in order, on the sample videos or on a folder of the user's own clips."""
 
 import logging
 import sys
@@ -38,7 +38,7 @@ STEPS = {
     "predict": ("use it on the files, as you would on any sound", 9),
     "report": ("draw it all on one page", 5),
 }
-"""Step -> what it does, and its seconds on two cores with the sample videos (for the time left)."""
+"""Step -> what it does, and its seconds on two cores with the sample videos (for the estimate of the time left)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +46,21 @@ class Demo(JobOptions):
     """Runs index, label, distill, evaluate and predict on sample videos or on your own clips, and writes one HTML page."""
 
     clips: str | None = None
-    """Folder of talking-face videos with sound; left out: two sample videos of 76 s in all, fetched from a package."""
+    """Folder of talking-face videos with sound. Default: two sample videos, 76 s in all, fetched from a package."""
     out: str | None = None
-    """New folder for everything the demo writes; left out: runs/demo-DATE-TIME."""
+    """New folder for everything the demo writes. Default: runs/demo-DATE-TIME."""
     utterance_s: float = 4.0
-    """Length in seconds of the utterances that videos are cut into."""
+    """Length in seconds of the utterances that the videos are cut into."""
     epochs: int = 60
     """Epochs of the speech student."""
 
 
 PRIOR_S = 40
-"""Weight of the expected seconds against those seen, so that a slow first second does not frighten."""
+"""Weight of the expected seconds against the measured ones, so that a slow first second does not inflate the estimate."""
 
 
 class Steps:
-    """Announces each step with what it does and how long is left, scaled by how fast this machine was so far."""
+    """Announces each step: what it does and the time left, scaled by this machine's speed so far."""
 
     def __init__(self, record: RunRecord):
         self.record = record
@@ -123,12 +123,12 @@ def _run_jobs(options: Demo, clips: str, paths: dict[str, str], steps: Steps) ->
 
 
 def _sample_folder() -> Path:
-    """A folder that holds the sample videos and nothing else."""
+    """A folder that holds only the sample videos."""
     return fetch(*SAMPLE_VIDEOS)[0].parent
 
 
 def _clip_sources(options: Demo) -> list[ClipSource]:
-    """What the page says of where the videos came from."""
+    """What the page says about the source of the videos."""
     if options.clips:
         return [ClipSource(name=options.clips, source="your own clips", licence="yours")]
     return [ClipSource(name=v.name, source=f"package {v.requirement}", licence=v.licence) for v in SAMPLE_VIDEOS]

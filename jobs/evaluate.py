@@ -1,4 +1,4 @@
-"""One or several students + distillation set -> how well they agree with the teacher, as JSON and as an HTML report."""
+"""Students + distillation set -> how well each student agrees with the teacher, as JSON and as an HTML report."""
 
 import sys
 from collections.abc import Sequence
@@ -23,25 +23,27 @@ from pipeline.students.load import read_student
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(JobOptions):
-    """Scores a student by the paper's protocol: how well its softmax on the whole utterance ranks the utterances whose
-    dominant emotion, by the teacher, is a given one. One-vs-rest ROC-AUC with positives and a bootstrap interval that
-    resamples speakers. Beside it: KL divergence from the teacher, rank correlation of each emotion, confusion.
+    """Scores a student by the paper's protocol. For each emotion, a one-vs-rest ROC-AUC says how well the student's softmax
+    over the whole utterance ranks the utterances in which the teacher finds that emotion dominant. It comes with the number
+    of positives and a bootstrap interval that resamples speakers. The report adds KL divergence from the teacher, rank
+    correlation per emotion, and confusion.
 
-    With several students, all are scored on the same utterances and compared in one table, with paired differences to the
-    first: `--student runs/a runs/b`.
+    Several students (`--student runs/a runs/b`) are scored on the same utterances and compared in one table, with paired
+    differences to the first.
     """
 
     student: tuple[str, ...]
-    """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI. Several are compared with the first."""
+    """Student file, or the folder that `emovox distill` wrote; path or s3:// URI. Further students are compared with the
+    first."""
     labels: str
     """Folder or s3:// prefix of the distillation set."""
     out: str
     """Folder or s3:// prefix for evaluation.json, scores.parquet and report.html."""
     split: Literal["held-out", "train", "val", "heard", "unheard", "all"] = "held-out"
-    """Utterances to score; held-out is heard and unheard together. The report shows every split on its own too."""
+    """Utterances to score; held-out is heard and unheard together. The report also shows every split by itself."""
 
     def __post_init__(self):
-        if isinstance(self.student, str):  # one student, from Python
+        if isinstance(self.student, str):  # one student, in a call from Python
             object.__setattr__(self, "student", (self.student,))
         if not self.student:
             raise UserError("--student names no student; give the folder that `emovox distill` wrote")
@@ -83,7 +85,7 @@ def evaluate(options: Evaluate, record: RunRecord) -> dict:
 
 
 def _measure(scores: pa.Table, split: str) -> dict:
-    """As evaluation.json has it: the split that was asked for, and each on its own."""
+    """The content of evaluation.json: the requested split, and every split by itself."""
     splits = {name: evaluate_scores(scores, name) for name in sorted(set(scores["split"].to_pylist()))}
     return json_ready(evaluate_scores(scores, split)) | {"splits": json_ready(splits)}
 

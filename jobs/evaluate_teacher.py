@@ -25,25 +25,25 @@ from pipeline.teachers.inference import face_logits
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateTeacher(JobOptions):
-    """Evaluates a face teacher on faces that people have judged: accuracy by the paper's cleaning, by FER+'s majority rule
-    and as argmax of eight, recall and confusion of the emotions, calibration. Runs in this process, without Ray.
+    """Evaluates a face teacher on faces labelled by people: accuracy under the paper's cleaning, under FER+'s majority rule
+    and as argmax of eight; recall, confusion and calibration. Runs in this process, without Ray.
     """
 
     data: str
     """FER+: a parquet file (column `png` and the ten vote counts), a folder in one of its published forms, or
-    fer2013.csv beside fer2013new.csv. Path or s3:// URI."""
+    fer2013.csv next to fer2013new.csv. Path or s3:// URI."""
     teacher: str = DEFAULT_TEACHER
-    """Face-emotion network, by name or file, as in `emovox label`. Path, s3:// or http URI."""
+    """Face-emotion network: a name or a file, as in `emovox label`. Path, s3:// or http URI."""
     teacher_sha256: str | None = None
-    """sha256 that the teacher's file must have."""
+    """Expected sha256 of the teacher's file."""
     trust_teacher: bool = False
     """Load a TorchScript teacher, which is a program, without its hash."""
     split: Literal["train", "valid", "test"] | None = None
-    """Faces of one split; left out: all of the data."""
+    """Evaluate only this split. Default: all of the data."""
     gpu: bool = False
-    """Look at the faces on a GPU."""
+    """Run the teacher on a GPU."""
     out: str | None = None
-    """Folder or s3:// prefix for teacher_evaluation.json, report.html and run.json; left out: only the line on stdout."""
+    """Folder or s3:// prefix for teacher_evaluation.json, report.html and run.json. Default: only the line on stdout."""
 
 
 def evaluate_teacher(options: EvaluateTeacher, record: RunRecord) -> dict:
@@ -71,7 +71,7 @@ def evaluate_teacher(options: EvaluateTeacher, record: RunRecord) -> dict:
 def _write(
     out_uri: str, result: dict, faces: FaceSet, logits_NE: np.ndarray, options: EvaluateTeacher, record: RunRecord
 ) -> str:
-    """The three files; returns the URI of the report."""
+    """Writes the three files. Returns the URI of the report."""
     figures_uri, report_uri = (storage.join(out_uri, name) for name in ("teacher_evaluation.json", "report.html"))
     facts = ReportFacts(
         title="Evaluation of the face teacher",

@@ -14,12 +14,13 @@ from pipeline.students.load import read_student, student_file, student_fingerpri
 
 @dataclass(frozen=True, kw_only=True)
 class Export(JobOptions):
-    """Writes a student as one ONNX file for any runtime: `waveform`, float32 (1, samples) at 16 kHz in [-1, 1] and of any
-    length, to `logits` (1, 8), `probabilities` (1, 8) and `embedding` (1, D), the same as `load_student(...).predict`.
+    """Writes a student as one ONNX file for any runtime. Input: `waveform`, float32 (1, samples) at 16 kHz in [-1, 1], of any
+    length. Outputs: `logits` (1, 8), `probabilities` (1, 8) and `embedding` (1, D), as `load_student(...)` gives them.
 
-    Input transform, padding of short clips and the cut to the centre of long ones are in the graph; resampling and the mean
-    of channels are not. The order of emotions, the sample rate, the student's sha256 and its prior are in the metadata.
-    The file is run in onnxruntime on clips of 0.3 to 12 s before it is written, and is not written if it differs.
+    The graph includes the input transform, the padding of short clips and the cut of long ones to their centre. It does not
+    include resampling and mixing down to mono. The metadata hold the order of emotions, the sample rate, the student's
+    sha256 and its prior. Before it is written, the file is run in onnxruntime on clips of 0.3 to 12 s; it is not written if
+    its outputs differ from the student's.
 
     Needs the package onnx: pip install 'emovox[export]'.
     """

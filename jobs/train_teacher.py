@@ -26,44 +26,44 @@ RENAMED_RECIPES = {"again": "second_round"}
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTeacher(JobOptions):
-    """Trains a face teacher on FER+ vote distributions, on the rows that the paper's cleaning keeps.
+    """Trains a face teacher on the vote distributions of FER+, on the faces that the paper's cleaning keeps.
 
-    Started again with the same options it goes on from its last saved epoch.
+    The same command continues from the last saved epoch.
     """
 
     data: str
     """FER+: a folder with fer2013.csv and fer2013new.csv, with Microsoft's FER2013Train, FER2013Valid (pictures and
     label.csv), or with train.parquet and valid.parquet; or a parquet file of the training faces. Path or s3:// URI."""
     valid: str | None = None
-    """Validation faces in one of these forms, where `data` holds only the training faces."""
+    """Validation faces in one of these forms, if `data` holds only the training faces."""
     out: str
-    """Folder or s3:// prefix for the teacher and the training state, new or from the same run."""
+    """Folder or s3:// prefix for the teacher and the training state: new, or of the same run."""
     recipe: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(TEACHER_RECIPES) + "}")] = "compact"
-    """`compact`: the network that comes with the project, for a CPU or a GPU; `second_round`: a shorter round from the
-    trained weights of --init; `paper`: the authors' fine-tuning of a published network (give --init, and a GPU); `smoke`:
-    two epochs of a tiny network, to see that all is connected."""
+    """`compact`: the network included in the project, for a CPU or a GPU; `second_round`: a shorter round that starts from
+    the trained weights of --init; `paper`: the authors' fine-tuning of a published network (give --init, and a GPU);
+    `smoke`: two epochs of a tiny network, to check that everything works together."""
     network: Literal[tuple(PUBLISHED)] = "senet50_ferplus"  # pyright: ignore[reportInvalidTypeForm]
     """Network of the paper's recipe."""
     init: str | None = None
-    """Weights to start from. For `paper`: VGGFace2 weights of that network (senet50_ft_dag.pth, resnet50_ft_dag.pth of the
-    authors' model page). For the others: a compact teacher, by name (`compact`) or file. Path, s3:// or http URI."""
+    """Weights to start from. For `paper`: VGGFace2 weights of that network (senet50_ft_dag.pth or resnet50_ft_dag.pth from
+    the authors' model page). For other recipes: a compact teacher, by name (`compact`) or file. Path, s3:// or http URI."""
     soft_labels_from: list[str] = field(default_factory=list)
-    """Trained teachers (as for `emovox label --teacher`) whose mean probabilities become half of each target, beside the
-    votes: a larger network distilled into a smaller one, or one into its successor."""
+    """Trained teachers (as for `emovox label --teacher`) whose mean probabilities make up half of each target; the votes are
+    the other half. This distils a larger network into a smaller one, or a network into its successor."""
     trust_teacher: bool = False
     """Load TorchScript teachers, which are programs."""
     epochs: int | None = None
-    """Epochs to train, over which the recipe's schedule is stretched; left out: the recipe's."""
+    """Epochs to train; the recipe's schedule is stretched over them. Default: the recipe's."""
     seed: int = 0
-    """Seed of weights, augmentation and order."""
+    """Seed of the weights, the augmentation and the order of faces."""
     workers: int = 0
     """DDP workers of Ray Train; 0 trains in this process."""
     gpu: bool = False
-    """Train on a GPU (one for each worker)."""
+    """Train on a GPU (one per worker)."""
     compiled: bool = False
-    """Train through torch.compile, which needs a C++ compiler: 1.4 to 1.8 times as fast on two cores."""
+    """Train through torch.compile, which needs a C++ compiler and is 1.4 to 1.8 times as fast on two cores."""
     threads: int = field(default_factory=local_cores)
-    """CPU threads of a training in this process."""
+    """CPU threads for training in this process."""
 
     def __post_init__(self):
         for name, least in (("epochs", 1), ("workers", 0), ("threads", 1)):

@@ -1,4 +1,4 @@
-"""Emotional speech + faces -> how much of the emotion in the voice a student learns from the faces."""
+"""Acted speech + faces -> how much of the emotion in the voice a student learns from the faces."""
 
 import dataclasses
 import logging
@@ -27,38 +27,38 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TransferBenchmarkOptions(JobOptions):
-    """Measures transfer from face to voice where the truth is known. Clips of acted speech are paired with faces of the
-    same emotion with probability rho, and of a random one otherwise; the teacher labels the faces, a student learns its
-    labels from the voice alone, and is asked for the true emotion of speakers it never heard.
+    """Measures transfer from face to voice where the true emotion is known. Each clip of acted speech is paired with faces of
+    its own emotion with probability rho, and of a random emotion otherwise. The teacher labels the faces, a student learns
+    these labels from the voice alone, and is scored on the true emotions of speakers it has never heard.
 
-    At rho 0 it must not be better than chance (0.5): the negative control. Beside it stands the ceiling: the same student
-    trained with the true emotions. Started again with the same options it goes on; finished students are kept.
+    At rho 0, the negative control, it must not be better than chance (0.5). The ceiling is the same student trained with
+    the true emotions. The same command continues where it stopped, and keeps finished students.
     """
 
     speech: str
-    """CSV with columns file (relative to the CSV), speaker, emotion, ferplus_class: one of the eight FER+ emotions, or empty
-    to leave a clip out. Path or s3:// URI."""
+    """CSV with the columns file (relative to the CSV), speaker, emotion and ferplus_class: one of the eight FER+ emotions,
+    or empty to leave the clip out. Path or s3:// URI."""
     faces: str
-    """Faces in a FER+ form, such as a parquet file, that the teacher was not trained on: FER+'s valid or test faces for
-    the packaged teacher. Path or s3:// URI."""
+    """Faces that the teacher was not trained on, in one of FER+'s forms, such as a parquet file; for the included teacher,
+    FER+'s valid or test faces. Path or s3:// URI."""
     out: str
-    """Folder or s3:// prefix for sets, students, transfer_benchmark.json and report.html; new, or of the same benchmark."""
+    """Folder or s3:// prefix for sets, students, transfer_benchmark.json and report.html: new, or of the same benchmark."""
     rho: tuple[str, ...] = ("0", "0.5", "1")
-    """Probabilities that the face shows the voice's emotion, 0 to 1; they are the keys of the result as you write them."""
+    """Probabilities, 0 to 1, that the face shows the voice's emotion. The result uses them as keys, as you write them."""
     seeds: int = 3
-    """Students for each rho; each seed holds out other speakers."""
+    """Students per rho; each seed holds out different speakers."""
     recipe: Literal[RECIPES_WITHOUT_FRONT_END] = "compact"  # pyright: ignore[reportInvalidTypeForm]
-    """How the students are trained, as in `emovox distill`."""
+    """Recipe of the students, as in `emovox distill`."""
     epochs: int | None = None
-    """Epochs of each student; left out: the recipe's."""
+    """Epochs of each student. Default: the recipe's."""
     teacher: str = DEFAULT_TEACHER
-    """Face-emotion network, by name or file, as in `emovox label`. Path, s3:// or http URI."""
+    """Face-emotion network: a name or a file, as in `emovox label`. Path, s3:// or http URI."""
     teacher_sha256: str | None = None
-    """sha256 that the teacher's file must have."""
+    """Expected sha256 of the teacher's file."""
     trust_teacher: bool = False
     """Load a TorchScript teacher, which is a program, without its hash."""
     faces_per_clip: int = 4
-    """Different faces that one clip is shown with, one after another."""
+    """Number of different faces that each clip is paired with, one after another."""
     gpu: bool = False
     """Label and train on a GPU."""
 

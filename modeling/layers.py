@@ -1,4 +1,4 @@
-"""Layers that networks for faces and for voices share, and two ways to make a network faster.
+"""Layers that face and voice networks share, and two ways to make a network faster.
 
 Shape letters: N pictures, C channels, H x W pixels.
 """
@@ -15,7 +15,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, (N, inputs, H, W) -> (N, outputs, H / stride, W / stride), rounded up."""
+    """Two 3x3 convolutions plus a shortcut, (N, inputs, H, W) -> (N, outputs, H / stride, W / stride), rounded up."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -34,13 +34,14 @@ class ResidualBlock(nn.Module):
 
 
 def channels_last(network: Network) -> Network:
-    """The network with the channels of a pixel side by side in memory, which convolutions on CPUs and GPUs prefer."""
+    """Stores the channels of a pixel next to each other in memory, which makes convolutions faster on CPUs and GPUs."""
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def fold_batch_norms(network: nn.Module) -> None:
-    """For a network in evaluation mode: every convolution directly followed by a batch norm among a module's children
-    becomes one convolution. Only for modules that call their children in the order in which they hold them.
+    """Merges every batch norm that directly follows a convolution, among a module's children, into that convolution.
+
+    Only for networks in evaluation mode, and for modules that call their children in the order in which they hold them.
     """
     children = list(network.named_children())
     for (conv_name, conv), (norm_name, norm) in itertools.pairwise(children):

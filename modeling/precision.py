@@ -1,4 +1,4 @@
-"""The number format in which a network runs: single precision on a CPU, half on CUDA unless asked otherwise."""
+"""The number format in which a network runs: by default single precision on a CPU, half precision on CUDA."""
 
 import contextlib
 
@@ -7,12 +7,12 @@ import torch
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 DEFAULT_PRECISION = {"cpu": "fp32", "cuda": "fp16"}
-"""By kind of device. Half precision keeps three more bits than bfloat16: the compact teacher's logits move by less than 0.02, not
-0.2, for 99 % of faces (tests/modeling/teachers/test_load.py)."""
+"""Keyed by type of device. Half precision keeps three more bits than bfloat16: for 99 % of faces, the compact teacher's logits
+change by less than 0.02 instead of 0.2 (tests/modeling/teachers/test_load.py)."""
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """The context to run a network in. precision: a name of `PRECISIONS`, or "auto" for the device's default.
+    """The context in which to run a network. precision: a name of `PRECISIONS`, or "auto" for the device's default.
 
     Raises ValueError for any other name.
     """

@@ -1,4 +1,4 @@
-"""Weights from files of others: read without running anything in them, and compared with what a network wants."""
+"""Reads other people's weight files without running any code in them, and compares them with what a network needs."""
 
 import io
 import json
@@ -9,23 +9,23 @@ from typing import cast
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 SHOWN_NAMES = 3
 
 
 def read_state_dict(source: bytes | str | Path) -> dict[str, Tensor]:
-    """The tensors by name in what `torch.save` wrote: a state dict, or {"state_dict": ...}, perhaps of DataParallel, whose
-    "module." is taken off every name.
+    """The tensors, by name, in a file of `torch.save`: a state dict or {"state_dict": ...}. The "module." that
+    DataParallel puts before every name is removed.
 
-    Raises ValueError, for the caller to say which file it is and what to give, if it holds anything else.
+    Raises ValueError for any other content; the caller adds which file it is and what to give instead.
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         content = cast(object, torch.load(file, map_location="cpu", weights_only=True))
     except OSError:  # no such file
         raise
-    except Exception as error:  # reading foreign bytes fails in every way there is
+    except Exception as error:  # unpickling foreign bytes can raise anything
         raise ValueError(f"no PyTorch checkpoint, or holds more than tensors ({type(error).__name__})") from error
     if isinstance(content, Mapping) and "state_dict" in content:
         content = cast(Mapping[str, object], content)["state_dict"]
@@ -39,10 +39,10 @@ def read_state_dict(source: bytes | str | Path) -> dict[str, Tensor]:
 
 
 def misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """What keeps the given tensors from being the weights of a network whose state dict is `wanted`; empty if nothing does.
+    """Says why the given tensors cannot be the weights of a network whose state dict is `wanted`; "" if they can.
 
-    Such as "2 missing (a.weight, a.bias); 1 of another shape (b.weight (3,) instead of (4,))". Counters of batch
-    normalisation may be missing: nothing is computed from them.
+    For example "2 missing (a.weight, a.bias); 1 of another shape (b.weight (3,) instead of (4,))". The counters of batch
+    normalisation may be missing, because nothing is computed from them.
     """
     faults = {
         "missing": [name for name in wanted if name not in given and not name.endswith("num_batches_tracked")],
@@ -57,12 +57,12 @@ def misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
     return "; ".join(f"{len(names)} {fault} ({_first(names)})" for fault, names in faults.items() if names)
 
 
-def require_fitting(build: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> None:
+def require_fitting(wanted: Callable[[], Mapping[str, Tensor]], tensors: Mapping[str, Tensor]) -> None:
     """Raises ValueError where the network that a file describes wants other tensors than the file holds: before memory is taken
-    for it, which a header may claim without end."""
+    for it, which a header may claim without end. wanted: builds the network and gives its state dict."""
     with torch.device("meta"):
-        wanted = build().state_dict()
-    if reason := misfits(wanted, tensors):
+        described = wanted()
+    if reason := misfits(described, tensors):
         raise ValueError(reason)
 
 
@@ -71,14 +71,14 @@ def _first(names: list[str]) -> str:
 
 
 def is_safetensors(data: bytes) -> bool:
-    """Eight bytes of header size, then a JSON object."""
+    """Whether the bytes start like safetensors: eight bytes of header size, then a JSON object."""
     return data[8:9] == b"{"
 
 
 def read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by name, and the strings of the file's metadata. Raises ValueError if it is damaged or none."""
+    """Tensors by name, and the strings in the file's metadata. Raises ValueError if it is damaged or not safetensors."""
     try:
-        tensors = safetensors.torch.load(data)  # checks the whole file, so the header may be read plainly
+        tensors = safetensors.torch.load(data)  # checks the whole file, so the header can be read without checks
     except safetensors.SafetensorError as error:
         raise ValueError(f"damaged or not a safetensors file ({error})") from error
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

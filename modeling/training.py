@@ -1,4 +1,4 @@
-"""What every training loop here needs: its place among processes, seeds, a guarded step, a moving average."""
+"""What every training loop here needs: its place among the processes, seeds, a guarded step, a moving average."""
 
 import contextlib
 import math
@@ -23,7 +23,7 @@ class TrainingProcess:
     wrap: Callable[[nn.Module], nn.Module] = lambda network: network
 
     def mean(self, value: float) -> float:
-        """The mean of one number of each process, the same in all of them."""
+        """Mean of `value` over the processes; all of them get the same result."""
         if self.world_size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64, device=self.device)
@@ -37,14 +37,14 @@ ALONE = TrainingProcess()
 
 @contextlib.contextmanager
 def seeded(device: torch.device, seed: int) -> Generator[None]:
-    """Seeds torch inside the block, and gives the caller's random state back after it."""
+    """Seeds torch inside the block and restores the caller's random state after it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Of every group of parameters; a group with a `factor` gets that multiple."""
+    """Sets the rate of every parameter group; a group with a `factor` gets that multiple."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("factor", 1.0)
 
@@ -58,10 +58,10 @@ def guarded_step(
     remedy: str,
     grad_clip: float | None = None,
 ) -> float:
-    """One step of the optimiser down the gradient of the loss, whose value is returned. grad_clip: largest norm, or None.
+    """Takes one optimiser step and returns the value of the loss. grad_clip: largest norm of the gradient, or None.
 
-    Raises FloatingPointError before the weights move if loss or gradient is not finite; remedy: what to do then. The norm
-    is of the averaged gradient: where one process fails, all see it, and none waits for the others.
+    Raises FloatingPointError before the weights change if the loss or the gradient is not finite; remedy: advice for the
+    message. The norm is that of the averaged gradient, so if one process fails, all fail and none waits for the others.
     """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -76,10 +76,10 @@ def guarded_step(
 
 
 class Ema(AveragedModel):
-    """Exponential moving average of a network, `module`, to evaluate and to save; `update_parameters` after each step.
+    """Exponential moving average of a network: evaluate and save its `module`; call `update_parameters` after each step.
 
-    Its decay rises to the given one, min(decay, (1 + steps) / (10 + steps)), so that the weights before training are soon
-    forgotten. first_step: what `steps` is at the first update. Frozen parameters are shared with the network.
+    The decay rises as min(decay, (1 + steps) / (10 + steps)), so the initial weights are soon forgotten. first_step:
+    value of `steps` at the first update. Frozen parameters are shared with the network.
     """
 
     def __init__(self, network: nn.Module, decay: float, first_step: int):
@@ -99,6 +99,6 @@ class Ema(AveragedModel):
                 ours.data = theirs.data
 
     def restore(self, state: Mapping[str, Tensor], updates: int) -> None:
-        """Goes on from the weights after so many updates; names that the state lacks stay as they are."""
+        """Loads the weights after `updates` updates; parameters that the state lacks keep their values."""
         self.module.load_state_dict(self.module.state_dict() | dict(state))
         self.n_averaged.fill_(1 + updates)

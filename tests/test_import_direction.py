@@ -1,7 +1,7 @@
-"""The law of the tree: which room may import which. A room is a folder of Python files; two folders deep at most.
+"""Which package may import which. A package is a folder of Python files; two folders deep at most.
 
 cluster and modeling import nothing of ours, pipeline may import both, jobs may import all. Within modeling and pipeline
-the table below says which rooms a room may import; every room may import the files that stand in its folder's root.
+the table below says which packages a package may import; every package may import the files that stand in its folder's root.
 """
 
 import ast
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.rooms import FOLDERS, ROOMS
+from tests.support.packages import FOLDERS, PACKAGES
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,14 +30,14 @@ def imports(path: Path) -> list[str]:
     return names
 
 
-def room_of(folder: str, bits: list[str]) -> str | None:
-    """The room that a dotted name or a path, split, leads into; None for what stands in the folder's root."""
+def package_of(folder: str, bits: list[str]) -> str | None:
+    """The package that a dotted name or a path, split, leads into; None for what stands in the folder's root."""
     return bits[1] if len(bits) > 1 and (ROOT / folder / bits[1]).is_dir() else None
 
 
 def offences(path: Path) -> list[str]:
     where = path.relative_to(ROOT)
-    folder, own = where.parts[0], room_of(where.parts[0], list(where.parts))
+    folder, own = where.parts[0], package_of(where.parts[0], list(where.parts))
     found = []
     for name in imports(path):
         bits = name.split(".")
@@ -45,10 +45,10 @@ def offences(path: Path) -> list[str]:
             continue
         if bits[0] not in FOLDERS[folder]:
             found.append(f"{where} imports {name}: {folder} may not import {bits[0]}")
-        elif bits[0] == folder and folder in ROOMS:
-            room = room_of(folder, bits)
-            if room and room != own and (own is None or room not in ROOMS[folder].get(own, ())):
-                found.append(f"{where} imports {name}: {own or 'the root'} may not import {room}")
+        elif bits[0] == folder and folder in PACKAGES:
+            package = package_of(folder, bits)
+            if package and package != own and (own is None or package not in PACKAGES[folder].get(own, ())):
+                found.append(f"{where} imports {name}: {own or 'the root'} may not import {package}")
     return found
 
 
@@ -57,36 +57,42 @@ def test_imports_go_the_way_of_the_table():
     assert not violations, "\n" + "\n".join(violations)
 
 
-def test_every_file_stands_in_a_room():
+def test_every_file_stands_in_a_package():
     strays = []
     for path in modules():
         folder, *inside, _ = path.relative_to(ROOT).parts
-        if len(inside) > 1 or (inside and inside[0] not in ROOMS.get(folder, ())):
+        if len(inside) > 1 or (inside and inside[0] not in PACKAGES.get(folder, ())):
             strays.append(str(path.relative_to(ROOT)))
-    assert not strays, f"in no room of the table: {strays}"
-    rooms = {(folder, room) for folder, table in ROOMS.items() for room in table}
-    missing = [f"{folder}/{room}" for folder, room in rooms if not (ROOT / folder / room / "__init__.py").exists()]
-    assert not missing, f"the table names rooms that are not there: {missing}"
+    assert not strays, f"in no package of the table: {strays}"
+    packages = {(folder, package) for folder, table in PACKAGES.items() for package in table}
+    missing = [
+        f"{folder}/{package}" for folder, package in packages if not (ROOT / folder / package / "__init__.py").exists()
+    ]
+    assert not missing, f"the table names packages that are not there: {missing}"
 
 
-@pytest.mark.parametrize("folder", ROOMS)
-def test_table_has_no_circle(folder):
-    left = {room: set(allowed) for room, allowed in ROOMS[folder].items()}
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_table_has_no_cycle(folder):
+    left = {package: set(allowed) for package, allowed in PACKAGES[folder].items()}
     while left:
-        free = {room for room, allowed in left.items() if not allowed & left.keys()}
-        assert free, f"a circle among {sorted(left)}"
-        left = {room: allowed for room, allowed in left.items() if room not in free}
+        free = {package for package, allowed in left.items() if not allowed & left.keys()}
+        assert free, f"a cycle among {sorted(left)}"
+        left = {package: allowed for package, allowed in left.items() if package not in free}
 
 
-@pytest.mark.parametrize("folder", ROOMS)
+@pytest.mark.parametrize("folder", PACKAGES)
 def test_table_allows_nothing_that_is_not_used(folder):
-    used = {room: set() for room in ROOMS[folder]}
+    used = {package: set() for package in PACKAGES[folder]}
     for path in modules():
         where = list(path.relative_to(ROOT).parts)
-        own = room_of(folder, where) if where[0] == folder else None
+        own = package_of(folder, where) if where[0] == folder else None
         if own:
-            used[own] |= {room_of(folder, name.split(".")) for name in imports(path) if name.split(".")[0] == folder}
-    unused = {room: sorted(ROOMS[folder][room] - used[room]) for room in used if ROOMS[folder][room] - used[room]}
+            used[own] |= {package_of(folder, name.split(".")) for name in imports(path) if name.split(".")[0] == folder}
+    unused = {
+        package: sorted(PACKAGES[folder][package] - used[package])
+        for package in used
+        if PACKAGES[folder][package] - used[package]
+    }
     assert not unused, f"take these out of the table: {unused}"
 
 

@@ -1,6 +1,6 @@
-"""A student trained on clips that are already in memory, in this process: for labelled corpora of some thousand clips.
+"""Trains a student in this process on clips in memory; for labelled corpora of a few thousand clips.
 
-Distillation sets go through `pipeline.distillation.run`. Shape letters: N clips, T samples at 16 kHz, E = 8 emotions, B windows.
+For distillation sets see `pipeline.distillation.run`. Shape letters: N clips, T samples at 16 kHz, E = 8 emotions, B windows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,10 +27,10 @@ def train_on_clips(
     steps: int | None = None,
     after_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
 ) -> Student:
-    """Trains the recipe's student on random windows of int16 clips; returns it in evaluation mode.
+    """Trains the recipe's student on random windows of int16 clips. Returns it in evaluation mode.
 
-    steps: about how many optimiser steps to take, over which the recipe's schedule is stretched; None: as many as its
-    epochs have. after_epoch: told each epoch's metrics. Raises ValueError if there are not at least two clips.
+    steps: approximate number of optimiser steps, over which the recipe's schedule is stretched; None: the recipe's epochs.
+    after_epoch: called with each epoch's metrics. Raises ValueError for fewer than two clips.
     """
     if len(clips) != len(target_logits_NE) or len(clips) < 2:
         raise ValueError(f"{len(clips)} clips and {len(target_logits_NE)} targets: give as many of both, two at least")
@@ -47,7 +47,7 @@ def train_on_clips(
 def _batches(
     recipe: StudentRecipe, clips: Sequence[np.ndarray], target_NE: np.ndarray, steps: int, epoch: int
 ) -> Iterator[dict[str, Tensor]]:
-    """Batches of an epoch; each visits the clips in a new order and draws its windows anew."""
+    """The batches of an epoch; each epoch has its own order of clips and its own windows."""
     rng = np.random.default_rng((recipe.seed, epoch))
     size = min(recipe.batch_size, max(2, len(clips) * recipe.windows_per_utterance))
     order = np.concatenate([rng.permutation(len(clips)) for _ in range(-(-steps * size // len(clips)))])

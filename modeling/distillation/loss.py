@@ -1,4 +1,4 @@
-"""The distillation loss, at its temperature; everything stored is raw logits."""
+"""The distillation loss. The temperature is applied here; all stored logits are raw."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,7 +12,7 @@ def distillation_loss(
     """Mean over the batch of CE(softmax(teacher / T), softmax(student / T)), a scalar.
 
     No factor T^2 (mcnExtraLayers vl_nnsoftmaxceloss.m), so the gradient is (q - p) / (T B). This is a cross-entropy:
-    its least value, at student = teacher up to a constant, is the entropy of the softened teacher, not zero.
+    its minimum, where student = teacher up to a constant, is the entropy of the softened teacher and not zero.
     """
     target_BE = (teacher_logits_BE.float() / temperature).softmax(1)
     return F.cross_entropy(student_logits_BE.float() / temperature, target_BE)

@@ -1,4 +1,4 @@
-"""How a student is trained: one frozen value, three named ones, and the learning rate that follows from it."""
+"""How a student is trained: the recipe as a frozen dataclass, its learning rate, and the named recipes."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -6,24 +6,25 @@ from typing import Any
 
 from modeling.distillation.loss import PAPER_TEMPERATURE
 from modeling.distillation.targets import PADDINGS, POOLINGS
-from modeling.students.base import StudentConfig
+from modeling.students.base import StudentConfig, WhisperConfig
 
 FIRST_NAMES = {"fraction_per_epoch": "part_per_epoch"}
-"""Fields of a recipe that files know by another name."""
+"""Fields of a recipe that have another name in files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentRecipe:
-    """Everything that decides the trained weights, data aside.
+    """Everything besides the data that determines the trained weights.
 
-    optimiser: "sgd" or "adamw"; lr_start to lr_end: log-spaced over the epochs for sgd, peak and end of half a cosine
-    after warmup_epochs of linear rise for adamw (constant within an epoch, so it depends on no count of batches)
-    fraction_per_epoch: of the training utterances that one epoch visits (the paper's "mini-epoch")
-    windows_per_utterance: windows drawn from an utterance when it is visited
+    optimiser: "sgd" or "adamw"; lr_start to lr_end: for sgd log-spaced over the epochs; for adamw peak and end of half a
+    cosine, after a linear rise over warmup_epochs (constant within an epoch, so independent of the number of batches)
+    fraction_per_epoch: share of the training utterances that one epoch visits (the paper's "mini-epoch")
+    windows_per_utterance: windows drawn from an utterance at each visit
     target_pooling: "max", "mean" or "attention" of the teacher's frame logits in a window (`targets.pool_logits`)
-    padding: of utterances shorter than a window, "zeros" or "repeat" (`targets.window_of`)
-    batch_size: over all workers together
-    grad_clip: largest norm of the gradient, or None; ema_decay: per step, of the weights that are saved, or None
+    padding: how an utterance shorter than a window is filled, "zeros" or "repeat" (`targets.window_of`)
+    batch_size: of all workers together
+    grad_clip: largest norm of the gradient, or None
+    ema_decay: decay per step of the moving average of the weights, which is saved; None: no average
     autocast: bfloat16 products on a GPU that has them; a CPU computes in float32
     spec_augment: masks that hide up to a fifth of the bands and of the frames of each training window
     """
@@ -74,12 +75,12 @@ class StudentRecipe:
             raise ValueError(f"ema_decay = {self.ema_decay}: it must be between 0 and 1, or None")
 
     def as_written(self) -> dict[str, Any]:
-        """For the identity of a training and the file of its student. The fraction keeps the name there that it had first, so
-        that trainings begun by earlier commits go on."""
+        """For a training's identity and its student's file. They keep the first name of `fraction_per_epoch`, so that
+        trainings begun by earlier versions can continue."""
         return {FIRST_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
     def learning_rate(self, epoch: int) -> float:
-        """Of one epoch, counted from 0."""
+        """The learning rate in an epoch, counted from 0."""
         if self.optimiser == "sgd":
             return self.lr_start * (self.lr_end / self.lr_start) ** (epoch / max(1, self.epochs - 1))
         if epoch < self.warmup_epochs:
@@ -88,12 +89,12 @@ class StudentRecipe:
         return self.lr_end + (self.lr_start - self.lr_end) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     def steps_per_epoch(self, utterances: int) -> int:
-        """Optimiser steps of one epoch over that many training utterances (the paper: 118,485 give 93)."""
+        """Optimiser steps in one epoch over this many training utterances (the paper: 118,485 give 93)."""
         return max(1, round(utterances * self.fraction_per_epoch * self.windows_per_utterance / self.batch_size))
 
 
 def paper() -> StudentRecipe:
-    """The authors' recipe (mcnCrossModalEmotions run_distillation.m; its code, which differs from its docstring)."""
+    """The authors' recipe (the code of mcnCrossModalEmotions run_distillation.m, which differs from its docstring)."""
     return StudentRecipe(
         student=StudentConfig(kind="paper"),
         optimiser="sgd",
@@ -121,7 +122,7 @@ def compact() -> StudentRecipe:
 
 
 def ssl(bundle: str = "WAVLM_BASE_PLUS") -> StudentRecipe:
-    """A head on a frozen self-supervised network; its weights come from a file, and training wants a GPU."""
+    """A head on a frozen self-supervised network, with weights from a file. Training it on a CPU would take too long."""
     return StudentRecipe(
         student=StudentConfig(kind="ssl", bundle=bundle),
         epochs=20,
@@ -134,7 +135,7 @@ def ssl(bundle: str = "WAVLM_BASE_PLUS") -> StudentRecipe:
 
 
 def smoke() -> StudentRecipe:
-    """Two epochs of a very small student: shows that everything is connected, learns little."""
+    """Two epochs of a tiny student: shows that everything works together, but learns little."""
     return StudentRecipe(
         student=StudentConfig(widths=(8, 16, 16), embedding=32),
         epochs=2,
@@ -148,4 +149,36 @@ def smoke() -> StudentRecipe:
 STUDENT_RECIPES = {"paper": paper, "compact": compact, "ssl": ssl, "smoke": smoke}
 
 RECIPES_WITHOUT_FRONT_END = tuple(name for name, recipe in STUDENT_RECIPES.items() if recipe().student.kind != "ssl")
-"""Those that need no file of a frozen network."""
+"""Recipes that need no file of a frozen network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RidgeRecipe:
+    """Everything that decides the weights of a linear student in closed form (`modeling.distillation.ridge`), data aside.
+
+    penalty: on squared weights, of features scaled to deviation 1 within speakers; target_pooling: as for `StudentRecipe`,
+    of the frames in each of the student's windows.
+    """
+
+    student: WhisperConfig = field(default_factory=WhisperConfig)
+    penalty: float = 1.0
+    target_pooling: str = "mean"
+
+    def __post_init__(self):
+        if not 0 < self.penalty < math.inf:
+            raise ValueError(f"penalty = {self.penalty}: it must be above 0")
+        if self.target_pooling not in POOLINGS:
+            raise ValueError(f"target_pooling = {self.target_pooling!r}: choose one of {', '.join(POOLINGS)}")
+
+    def as_written(self) -> dict[str, Any]:
+        """For the identity of a training and the file of its student."""
+        return asdict(self)
+
+
+def whisper() -> RidgeRecipe:
+    """A linear head on two layers of Whisper's smallest English encoder, chosen by the teacher's answers for held-out
+    speakers (docs/log.md)."""
+    return RidgeRecipe()
+
+
+RIDGE_RECIPES = {"whisper": whisper}

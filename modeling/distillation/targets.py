@@ -1,6 +1,6 @@
-"""From the teacher's frame logits to the target of an utterance or of one training window; pure numpy.
+"""From the teacher's frame logits to the target of an utterance or of one training window; plain numpy.
 
-A labelled frame is known by its position k on the 0.24 s grid (every 6th frame at 25 fps). Times are relative to the
+A labelled frame is identified by its position k on the 0.24 s grid (every 6th frame at 25 fps). Times are relative to the
 start of the utterance. Shape letters: N labelled frames, E = 8 emotions.
 """
 
@@ -16,11 +16,11 @@ from modeling.speech.spectrogram import WINDOW_SAMPLES
 PADDINGS = ("zeros", "repeat")
 POOLINGS = ("max", "mean", "attention")
 REDRAWS = 20
-ROUNDING = 1e-9  # of a grid step: 0.28 s times 25 must not fall below 7
+ROUNDING = 1e-9  # grid steps: 0.28 s times 25 must not fall below 7
 
 
 def grid_index(time_s: float) -> int:
-    """Position on the 0.24 s grid that the paper gives to a time (time2idx, counted from 0)."""
+    """Position on the 0.24 s grid that the authors' code gives to a time (time2idx, counted from 0)."""
     return math.floor(max(VIDEO_FRAME_RATE * time_s - 1, 0) / FRAME_STRIDE + ROUNDING)
 
 
@@ -32,7 +32,8 @@ def frame_span(start_s: float, end_s: float) -> tuple[int, int]:
 
 
 def window_span(start_sample: int) -> tuple[int, int]:
-    """(first, last) grid positions of the training window at a sample (end = its last sample, as in the paper)."""
+    """(first, last) grid positions of the training window that starts at a sample (it ends at its last sample, as in the
+    authors' code)."""
     return frame_span(start_sample / SAMPLE_RATE_HZ, (start_sample + WINDOW_SAMPLES - 1) / SAMPLE_RATE_HZ)
 
 
@@ -46,10 +47,10 @@ def aggregate(frame_logits_NE: np.ndarray) -> np.ndarray:
 def pool_logits(
     frame_logits_NE: np.ndarray, frame_indices_N: np.ndarray, first: int, last: int, how: str = "max"
 ) -> np.ndarray | None:
-    """Logits (E,) of the frames with first <= k <= last, or None when none of them is labelled.
+    """Pooled logits (E,) of the frames with first <= k <= last, or None if none of them is labelled.
 
-    how: "max", element-wise, each class on its own (the paper), "mean", or "attention": the mean weighted by how far each
-    frame's highest logit stands out from its mean logit, softmax over the frames (a clear expression counts for more).
+    how: "max", element-wise (the paper); "mean"; or "attention", a mean weighted by the softmax over the frames of how far
+    a frame's highest logit is above its mean logit, so that a clear expression counts for more.
     """
     if how not in POOLINGS:
         raise ValueError(f"{how = }: frame logits are pooled by one of {', '.join(POOLINGS)}")
@@ -67,11 +68,11 @@ def pool_logits(
 
 
 def draw_window(rng: np.random.Generator, samples: int, frame_indices: np.ndarray) -> int:
-    """First sample of a random 64,384-sample window of the utterance that holds at least one labelled frame.
+    """First sample of a random window of 64,384 samples that holds at least one labelled frame.
 
-    Uniform over the utterance; a window without a labelled frame is redrawn, and after 20 draws a window is centred
-    on a random labelled frame. Always 0 for an utterance not longer than a window. (The paper cuts utterances at
-    19.9 s first, for memory; here the whole utterance is drawn from.) Raises ValueError if no labelled frame lies in
+    Uniform over the utterance. A window without a labelled frame is drawn again; after 20 draws, the window is centred on a
+    random labelled frame. Always 0 if the utterance is not longer than a window. (The authors first cut utterances to
+    19.9 s to save memory; here the window comes from the whole utterance.) Raises ValueError if no labelled frame lies in
     the speech.
     """
     free = max(0, samples - WINDOW_SAMPLES)
@@ -91,9 +92,10 @@ def draw_window(rng: np.random.Generator, samples: int, frame_indices: np.ndarra
 
 
 def window_of(speech_T: np.ndarray, start: int, padding: str = "zeros") -> np.ndarray:
-    """int16 (64384,) from `start`. Speech shorter than that is padded at its end: with "zeros" (the paper), or it is
-    repeated, "repeat". Students that normalise a clip as a whole should not learn from silence that no test clip has.
-    A window that needs no padding is a view of the speech.
+    """The window int16 (64384,) from `start`; a view of the speech if it needs no padding.
+
+    Shorter speech is padded at its end with "zeros" (the paper), or fills the window by "repeat": a student that normalises
+    over the whole clip should not learn from silence that no test clip has.
     """
     if speech_T.dtype != np.int16 or speech_T.ndim != 1:
         raise ValueError(f"speech has type {speech_T.dtype} and shape {speech_T.shape}; it must be int16 samples (T,)")
@@ -112,11 +114,11 @@ def window_of(speech_T: np.ndarray, start: int, padding: str = "zeros") -> np.nd
 
 
 CERTAIN_LOGIT = -30.0
-"""Logit of what a label excludes: e**-15 at temperature 2."""
+"""Logit of a class that a label excludes: e**-15 at temperature 2."""
 
 
 def hard_logits(labels_N: np.ndarray) -> np.ndarray:
-    """Indices of true classes (N,), each below 8 -> float32 (N, 8) that act as one-hot targets at any temperature in use."""
+    """Indices of true classes (N,), each below 8 -> float32 (N, 8) that act as one-hot targets at every temperature in use."""
     labels_N = np.asarray(labels_N)
     if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < len(EMOTIONS):
         raise ValueError(

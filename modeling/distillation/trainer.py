@@ -1,4 +1,4 @@
-"""The training loop of the student over any iterable of batches; plain torch, one process of possibly several.
+"""The student's training loop over any iterable of batches, in plain torch; one process of possibly several.
 
 Shape letters: B windows, F bins, L frames, E = 8 emotions.
 """
@@ -19,13 +19,13 @@ from modeling.students.build import Student, build_student
 from modeling.training import ALONE, Ema, TrainingProcess, guarded_step, seeded, set_learning_rate
 
 MASKED_SHARE = 0.2
-MASKS = 2  # in each direction; together they hide at most MASKED_SHARE
+MASKS = 2  # per direction; together they hide at most MASKED_SHARE
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """epoch, step: done so far; loss: mean over all processes; lr: of this epoch; windows: of this process; data_wait_s,
-    compute_s: what they took."""
+    """epoch, step: number done so far; loss: mean over all processes; lr: in this epoch; windows: seen by this process;
+    data_wait_s, compute_s: seconds spent waiting for batches and computing."""
 
     epoch: int
     step: int
@@ -39,7 +39,7 @@ class EpochMetrics:
 def spec_augment(spectrogram_BFL: Tensor) -> Tensor:
     """Sets random runs of bins and of frames to zero, the mean of a normalised spectrogram (SpecAugment).
 
-    Two runs in each direction for each clip, each up to a tenth of it; from torch's global generator.
+    Each clip gets two runs in each direction, each up to a tenth of its size, from torch's global generator.
     """
     hidden = torch.zeros_like(spectrogram_BFL, dtype=torch.bool)
     clips, device = len(spectrogram_BFL), spectrogram_BFL.device
@@ -55,15 +55,15 @@ def spec_augment(spectrogram_BFL: Tensor) -> Tensor:
 
 
 def training_precision(recipe: StudentRecipe, device: torch.device) -> str:
-    """ "bf16" where the recipe allows it and the GPU has it in hardware, else "fp32"; see `modeling.precision`."""
+    """ "bf16" if the recipe allows it and the GPU supports it in hardware, else "fp32"; see `modeling.precision`."""
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if recipe.autocast and has_bf16 else "fp32"
 
 
 class TrainingModule(nn.Module):
-    """What a data-parallel wrapper goes around: waveforms to logits, with augmentation while training.
+    """Waveforms to logits, with augmentation in training; this is the module that a data-parallel wrapper wraps.
 
-    precision: of the network alone; the spectrogram is in float32, for bfloat16 would round its level to 0.4 %.
+    precision: of the network only. The spectrogram stays in float32, because bfloat16 would round its levels by 0.4 %.
     """
 
     def __init__(self, student: Student, augmented: bool, precision: str):
@@ -74,20 +74,20 @@ class TrainingModule(nn.Module):
 
     def forward(self, speech_BT: Tensor) -> Tensor:
         spectrogram_BFL = self.student.spectrogram(speech_BT)
-        if self.augmented and self.training and spectrogram_BFL.shape[1] > 1:  # an ssl student's is the waveform
+        if self.augmented and self.training and spectrogram_BFL.shape[1] > 1:  # an ssl student's is a waveform
             spectrogram_BFL = spec_augment(spectrogram_BFL)
         with autocast(speech_BT.device, self.precision):
             return self.student.outputs(spectrogram_BFL)[0]
 
 
 class StudentTrainer:
-    """Holds everything that `state()` saves, so that a resumed run equals an uninterrupted one.
+    """Trains a student. `state()` saves everything, so that a resumed run equals an uninterrupted one.
 
-    Every process must be given the same number of batches. weight: windows of this process in a batch, as a multiple of
-    the mean over the processes; with it, unequal shares give the gradient of the whole batch. front_end: as
-    `build_student` wants it for an ssl student; frozen weights are neither trained nor part of the state. Random numbers
-    are drawn from (seed, epoch) alone. On a GPU that has bfloat16 the network runs in it where the recipe allows
-    (`autocast`); spectrogram, loss, gradients and weights are float32.
+    Every process must get the same number of batches. weight: this process's windows per batch, as a multiple of the mean
+    over the processes; with it, unequal shares still give the gradient of the whole batch. front_end: of an ssl student, as
+    for `build_student`; its frozen weights are neither trained nor part of the state. Random numbers depend only on
+    (seed, epoch). If the recipe allows it (`autocast`), the network runs in bfloat16 on a GPU that has it; spectrogram,
+    loss, gradients and weights are float32.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class StudentTrainer:
 
     @property
     def student(self) -> Student:
-        """The student to evaluate and to save: the moving average where the recipe keeps one."""
+        """The student to evaluate and to save: the moving average if the recipe keeps one."""
         return self.network if self.ema is None else cast(Student, self.ema.module)
 
     def state(self) -> dict[str, Any]:
-        """What `load_state` needs, at the end of an epoch; the tensors are live, so save it before the next one."""
+        """What `load_state` needs, at the end of an epoch. The tensors are not copies: save them before the next epoch."""
         return {
             "network": self._trainable_state(self.network),
             "ema": None if self.ema is None else self._trainable_state(self.student),
@@ -126,7 +126,7 @@ class StudentTrainer:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Reads the states of earlier versions too, which call the moving average `average`."""
+        """Also reads states of earlier versions, which call the moving average `average`."""
         self.network.load_state_dict(self.network.state_dict() | state["network"])
         self.epoch, self.step = state["epoch"], state["step"]
         if self.ema is not None:
@@ -136,8 +136,8 @@ class StudentTrainer:
     def run_epoch(self, batches: Iterable[Mapping[str, Tensor]], epoch: int) -> EpochMetrics:
         """Trains on batches of `speech` int16 (B, 64384) and `target` float32 (B, E), raw teacher logits of the window.
 
-        epoch counts from 0. A loss or gradient that is not finite raises FloatingPointError before the weights move, on
-        every process alike.
+        epoch counts from 0. If the loss or gradient is not finite, every process raises FloatingPointError before the
+        weights change.
         """
         lr = self.recipe.learning_rate(epoch)
         set_learning_rate(self.optimizer, lr)
@@ -201,4 +201,4 @@ class StudentTrainer:
             )
         matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim == 1]
         groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=recipe.lr_start, fused=True)  # a fifth of the time of the default on a CPU
+        return torch.optim.AdamW(groups, lr=recipe.lr_start, fused=True)  # five times as fast as the default on a CPU

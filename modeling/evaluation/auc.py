@@ -1,4 +1,4 @@
-"""The evaluation of the paper (student_stats.m): one-vs-rest ROC-AUC of each emotion, with a bootstrap interval.
+"""The paper's evaluation (student_stats.m): one-vs-rest ROC-AUC of each emotion, with a bootstrap interval.
 
 Shape letters: N utterances, E = 8 emotions, R bootstrap resamples, P positives.
 """
@@ -12,21 +12,21 @@ from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
 from modeling.evaluation.bootstrap import RESAMPLES, Estimate, Resamples, interval
 
 MIN_POSITIVES = 5
-"""Fewer positives, or fewer negatives, and the AUC is not estimable (the paper's fear curve had one positive)."""
+"""With fewer positives or fewer negatives the AUC is not estimable (the paper's fear curve had one positive)."""
 
 
 @dataclass(frozen=True)
 class EmotionAuc(Estimate):
-    """AUC of one emotion; value is None where it is not estimable. positives: utterances whose dominant emotion it is."""
+    """AUC of one emotion; value is None if it is not estimable. positives: utterances whose dominant emotion it is."""
 
     positives: int
 
 
 @dataclass(frozen=True)
 class MeanAuc(Estimate):
-    """Mean AUC, or the difference of two, over the estimable ones of `FREQUENT_EMOTIONS`; None if none is.
+    """Mean AUC, or the difference of two, over those of `FREQUENT_EMOTIONS` that are estimable; None if none is.
 
-    resampled: "speakers", or "utterances" when there are fewer than five speakers.
+    resampled: "speakers", or "utterances" if there are fewer than five speakers.
     """
 
     emotions: tuple[str, ...]
@@ -34,22 +34,22 @@ class MeanAuc(Estimate):
 
 
 def is_estimable(positive_N: np.ndarray) -> bool:
-    """Whether there are `MIN_POSITIVES` of both kinds."""
+    """Whether there are at least `MIN_POSITIVES` positives and as many negatives."""
     return bool(MIN_POSITIVES <= positive_N.sum() <= len(positive_N) - MIN_POSITIVES)
 
 
 def auc_of(score_N: np.ndarray, positive_N: np.ndarray) -> float:
-    """P(a positive outranks a negative) + half of the ties."""
+    """P(a positive outranks a negative) + P(they tie) / 2."""
     return float(roc_auc_score(positive_N, score_N))
 
 
 def resampled_auc(score_N: np.ndarray, positive_N: np.ndarray, drawn: Resamples) -> np.ndarray:
-    """The same of every resample, (R,); NaN where one lacks positives or negatives."""
+    """AUC of every resample, (R,); NaN if it lacks positives or negatives."""
     return drawn.each(lambda weights_RN: weighted_auc(score_N, positive_N, weights_RN))
 
 
 def weighted_auc(score_N: np.ndarray, positive_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
-    """AUC (R,) when utterance n counts weights_RN[:, n] times; NaN where no positive or no negative counts."""
+    """AUC (R,) with utterance n counted weights_RN[:, n] times; NaN if no positive or no negative counts."""
     order_N = np.argsort(score_N, kind="stable")
     score_N, positive_N, weights_RN = score_N[order_N], positive_N[order_N], weights_RN[:, order_N]
     negatives_RN = np.cumsum(weights_RN * ~positive_N, axis=1, dtype=np.float64)
@@ -66,7 +66,7 @@ def emotion_auc(
     """The AUC of each emotion.
 
     scores_NE: softmax of the student's logits; dominant_N: index of the teacher's dominant emotion (argmax of the
-    maximum over all frames); groups_N: speaker of each utterance, which are resampled (`Resamples`).
+    maximum over all frames); groups_N: speaker of each utterance. Speakers are resampled (`Resamples`).
     """
     scores_NE, dominant_N = _checked(scores_NE, dominant_N, groups_N)
     drawn = Resamples.draw(groups_N, resamples, seed)
@@ -84,7 +84,7 @@ def emotion_auc(
 def mean_auc(
     scores_NE: np.ndarray, dominant_N: np.ndarray, groups_N: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> MeanAuc:
-    """The paper's headline. The interval is that of the mean itself: all its emotions share each resample."""
+    """The paper's headline figure. The interval is that of the mean itself: its emotions share each resample."""
     scores_NE, dominant_N = _checked(scores_NE, dominant_N, groups_N)
     drawn = Resamples.draw(groups_N, resamples, seed)
     value, values_R, emotions = _mean_auc(scores_NE, dominant_N, drawn)
@@ -102,8 +102,7 @@ def mean_auc_difference(
 ) -> MeanAuc:
     """Mean AUC of `scores_NE` minus that of `reference_NE`, two students on the same utterances.
 
-    The interval is paired: both students are measured on the same resamples, so what makes utterances hard for both
-    cancels.
+    The interval is paired: both students are measured on the same resamples, so the difficulty of utterances cancels.
     """
     scores_NE, dominant_N = _checked(scores_NE, dominant_N, groups_N)
     reference_NE, _ = _checked(reference_NE, dominant_N, groups_N)
@@ -117,7 +116,7 @@ def mean_auc_difference(
 def _mean_auc(
     scores_NE: np.ndarray, dominant_N: np.ndarray, drawn: Resamples
 ) -> tuple[float | None, np.ndarray, tuple[str, ...]]:
-    """The mean, that of every resample (R,), NaN where it lacks an emotion, and over which emotions it goes."""
+    """The mean, the mean of every resample (R,) (NaN if it lacks an emotion), and the emotions they include."""
     emotions = tuple(name for name in FREQUENT_EMOTIONS if is_estimable(dominant_N == EMOTIONS.index(name)))
     if not emotions:
         return None, np.full(len(drawn.counts_RG), np.nan), emotions

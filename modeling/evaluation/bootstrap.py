@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 MIN_SPEAKERS = 5
-"""From this many groups on, whole speakers are resampled; below it, utterances."""
+"""With at least this many speakers, whole speakers are resampled; with fewer, utterances."""
 
 RESAMPLES = 1000
 INTERVAL_PERCENT = (2.5, 97.5)
@@ -20,7 +20,7 @@ _CELLS_AT_ONCE = 1_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and the ends of its 95 % interval; None for each that cannot be estimated."""
+    """A figure and the ends of its 95 % interval; each is None if it cannot be estimated."""
 
     value: float | None
     low: float | None
@@ -32,10 +32,10 @@ NOT_ESTIMABLE = Estimate(None, None, None)
 
 @dataclass(frozen=True)
 class Resamples:
-    """Bootstrap resamples of whole groups; the same groups, number and seed give the same ones, for any measure.
+    """Bootstrap resamples of whole groups. The same groups, number and seed give the same resamples for every measure.
 
     counts_RG: how often each resample draws each group; group_N: the group of each utterance, from 0;
-    resampled: "speakers", or "utterances" where there are fewer speakers than asked for.
+    resampled: "speakers", or "utterances" if there are too few speakers.
     """
 
     counts_RG: np.ndarray
@@ -46,7 +46,7 @@ class Resamples:
     def draw(
         cls, groups_N: ArrayLike, resamples: int = RESAMPLES, seed: int = 0, *, min_groups: int = MIN_SPEAKERS
     ) -> Self:
-        """groups_N: speaker of each utterance. Below min_groups of them, utterances are resampled on their own."""
+        """groups_N: speaker of each utterance. With fewer than min_groups speakers, single utterances are resampled."""
         rng = np.random.default_rng(seed)
         _, group_N = np.unique(np.asarray(groups_N), return_inverse=True)
         groups, resampled = int(group_N.max()) + 1, "speakers"
@@ -56,13 +56,13 @@ class Resamples:
         return cls(counts_RG, group_N, resampled)
 
     def each(self, statistic: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """The statistic of every resample, (R,). It gets the weights (r, N) of some resamples at a time."""
+        """The statistic of every resample, (R,). It is called with the weights (r, N) of some resamples at a time."""
         rows = max(1, _CELLS_AT_ONCE // len(self.group_N))
         starts = range(0, len(self.counts_RG), rows)
         return np.concatenate([statistic(self.counts_RG[k : k + rows][:, self.group_N]) for k in starts])
 
     def sums(self, values_NK: np.ndarray) -> np.ndarray:
-        """Sums of K values over the utterances of every resample, (R, K), without going through the utterances."""
+        """Sums of K values over the utterances of every resample, (R, K), computed from the sums of groups."""
         sums_GK = np.zeros((self.counts_RG.shape[1], values_NK.shape[1]))
         np.add.at(sums_GK, self.group_N, values_NK)
         return self.counts_RG.astype(np.float64) @ sums_GK
@@ -73,10 +73,10 @@ class Resamples:
         return sums_R / counts_R
 
     def mean_recalls(self, right_N: np.ndarray, of_class_NK: np.ndarray) -> np.ndarray:
-        """Mean over K classes of the share of each that is right, for every resample, (R,).
+        """Mean recall over K classes in every resample, (R,).
 
-        A class that a resample lacks keeps its share over all utterances: a mean over fewer classes has another chance
-        level.
+        A class that a resample lacks keeps its recall over all utterances, because a mean over fewer classes would have
+        another chance level.
         """
         right_RK, all_RK = self.sums(of_class_NK & right_N[:, None]), self.sums(of_class_NK)
         recall_K = (of_class_NK & right_N[:, None]).sum(0) / of_class_NK.sum(0)
@@ -84,7 +84,7 @@ class Resamples:
 
 
 def interval(values_R: np.ndarray) -> tuple[float | None, float | None]:
-    """The 95 % percentile interval, without the resamples that give no value; (None, None) where none does."""
+    """The 95 % percentile interval over the resamples that have a value; (None, None) if none has."""
     values_R = values_R[np.isfinite(values_R)]
     if len(values_R) == 0:
         return None, None

@@ -1,8 +1,8 @@
-"""How far the student's whole answer is from the teacher's: divergence, rank correlation, confusion.
+"""How far the student's probabilities are from the teacher's: divergence, rank correlation, confusion.
 
-The AUCs of `auc.py` ask only whether the dominant emotion is ranked high. Here the probabilities themselves are
-compared. Emotions that a teacher does not know (logit -100) are left out of both answers, utterance by utterance.
-Intervals are those of `bootstrap.Resamples`. Shape letters: N utterances, E = 8 emotions, R bootstrap resamples.
+The AUCs of `auc.py` only ask whether the dominant emotion is ranked high; here the probabilities themselves are
+compared. Emotions that a teacher does not know (logit -100) are left out of both, utterance by utterance.
+Intervals come from `bootstrap.Resamples`. Shape letters: N utterances, E = 8 emotions, R bootstrap resamples.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from modeling.emotions import EMOTIONS, MASKED_BELOW
 from modeling.evaluation.bootstrap import NOT_ESTIMABLE, RESAMPLES, Estimate, Resamples, interval
 
 LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
-"""What a float32 softmax rounds to zero counts as this, so that one such answer costs 87 nats and not infinity."""
+"""A probability that a float32 softmax rounds to zero counts as this, so it costs 87 nats and not infinity."""
 
 MIN_UTTERANCES = 5
-"""Fewer, and a rank correlation is not estimable."""
+"""With fewer utterances a rank correlation is not estimable."""
 
 
 @dataclass(frozen=True)
 class MeanDivergence(Estimate):
     """Mean KL(teacher || student) in nats.
 
-    constant: what a student would get that gave the mean of the teacher's answers for every utterance; one that has
-    learned anything from the voice is below it.
+    constant: the divergence of a student that always answers the mean of the teacher's answers. A student that has learned
+    anything from the voice is below it.
     """
 
     constant: float
@@ -34,21 +34,21 @@ class MeanDivergence(Estimate):
 
 @dataclass(frozen=True)
 class BalancedAccuracy(Estimate):
-    """Mean recall. emotions: over how many it goes, those that occur as dominant ones."""
+    """Mean recall. emotions: how many emotions it averages, those that occur as dominant."""
 
     emotions: int
 
 
 def teacher_probabilities(logits_NE: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Softmax of the teacher's aggregated logits, (N, E); exactly 0 for what it does not know."""
+    """Softmax of the teacher's aggregated logits, (N, E); exactly 0 for emotions that it does not know."""
     logits_NE = np.asarray(logits_NE, np.float64)
     return softmax(np.where(logits_NE > MASKED_BELOW, logits_NE / temperature, -np.inf), axis=1)
 
 
 def divergences(probabilities_NE: np.ndarray, logits_NE: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """KL(teacher || student) of each utterance in nats, (N,); 0 where both say the same.
+    """KL(teacher || student) of each utterance in nats, (N,); 0 where both agree.
 
-    probabilities_NE: the student's at temperature 1; logits_NE: the teacher's. Both are brought to the temperature.
+    probabilities_NE: the student's at temperature 1; logits_NE: the teacher's. Both are converted to the temperature.
     """
     logits_NE = np.asarray(logits_NE, np.float64)
     known_NE = logits_NE > MASKED_BELOW
@@ -72,7 +72,7 @@ def mean_divergence(
     """Mean of `divergences` over the utterances."""
     divergence_N = divergences(probabilities_NE, logits_NE, temperature)
     teacher_NE = teacher_probabilities(logits_NE, temperature)
-    mean_E = teacher_NE.mean(0, keepdims=True) ** temperature  # brought to the temperature again by `divergences`
+    mean_E = teacher_NE.mean(0, keepdims=True) ** temperature  # `divergences` applies the temperature again
     constant_N = divergences(np.repeat(mean_E / mean_E.sum(), len(teacher_NE), axis=0), logits_NE, temperature)
     mean = _mean(divergence_N, groups_N, resamples, seed)
     return MeanDivergence(mean.value, mean.low, mean.high, constant=float(constant_N.mean()))
@@ -102,8 +102,8 @@ def rank_correlations(
 ) -> dict[str, Estimate]:
     """Spearman's correlation of both probabilities over the utterances, for each emotion.
 
-    Utterances whose teacher does not know the emotion are left out. value is None where fewer than five remain or one
-    side is the same for all of them.
+    Utterances whose teacher does not know the emotion are left out. value is None if fewer than five remain or either side
+    is constant.
     """
     teacher_NE, drawn = teacher_probabilities(logits_NE), Resamples.draw(groups_N, resamples, seed)
     known_NE = np.asarray(logits_NE) > MASKED_BELOW
@@ -115,8 +115,7 @@ def rank_correlations(
 
 
 def confusion(predicted_N: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
-    """Counts (E, E): a row is an emotion of the labels (for a student the teacher's dominant one), a column what is
-    predicted."""
+    """Counts (E, E): a row is the true emotion (for a student, the teacher's dominant one), a column the predicted one."""
     counts_EE = np.zeros((len(EMOTIONS), len(EMOTIONS)), int)
     np.add.at(counts_EE, (truth_N, predicted_N), 1)
     return counts_EE
@@ -130,7 +129,7 @@ def balanced_accuracy(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> BalancedAccuracy:
-    """Mean recall of the emotions that occur as dominant ones; over the same in every resample (`mean_recalls`)."""
+    """Mean recall of the emotions that occur as dominant; every resample averages the same emotions (`mean_recalls`)."""
     predicted_N, dominant_N = np.asarray(predicted_N), np.asarray(dominant_N)
     is_NK, right_N = dominant_N[:, None] == np.unique(dominant_N), predicted_N == dominant_N
     low, high = interval(Resamples.draw(groups_N, resamples, seed).mean_recalls(right_N, is_NK))
@@ -152,7 +151,7 @@ def _rank_correlation(student_N: np.ndarray, teacher_N: np.ndarray, known_N: np.
 
 
 def _weighted_spearman(x_N: np.ndarray, y_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of each resample (R,), as if its rows were repeated; NaN where one side is constant."""
+    """Spearman's correlation of each resample (R,), as if its rows were repeated; NaN if one side is constant."""
     weights_RN = weights_RN.astype(np.float64)
     total_R1 = weights_RN.sum(1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -162,7 +161,7 @@ def _weighted_spearman(x_N: np.ndarray, y_N: np.ndarray, weights_RN: np.ndarray)
 
 
 def _weighted_ranks(values_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
-    """(R, N): the weight below each value and half of the weight of its ties: the mid-rank, less a half."""
+    """(R, N): the weight below each value plus half the weight of its ties, which is the mid-rank minus a half."""
     _, place_N = np.unique(values_N, return_inverse=True)
     order_N = np.argsort(place_N, kind="stable")
     ends = np.flatnonzero(np.diff(place_N[order_N], append=len(place_N)))  # the last place of each distinct value

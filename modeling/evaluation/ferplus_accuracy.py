@@ -1,4 +1,4 @@
-"""What a face teacher is worth on FER+: accuracy by the three counts in use, recall, confusion, calibration.
+"""How good a face teacher is on FER+: accuracy under the three rules in use, recall, confusion, calibration.
 
 Shape letters: N faces, V = 10 vote columns, E = 8 emotions, B = 15 bins of confidence.
 """
@@ -20,19 +20,19 @@ RULES = ("paper", "majority", "argmax8")
 BINS = 15
 """Bins of the expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2)."""
 TEMPERATURES = (0.05, 20.0)
-"""Least and greatest temperature that is tried."""
+"""Lowest and highest temperature that is tried."""
 
 
 @dataclass(frozen=True)
 class Accuracy(Estimate):
-    """Of n faces, with its 95 % Wilson interval; None without any."""
+    """Accuracy over n faces, with its 95 % Wilson interval; None without faces."""
 
     n: int
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The faces whose confidence is above `low` up to `high`: their mean confidence and accuracy, None without any."""
+    """The faces with a confidence above `low` and up to `high`: their mean confidence and accuracy, None without faces."""
 
     low: float
     high: float
@@ -43,13 +43,13 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class FerPlusEvaluation:
-    """All figures of one teacher on faces with votes; a figure without any row is None.
+    """All figures of one teacher on faces with votes; a figure without rows is None.
 
-    accuracy: by rule. Under the majority rule: recall, support, confusion (rows truth, columns predicted),
-    balanced_accuracy (mean recall of the emotions present), ece, reliability. Under the paper's: log_loss, the mean
-    cross-entropy against the vote distributions, and the temperature that makes it least, found on these very rows; both
-    are over the emotions that the teacher knows, without the votes for `masked` ones, which all other figures count as
-    mistakes.
+    accuracy: rule -> figure. Under the majority rule: recall, support, confusion (rows truth, columns predicted),
+    balanced_accuracy (mean recall of the emotions present), ece, reliability. Under the paper's rule: log_loss, the mean
+    cross-entropy against the vote distributions, and the temperature that minimises it on these same rows. These two
+    ignore the emotions that the teacher does not know (`masked`) and the votes for them; all other figures count such
+    faces as mistakes.
     """
 
     n: int
@@ -67,10 +67,10 @@ class FerPlusEvaluation:
 
 
 def truth_under(rule: str, votes_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boolean mask (N,) of the rows that the rule keeps, and the emotion index (N,) that they count as; first wins ties.
+    """Boolean mask (N,) of the rows that the rule keeps, and their emotion index (N,); the first emotion wins a tie.
 
-    paper: `paper_rule`; majority: `majority_rule`; both count votes after outlier removal. argmax8: every row with a vote
-    for one of the eight emotions, by the raw votes.
+    paper: `paper_rule`; majority: `majority_rule`; both count votes after outlier removal. argmax8: every row with a raw
+    vote for one of the eight emotions.
     """
     votes_NE = votes_NV[:, : len(EMOTIONS)]
     if rule == "argmax8":
@@ -82,7 +82,7 @@ def truth_under(rule: str, votes_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def evaluate_ferplus(logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequence[str] = ()) -> FerPlusEvaluation:
     """logits_NE: the teacher's; votes_NV: raw counts in `VOTE_COLUMNS` order; masked: emotions that it does not know.
 
-    Raises ValueError for shapes that do not fit and for logits that are not finite.
+    Raises ValueError if the shapes do not match or a logit is not finite.
     """
     logits_NE, votes_NV = _checked(logits_NE, votes_NV, masked)
     predicted_N = logits_NE.argmax(axis=1)
@@ -115,7 +115,7 @@ def evaluate_ferplus(logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequen
 
 
 def most_confident_errors(logits_NE: np.ndarray, votes_NV: np.ndarray, most: int) -> list[int]:
-    """Rows where another emotion than the majority rule's is predicted, the most confident first; at most `most`."""
+    """At most `most` rows whose prediction differs from the majority rule's emotion, most confident first."""
     keep_N, truth_N = truth_under("majority", votes_NV)
     wrong = np.flatnonzero(keep_N & (logits_NE.argmax(axis=1) != truth_N))
     confidence = softmax(np.asarray(logits_NE, np.float64)[wrong], axis=1).max(axis=1)
@@ -123,7 +123,7 @@ def most_confident_errors(logits_NE: np.ndarray, votes_NV: np.ndarray, most: int
 
 
 def _checked(logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Copies, the logits in double precision and minus infinity for what the teacher does not know."""
+    """Copies; the logits are in double precision, and minus infinity for emotions that the teacher does not know."""
     logits_NE, votes_NV = np.array(logits_NE, np.float64), np.asarray(votes_NV)
     n = len(votes_NV)
     if logits_NE.shape != (n, len(EMOTIONS)) or votes_NV.shape != (n, len(VOTE_COLUMNS)):
@@ -139,7 +139,7 @@ def _checked(logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequence[str])
             f"the logits of {len(broken)} of {n} rows are not finite (rows {broken[:5].tolist()}"
             f"{', ...' if len(broken) > 5 else ''}); look at those faces and at the network's weights"
         )
-    logits_NE[:, [EMOTIONS.index(name) for name in masked]] = -np.inf  # no probability at any temperature
+    logits_NE[:, [EMOTIONS.index(name) for name in masked]] = -np.inf  # probability 0 at any temperature
     return logits_NE, votes_NV
 
 
@@ -151,7 +151,7 @@ def _accuracy(right: int, n: int) -> Accuracy:
 
 
 def _calibration(logits_NE: np.ndarray, truth_N: np.ndarray) -> tuple[float | None, tuple[ReliabilityBin, ...]]:
-    """Expected calibration error and its bins."""
+    """The expected calibration error and its bins."""
     confidence_N = softmax(logits_NE, axis=1).max(axis=1)
     right_N = logits_NE.argmax(axis=1) == truth_N
     bin_N = np.clip(np.ceil(confidence_N * BINS).astype(int) - 1, 0, BINS - 1)
@@ -169,7 +169,7 @@ def _calibration(logits_NE: np.ndarray, truth_N: np.ndarray) -> tuple[float | No
 def _fit_temperature(
     logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequence[str]
 ) -> tuple[float | None, float | None]:
-    """Cross-entropy against the votes (paper's rule) at temperature 1, and the temperature at which it is least."""
+    """Cross-entropy against the votes (paper's rule) at temperature 1, and the temperature that minimises it."""
     known = [index for index, emotion in enumerate(EMOTIONS) if emotion not in masked]
     keep_N = paper_rule(votes_NV)
     target_NE = vote_distributions(votes_NV[keep_N])[:, known].astype(np.float64)

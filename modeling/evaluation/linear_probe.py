@@ -1,4 +1,4 @@
-"""Linear probes of fixed features against true emotion labels, by the paper's protocol and by one without shared speakers.
+"""Linear probes of fixed features on true emotion labels, by the paper's protocol and by one without shared speakers.
 
 Pure functions on feature matrices. Shape letters: N clips, F features, K classes, R bootstrap resamples.
 """
@@ -24,14 +24,14 @@ INVERSE_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 strongest penalty first."""
 
 INVERSE_PENALTY_WITHOUT_CHOICE = 1e-1
-"""C where a training fold holds one speaker only, so that no speaker is left to choose it by."""
+"""C for a training fold with only one speaker, where no speaker can be held out to choose it."""
 
 MAX_ITERATIONS = 500
 
 
 @dataclass(frozen=True)
 class Recalls:
-    """uar: mean recall over the classes present; war: accuracy; resampled for both intervals: "speakers" or "utterances"."""
+    """uar: mean recall over the classes present; war: accuracy; resampled: "speakers" or "utterances", in both intervals."""
 
     uar: Estimate
     war: Estimate
@@ -39,9 +39,9 @@ class Recalls:
 
 
 def paper_folds(clips: int, seed: int = 0) -> np.ndarray:
-    """Fold (N,) of each clip: a random permutation cut at round(linspace(0, N, 11)), speakers ignored (run_cross_val.m).
+    """Fold (N,) of each clip: a random permutation cut at round(linspace(0, N, 11)), whoever speaks (run_cross_val.m).
 
-    Halves round up, as MATLAB's `round` does. Raises ValueError below ten clips, where a fold would be empty.
+    Halves are rounded up, as by MATLAB's `round`. Raises ValueError for fewer than ten clips: a fold would be empty.
     """
     if clips < PAPER_FOLDS:
         raise ValueError(
@@ -55,10 +55,10 @@ def paper_folds(clips: int, seed: int = 0) -> np.ndarray:
 
 
 def speaker_folds(speakers_N: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Fold (N,) of each clip; a speaker is in one fold only.
+    """Fold (N,) of each clip; each speaker is in one fold only.
 
-    Up to ten speakers, each is a fold; above that, five folds of speakers shuffled by the seed.
-    Raises ValueError with one speaker: nobody would be left to learn from.
+    Up to ten speakers, each speaker is a fold; with more, the speakers are shuffled by the seed into five folds.
+    Raises ValueError for a single speaker: no other would be left to learn from.
     """
     speakers_N = np.asarray(speakers_N)
     speakers = len(np.unique(speakers_N))
@@ -72,9 +72,9 @@ def speaker_folds(speakers_N: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def unregularised_predictions(features_NF: np.ndarray, labels_N: np.ndarray, fold_N: np.ndarray) -> np.ndarray:
-    """Class (N,) that a multinomial regression without penalty gives each clip, learnt from the other folds.
+    """Class (N,) of each clip by a multinomial regression without penalty, fitted to the other folds.
 
-    Features are standardised on the training folds: the optimum is the same, the solver's way to it shorter.
+    Features are standardised on the training folds: the optimum is the same, and the solver reaches it sooner.
     """
     features_NF, labels_N = _checked(features_NF, labels_N)
     predicted_N = np.empty(len(labels_N), int)
@@ -87,10 +87,10 @@ def unregularised_predictions(features_NF: np.ndarray, labels_N: np.ndarray, fol
 def regularised_predictions(
     features_NF: np.ndarray, labels_N: np.ndarray, speakers_N: np.ndarray, fold_N: np.ndarray, seed: int = 0
 ) -> tuple[np.ndarray, list[float]]:
-    """Class (N,) by L2 logistic regression learnt from the other folds, and the C of each fold.
+    """Class (N,) of each clip by L2 logistic regression fitted to the other folds, and the C of each fold.
 
-    C is the one of INVERSE_PENALTIES with the highest UAR over inner folds of the training clips, which share no speaker either;
-    the strongest penalty of a tie. Scaling, choice and fit see the training folds alone.
+    C is the value of INVERSE_PENALTIES with the highest UAR over inner folds of the training clips, which share no speaker
+    either; the strongest penalty wins a tie. Scaling, choice of C and fit see only the training folds.
     """
     features_NF, labels_N = _checked(features_NF, labels_N)
     speakers_N, fold_N = np.asarray(speakers_N), np.asarray(fold_N)
@@ -107,7 +107,7 @@ def regularised_predictions(
 def recalls(
     predicted_N: np.ndarray, labels_N: np.ndarray, speakers_N: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Recalls:
-    """UAR and WAR of pooled predictions."""
+    """UAR and WAR of the predictions of all folds together."""
     predicted_N, labels_N = np.asarray(predicted_N), np.asarray(labels_N)
     drawn = Resamples.draw(speakers_N, resamples, seed)
     right_N = predicted_N == labels_N
@@ -121,7 +121,7 @@ def recalls(
 
 
 def accuracy_over_folds(predicted_N: np.ndarray, labels_N: np.ndarray, fold_N: np.ndarray) -> tuple[float, float]:
-    """Mean and deviation (N - 1) of the accuracies of the folds, the figures the paper gives (run_cross_val.m)."""
+    """Mean and deviation (N - 1) of the folds' accuracies, as the paper reports them (run_cross_val.m)."""
     right_N = np.asarray(predicted_N) == np.asarray(labels_N)
     accuracies = [right_N[fold_N == fold].mean() for fold in np.unique(fold_N)]
     return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1))
@@ -141,7 +141,7 @@ def _checked(features_NF: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray,
 
 
 def _standardised(features_NF: np.ndarray, train_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test rows, scaled by the mean and deviation of the training rows."""
+    """Training and test rows, standardised by the mean and deviation of the training rows."""
     scaler = StandardScaler().fit(features_NF[train_N])
     return np.asarray(scaler.transform(features_NF[train_N])), np.asarray(scaler.transform(features_NF[~train_N]))
 
@@ -149,7 +149,7 @@ def _standardised(features_NF: np.ndarray, train_N: np.ndarray) -> tuple[np.ndar
 def _fitted_predictions(
     train_TF: np.ndarray, labels_T: np.ndarray, test_SF: np.ndarray, inverse_penalty: float
 ) -> np.ndarray:
-    """Predictions (S,); the only class of training labels that hold one."""
+    """Predictions (S,); if the training labels hold only one class, that class."""
     if len(np.unique(labels_T)) == 1:
         return np.full(len(test_SF), labels_T[0])
     with warnings.catch_warnings():

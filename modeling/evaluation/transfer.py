@@ -1,6 +1,6 @@
-"""The controlled transfer benchmark: who is held out, which face goes with which voice, and how sure the result is.
+"""The controlled transfer benchmark: who is held out, which face goes with which voice, and how certain the result is.
 
-Nothing like it is in the paper. Shape letters: N clips, S seeds, E = 8 emotions, R bootstrap resamples.
+The paper has no such experiment. Shape letters: N clips, S seeds, E = 8 emotions, R bootstrap resamples.
 """
 
 from collections.abc import Sequence
@@ -14,32 +14,32 @@ from modeling.evaluation.auc import MIN_POSITIVES, auc_of, is_estimable, resampl
 from modeling.evaluation.bootstrap import INTERVAL_PERCENT, MIN_SPEAKERS, RESAMPLES, Estimate, Resamples, interval
 
 HELD_OUT_SHARE = 1 / 6
-"""Share of the speakers that a seed holds out, where that is enough for an AUC."""
+"""Share of the speakers that a seed holds out, if that is enough for an AUC."""
 VAL_SHARE = 1 / 10
-"""Share of the other speakers whose clips choose the checkpoint."""
+"""Share of the remaining speakers; their clips choose the checkpoint."""
 CHANCE = 0.5
 
 
 @dataclass(frozen=True)
 class SpeakerSplit:
-    """Who does what under one seed; every other speaker trains."""
+    """The role of each speaker under one seed; all speakers not named here are for training."""
 
     held_out: tuple[str, ...]
     val: tuple[str, ...]
 
     def of(self, speaker: str) -> str:
-        """`unheard`, `val` or `train`, as in a distillation set."""
+        """The speaker's split: `unheard`, `val` or `train`, as in a distillation set."""
         return "unheard" if speaker in self.held_out else "val" if speaker in self.val else "train"
 
 
 def split_speakers(speaker_N: Sequence[str], truth_N: np.ndarray, seeds: int) -> list[SpeakerSplit]:
-    """One split for each seed; no speaker is held out twice.
+    """One split per seed; no speaker is held out twice.
 
-    The speakers are put in one random order, always the same for the same names. Seed s holds out the h speakers from
-    place s h on. h is a sixth of all (at least 1), or the next larger number with which every seed's part has enough
-    clips (five with, five without) of each of the five frequent emotions that the speech has; at most half of the
-    speakers, and all seeds' parts together at most all. A tenth of the others, at least one, are `val`.
-    truth_N: index of each clip's true emotion. Raises ValueError where that cannot be done.
+    The speakers are put in one random order, which depends only on their names. Seed s holds out the h speakers from
+    place s * h on. h starts at a sixth of the speakers (at least 1) and grows until every seed's held-out part has five
+    clips with and five without each of the five frequent emotions that the speech has. A seed holds out at most half of the
+    speakers, and all seeds together at most all of them. A tenth of the others, at least one, are `val`.
+    truth_N: index of each clip's true emotion. Raises ValueError if there is no such split.
     """
     speakers_N, truth_N = np.asarray(speaker_N), np.asarray(truth_N)
     names = np.unique(speakers_N)
@@ -70,11 +70,11 @@ def split_speakers(speaker_N: Sequence[str], truth_N: np.ndarray, seeds: int) ->
 
 
 def paired_emotions(truth_N: np.ndarray, rho: float, rng: np.random.Generator) -> np.ndarray:
-    """The emotion of the face that goes with each clip, (N,) indices.
+    """The emotion of each clip's face, (N,) indices.
 
-    With probability rho it is the clip's own; the other clips get one another's, in random order. So every emotion has
-    exactly as many faces as voices at every rho, and at rho = 0 the face says nothing of the voice. With the same rng, the
-    clips that keep their own emotion at a smaller rho keep it at a larger one.
+    With probability rho it is the clip's own; the remaining clips exchange theirs in random order. So at every rho each
+    emotion has as many faces as voices, and at rho = 0 the face tells nothing about the voice. With the same rng, clips
+    that keep their own emotion at a smaller rho also keep it at a larger one.
     """
     if not 0 <= rho <= 1:
         raise ValueError(f"{rho = }: it is a probability, from 0 to 1")
@@ -89,7 +89,7 @@ def paired_emotions(truth_N: np.ndarray, rho: float, rng: np.random.Generator) -
 class TransferPredictions:
     """A student's answers on the held-out clips of one seed.
 
-    probabilities_NE: softmax on the whole clip; truth_N: index of the true emotion; speaker_N: who speaks.
+    probabilities_NE: softmax over the whole clip; truth_N: index of the true emotion; speaker_N: who speaks.
     """
 
     probabilities_NE: np.ndarray
@@ -98,14 +98,14 @@ class TransferPredictions:
 
 
 def measurable(truth_SN: Sequence[np.ndarray], emotions: Sequence[str] = EMOTIONS) -> list[str]:
-    """Those of the emotions that have `MIN_POSITIVES` clips, and so many others, in every seed's part."""
+    """The emotions that have, in every seed's part, at least `MIN_POSITIVES` clips and as many of other emotions."""
     return [name for name in emotions if all(is_estimable(truth_N == EMOTIONS.index(name)) for truth_N in truth_SN)]
 
 
 @dataclass(frozen=True)
 class EmotionQuality(Estimate):
-    """AUC of one emotion, the mean over seeds; by_seed: each seed's, none where it is not measurable. positives: its
-    clips over all seeds."""
+    """Mean AUC of one emotion over the seeds. by_seed: each seed's, empty if it is not measurable. positives: its clips
+    over all seeds."""
 
     by_seed: tuple[float, ...]
     positives: int
@@ -134,10 +134,10 @@ class TransferQuality:
 
 
 def transfer_quality(seeds: Sequence[TransferPredictions], resamples: int = RESAMPLES) -> TransferQuality:
-    """How well students, one a seed, tell the emotions of voices apart that they never heard.
+    """How well students, one per seed, tell the emotions of unheard voices apart.
 
-    The 95 % interval is, on each side, the wider of `seed_interval` and the bootstrap over speakers within seeds (clips,
-    where a seed has one speaker or all have fewer than five).
+    Each end of the 95 % interval is the wider one of `seed_interval` and the bootstrap over speakers within seeds (over
+    clips, if a seed has one speaker or all seeds together fewer than five).
     """
     truth_SN = [part.truth_N for part in seeds]
     emotions = measurable(truth_SN)
@@ -176,15 +176,15 @@ def transfer_quality(seeds: Sequence[TransferPredictions], resamples: int = RESA
 
 
 def seed_interval(value_S: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean of a few values by Student's t; of two values at least."""
+    """95 % interval of the mean of at least two values by Student's t."""
     half = stats.t.ppf(INTERVAL_PERCENT[1] / 100, len(value_S) - 1) * np.std(value_S, ddof=1) / np.sqrt(len(value_S))
     return float(np.mean(value_S) - half), float(np.mean(value_S) + half)
 
 
 def _with_interval(value_S: np.ndarray, mean_R: np.ndarray) -> tuple[float, float, float, tuple[float, ...]]:
-    """value, low, high, by_seed."""
+    """Returns value, low, high, by_seed."""
     value = float(np.mean(value_S))
-    low, high = interval(mean_R)  # of the resamples that lack no emotion
+    low, high = interval(mean_R)  # over the resamples that lack no emotion
     low, high = value if low is None else low, value if high is None else high
     if len(value_S) > 1:
         seeds_low, seeds_high = seed_interval(value_S)
@@ -193,12 +193,12 @@ def _with_interval(value_S: np.ndarray, mean_R: np.ndarray) -> tuple[float, floa
 
 
 def _drawn(part: TransferPredictions, by_speaker: bool, resamples: int, seed: int) -> Resamples:
-    """All emotions of a seed share its draws. min_groups: whether speakers are enough is decided over all seeds."""
+    """A seed's resamples, shared by all its emotions. Whether speakers or clips are resampled is decided over all seeds."""
     return Resamples.draw(part.speaker_N if by_speaker else np.arange(len(part.truth_N)), resamples, seed, min_groups=1)
 
 
 def _auc_and_resamples(part: TransferPredictions, drawn: Resamples, emotion: str) -> tuple[float, np.ndarray]:
-    """The AUC of an emotion, and that of each resample, (R,)."""
+    """The AUC of an emotion, and its AUC in each resample, (R,)."""
     column = EMOTIONS.index(emotion)
     pair = part.probabilities_NE[:, column], part.truth_N == column
     return auc_of(*pair), resampled_auc(*pair, drawn)

@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 
 CROP_SCALE = 0.8
-"""Side of a FER+-like crop as part of the longer side (in practice the height) of a RetinaFace box; same centre.
+"""Side of a FER+-like crop, relative to the longer side (usually the height) of a RetinaFace box with the same centre.
 
-Measured with 236 frames of 12 video clips whose acted emotion is known, mean over the clips: the packaged teacher is right
-on 0.6 36 %, 0.7 37 %, 0.75 38 %, 0.8 38 %, 0.85 36 %, 0.9 37 %, 1.0 36 %, 1.3 26 % of frames; its log loss is 1.69 at 0.7,
-1.64 at 0.8, 1.62 at 0.85, 1.75 at 1.0. Another 8-class FER+ network, trained elsewhere, is most often right and has its least log
-loss at 0.7 (42 %; 33 % at 1.0). By the landmarks of 300 FER+ faces alone the scale would be 0.90 (distance
-between the eyes) to 0.97 (eyes to mouth): accuracy decides. A shift down by 0.05 of the height changes nothing.
-Tightness is a property of a network, so a teacher brings its own scale.
+Measured on 236 frames of 12 video clips with known acted emotions, as the mean over clips. The packaged teacher is right on
+36 % of frames at 0.6, 37 % at 0.7, 38 % at 0.75, 38 % at 0.8, 36 % at 0.85, 37 % at 0.9, 36 % at 1.0 and 26 % at 1.3; its
+log loss is 1.69 at 0.7, 1.64 at 0.8, 1.62 at 0.85, 1.75 at 1.0. Another 8-class FER+ network, trained elsewhere, has its
+best accuracy and log loss at 0.7 (42 %; 33 % at 1.0). The landmarks of 300 FER+ faces would suggest 0.90 (distance between
+the eyes) to 0.97 (eyes to mouth), but accuracy decides. Moving the crop down by 0.05 of the height changes nothing.
+How tight a crop should be depends on the network, so each teacher has its own scale.
 """
 
 
@@ -23,12 +23,12 @@ def square_crops(
 ) -> np.ndarray:
     """Squares of `scale` times the longer side of each box, centred on it, resized to side_px.
 
-    image: H x W x 3 uint8 RGB -> uint8 (N, side_px, side_px), ITU-R 601 luma as MATLAB's rgb2gray, or
-    (N, side_px, side_px, 3) RGB. Enlarged crops turn grey last, as in the authors' fetch_emovoxceleb_imdb.m, whose faces
-    are all enlarged; shrunk ones first, in half the time and at most a grey level apart.
-    Beyond the frame its border pixels are repeated. Shrinking averages areas, enlarging interpolates linearly. Square
-    edges are rounded to whole pixels. rough: a square of more than twice side_px is first thinned to that, which takes a
-    third of the time; to look at.
+    image: H x W x 3 uint8 RGB -> uint8 (N, side_px, side_px), ITU-R 601 luma like MATLAB's rgb2gray, or
+    (N, side_px, side_px, 3) RGB. Enlarged crops are made grey after resizing, as in the authors' fetch_emovoxceleb_imdb.m,
+    which only enlarges. Shrunk crops are made grey before, which halves the time and differs by at most one grey level.
+    Border pixels are repeated beyond the frame. Shrinking averages areas, enlarging interpolates linearly. The edges of
+    squares are rounded to whole pixels. rough: first drops pixels of a square above twice side_px, which takes a third of
+    the time; good enough for pictures that people look at.
     """
     crops = np.empty((len(boxes_N4), side_px, side_px, *(() if grey else (3,))), np.uint8)
     for row, (x0, y0, x1, y1) in enumerate(np.asarray(boxes_N4, np.float64)):
@@ -43,7 +43,7 @@ def square_crops(
 
 
 def _square(image: np.ndarray, left: int, top: int, side: int, grey: bool) -> np.ndarray:
-    """side x side pixels from (left, top); the nearest border pixel stands for what lies beyond the frame."""
+    """side x side pixels from (left, top); beyond the frame, the nearest border pixel is repeated."""
     height, width = image.shape[:2]
     inside = image[_overlap(top, side, height), _overlap(left, side, width)]
     inside = cv2.cvtColor(inside, cv2.COLOR_RGB2GRAY) if grey else inside
@@ -55,15 +55,15 @@ def _square(image: np.ndarray, left: int, top: int, side: int, grey: bool) -> np
 
 
 def _overlap(start: int, side: int, size: int) -> slice:
-    """The part of [start, start + side) that lies in [0, size), at least the one pixel nearest to it."""
+    """The part of [start, start + side) within [0, size); if there is none, the nearest pixel."""
     low = min(max(0, start), size - 1)
     return slice(low, max(low + 1, min(size, start + side)))
 
 
 def centre_crop_fraction(image: np.ndarray, context: float) -> np.ndarray:
-    """The face's box, float32 (1, 4), in a picture that shows one face with `context` times its box around it.
+    """The box float32 (1, 4) of a face in a picture whose sides are `context` times those of the box, with the same centre.
 
-    VoxCeleb's face pictures have context 1.6 (MatConvNet's CropSize 1/1.6 at the centre in fetch_emovoxceleb_imdb.m).
+    VoxCeleb's face pictures have context 1.6 (fetch_emovoxceleb_imdb.m: MatConvNet's CropSize 1/1.6 at the centre).
     Raises ValueError for a context below 1.
     """
     if not context >= 1:

@@ -7,11 +7,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Faces:
-    """The faces of one frame, the most confident first; empty arrays where there is none.
+    """The faces of one frame, most confident first; empty arrays if there are none.
 
-    boxes_N4: float32 x0, y0, x1, y1 in pixels of the given frame, clipped to it. scores_N: float32, threshold to 1.
-    landmarks_N52: float32 x, y of the eyes (left in the picture first), nose and corners of the mouth; not clipped. None where
-    no detector looked at the frame.
+    boxes_N4: float32 x0, y0, x1, y1 in pixels of the frame, clipped to it. scores_N: float32, from the threshold to 1.
+    landmarks_N52: float32 x, y of the eyes (the left one in the picture first), nose and corners of the mouth, not clipped;
+    None if no detector has seen the frame.
     """
 
     boxes_N4: np.ndarray
@@ -27,5 +27,5 @@ class Faces:
 
     @classmethod
     def given(cls, boxes_N4: np.ndarray) -> "Faces":
-        """Boxes known from elsewhere: score 1, no landmarks."""
+        """Faces at known boxes: score 1, no landmarks."""
         return cls(boxes_N4.astype(np.float32), np.ones(len(boxes_N4), np.float32))

@@ -1,4 +1,4 @@
-"""FER+: 48x48 grey faces with ten votes each, and the two rules by which the field cleans them.
+"""FER+: 48x48 grey faces with ten votes each, and the two usual rules for cleaning them.
 
 Shape letters: N images, V = 10 vote columns (eight emotions, unknown, not a face), E = 8 emotions.
 """
@@ -34,7 +34,7 @@ class FaceSet:
 
     @property
     def fingerprint(self) -> str:
-        """First 16 hex digits of the sha256 of pictures and votes."""
+        """First 16 hex digits of the sha256 over pictures and votes."""
         return hashlib.sha256(self.images_NHW.tobytes() + self.votes_NV.tobytes()).hexdigest()[:16]
 
     def subset(self, keep_N: np.ndarray) -> "FaceSet":
@@ -42,15 +42,15 @@ class FaceSet:
 
 
 def without_single_votes(votes_NV: np.ndarray) -> np.ndarray:
-    """Outlier removal of the FER+ authors: a count of one becomes zero (FERPlus src/ferplus.py)."""
+    """The FER+ authors' outlier removal: a count of one becomes zero (FERPlus src/ferplus.py)."""
     return np.where(votes_NV <= 1, 0, votes_NV)
 
 
 def paper_rule(votes_NV: np.ndarray) -> np.ndarray:
-    """Boolean mask (N,) of the rows the paper keeps (mcnDatasets getFerPlusImdb.m, "CNTK" cleaning).
+    """Boolean mask (N,) of the rows that the paper keeps (mcnDatasets getFerPlusImdb.m, "CNTK" cleaning).
 
-    After outlier removal a row is dropped if unknown or not-a-face is among its most-voted classes, if three
-    or more classes tie for most votes, or if the most-voted classes hold at most half of the votes.
+    After outlier removal, a row is dropped if "unknown" or "not a face" is among its most-voted classes, if three
+    or more classes tie for the most votes, or if the most-voted classes hold at most half of the votes.
     """
     votes = without_single_votes(votes_NV).astype(int)
     top = votes.max(axis=1)
@@ -68,7 +68,7 @@ def majority_rule(votes_NV: np.ndarray) -> np.ndarray:
 
 
 def vote_distributions(votes_NV: np.ndarray) -> np.ndarray:
-    """float32 (N, E), rows sum to 1: votes for the eight emotions after outlier removal (paper, soft labels)."""
+    """float32 (N, E), rows sum to 1: votes for the eight emotions after outlier removal (the paper's soft labels)."""
     votes_NE = without_single_votes(votes_NV)[:, : len(EMOTIONS)].astype(np.float32)
     total = votes_NE.sum(axis=1, keepdims=True)
     if (total == 0).any():
@@ -79,8 +79,8 @@ def vote_distributions(votes_NV: np.ndarray) -> np.ndarray:
 
 
 def class_counts(faces: FaceSet, keep_N: np.ndarray) -> dict[str, int]:
-    """Number of kept faces by dominant emotion, the first of `EMOTIONS` where several have the most votes
-    (the table of Albanie et al. 2018). keep_N: boolean mask of `paper_rule` or `majority_rule`."""
+    """Number of kept faces by dominant emotion; the first of `EMOTIONS` wins a tie (as in the table of Albanie et al. 2018).
+    keep_N: boolean mask of `paper_rule` or `majority_rule`."""
     dominant_N = without_single_votes(faces.votes_NV[keep_N])[:, : len(EMOTIONS)].argmax(axis=1)
     counts_E = np.bincount(dominant_N, minlength=len(EMOTIONS))
     return dict(zip(EMOTIONS, counts_E.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Face detection in batches: RetinaFace with its priors cached and its post-processing on the device.
+"""Face detection in batches: RetinaFace with cached priors and post-processing on the device.
 
 Shape letters: B frames of one scaled size, H, W pixels, P priors, N faces, K = 10 landmark numbers; _N4: box sides.
 """
@@ -22,38 +22,39 @@ from modeling.layers import channels_last
 from modeling.precision import autocast
 
 VARIANCES = (0.1, 0.2)
-"""Units of the regressed centre and of the regressed log size (retinaface-pytorch predict_single.py)."""
+"""Units of the predicted centre and of the predicted log size (retinaface-pytorch predict_single.py)."""
 
 FRAMES_PER_BATCH = 8
-"""Larger batches gain nothing on a CPU (measured 1, 4, 8, 16)."""
+"""Larger batches gain nothing on a CPU (measured: 1, 4, 8, 16)."""
 
 QUICK_SIDE_PX = 320
-"""Longest side of the first look at a frame."""
+"""Longest side of a frame in the detector's first, quick pass."""
 
 QUICK_FACE_PX = 48
-"""Where the first look finds no face of this side (in its own pixels), the frame is looked at in full resolution.
+"""If the quick pass finds no face of this side (in its own pixels), the frame gets a second pass at full resolution.
 
-A rival that would make the choice of a face ambiguous has half of its area (`pipeline.labelling.face_tracks`), so at least 34
-pixels here, which the first look finds too: over 25 frames of each of 41 clips its median count of faces is that of
-640 pixels in every clip but one, whose faces are all below 20 pixels. Detection takes 14 ms a frame so, 30 ms always
-at 640 pixels, 56 ms with smaller frames scaled up as the package does (mean of 1,010 frames, one busy core). The
-boxes overlap those of 640 pixels by about 0.9, and a teacher is as often right on them (42 against 41 % of 287 frames).
+A second face makes the choice ambiguous if it has half the area of this one (`pipeline.labelling.face_tracks`), so a side
+of at least 34 pixels here, which the quick pass also finds: over 25 frames of each of 41 clips, its median number of faces
+equals that at 640 pixels in every clip but one, whose faces are all below 20 pixels. Detection then takes 14 ms per frame,
+against 30 ms when always at 640 pixels, and 56 ms with smaller frames scaled up as the package does (mean of 1,010 frames,
+one busy core). The boxes overlap those at 640 pixels by about 0.9, and a teacher is right as often (42 against 41 % of 287
+frames).
 """
 
 LARGE_FACE_PX = 80
-"""Where the first look's coarser levels find a face of this side (in its own pixels), its finest level is not computed.
+"""If the coarser levels of the quick pass find a face of this side (in its own pixels), the finest level is not computed.
 
-A rival of such a face has a side of at least 56 pixels. Of 205 faces of 41 clips, scaled to 44, 48, 56 and 64 pixels, the
-coarser levels find 39, 140, 200 and 200, the whole network 202 or more of each.
+A face that makes the choice ambiguous then has a side of at least 56 pixels. Of 205 faces of 41 clips, scaled to 44, 48, 56
+and 64 pixels, the coarser levels find 39, 140, 200 and 200; the whole network finds 202 or more at each size.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorOptions:
     """longest_side_px: larger frames are reduced to it. The thresholds are the package's. precision: see
-    `modeling.precision`. quick: whether a frame is first looked at in `QUICK_SIDE_PX`; None: for the small network only.
-    Without it boxes are those of the package's `predict_jsons`, where the picture is a square of at least longest_side_px
-    (it pads others, and scales small ones up).
+    `modeling.precision`. quick: whether there is a first pass at `QUICK_SIDE_PX`; None: only for the small network. Without
+    it, boxes equal those of the package's `predict_jsons` for square pictures of at least longest_side_px (the package
+    pads others, and enlarges small ones).
     """
 
     longest_side_px: int = 640
@@ -77,13 +78,12 @@ def load_detector(
 
 
 class FaceDetector:
-    """Frames in, faces out. `fingerprint` names the network and its weights: it belongs into every label's origin.
+    """Frames in, faces out. `fingerprint` identifies the network and its weights, for the origin of every label.
 
-    MobileNet-0.25 on one thread of a busy 2-core Xeon, batches of 8, milliseconds of network time per frame:
-    640x640 46, 512x512 28, 640x360 22, 256x256 8, 224x224 5. Folding the batch norms and the channels_last layout
-    together take a third to a half off. Tried without gain: bfloat16 and torch.jit.optimize_for_inference (both
-    twice as slow without AMX), 1x1 convolutions as matrix products (equal), torch.jit.freeze (5 to 10 %, not worth
-    a trace for each device).
+    Network time of MobileNet-0.25 in ms per frame (one thread of a busy 2-core Xeon, batches of 8): 640x640 46, 512x512 28,
+    640x360 22, 256x256 8, 224x224 5. Folded batch norms and the channels_last layout together save a third to a half.
+    Tried without gain: bfloat16 and torch.jit.optimize_for_inference (both twice as slow without AMX), 1x1 convolutions
+    as matrix products (equal), torch.jit.freeze (5 to 10 %, not worth a trace for each device).
     """
 
     def __init__(self, name: str, weights: bytes, *, device: str, options: DetectorOptions):
@@ -99,12 +99,12 @@ class FaceDetector:
         self._priors_of_size: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, frames: Sequence[np.ndarray]) -> list[Faces]:
-        """frames: H x W x 3 uint8 RGB, their sizes may differ -> one `Faces` for each, in order.
+        """frames: H x W x 3 uint8 RGB, of any sizes -> one `Faces` for each, in order.
 
-        A quick detector scales every frame down to `QUICK_SIDE_PX`, and again to its longest side if no face of
-        `QUICK_FACE_PX` shows, another at once to that; never up, which costs time and finds no more. Beside a face of
-        `LARGE_FACE_PX` it may pass over faces below 56 pixels. Frames of one scaled size share batches, unpadded, so a
-        face does not depend on its neighbours in the batch.
+        A quick detector reduces every frame to `QUICK_SIDE_PX`, and only where it finds no face of `QUICK_FACE_PX` again to
+        `longest_side_px`; others reduce to `longest_side_px` at once. Frames are never enlarged, which costs time and finds
+        no more. Next to a face of `LARGE_FACE_PX`, a quick detector may miss faces below 56 pixels. Frames of one reduced
+        size share batches without padding, so a face does not depend on the other frames of its batch.
         """
         for index, frame in enumerate(frames):
             if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
@@ -162,9 +162,9 @@ class FaceDetector:
         return answers_where_needed(self.network, frames_BCHW, shows_no_large_face)
 
     def _centred(self, frames_BHWC: np.ndarray) -> Tensor:
-        """float32 (B, C, H, W) in the channels_last layout, minus the mean; it is bytes that travel to the device.
+        """float32 (B, C, H, W) in the channels_last layout, minus the mean. The frames go to the device as bytes.
 
-        Whole rows are subtracted: three channels as the innermost axis take four times as long.
+        The mean is subtracted from whole rows: with the three channels as the innermost axis it takes four times as long.
         """
         batch, height, width, channels = frames_BHWC.shape
         rows = torch.from_numpy(frames_BHWC).to(self.device).float().view(batch, height, width * channels)
@@ -177,13 +177,13 @@ class FaceDetector:
 
 
 def _needs_closer_look(faces: Faces, frame_side_px: int, quick_side_px: int) -> bool:
-    """Whether the quick look was a reduced one and showed no face that is large in it."""
+    """Whether the quick pass reduced the frame and found no large face in it."""
     sides = (faces.boxes_N4[:, 2:] - faces.boxes_N4[:, :2]).max(axis=1)
     return frame_side_px > quick_side_px and not (sides * (quick_side_px / frame_side_px) >= QUICK_FACE_PX).any()
 
 
 def scaled_size(height: int, width: int, longest_side_px: int) -> tuple[int, int]:
-    """Height and width of a frame whose longest side is reduced to longest_side_px; smaller frames stay as they are."""
+    """Height and width of a frame after its longest side is reduced to longest_side_px; smaller frames keep their size."""
     scale = min(1, longest_side_px / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -194,7 +194,7 @@ def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _in_frame(faces: Faces, frame_size: tuple[int, ...], scaled: tuple[int, int]) -> Faces:
-    """Faces in pixels of the scaled frame -> in pixels of the frame as it was given, boxes clipped to it."""
+    """Converts faces from pixels of the scaled frame to pixels of the given frame, and clips the boxes to it."""
     frame_xy = np.array(frame_size[::-1], np.float32)
     to_frame_xy = frame_xy / np.array(scaled[::-1], np.float32)
     boxes_N4 = (faces.boxes_N4.reshape(-1, 2, 2) * to_frame_xy).clip(0, frame_xy).reshape(-1, 4)

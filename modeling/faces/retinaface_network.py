@@ -1,4 +1,4 @@
-"""The two RetinaFace networks: the bodies differ; pyramid, context modules, heads and priors are the same.
+"""The two RetinaFace networks. Their bodies differ; pyramid, context modules, heads and priors are the same.
 
 Shape letters: B frames, C channels, H, W pixels, P priors (two for each cell of the three pyramid levels).
 """
@@ -17,10 +17,10 @@ from modeling.layers import fold_batch_norms
 from modeling.state_dicts import misfits, read_state_dict
 
 STRIDES = (8, 16, 32)
-"""Pixels of the input for one cell of each pyramid level (both networks; retinaface-pytorch predict_single.py)."""
+"""Input pixels per cell of each pyramid level (both networks; retinaface-pytorch predict_single.py)."""
 
 PRIOR_SIDES = ((16, 32), (64, 128), (256, 512))
-"""Sides in pixels of the square priors of each cell, one pair for each stride."""
+"""Sides in pixels of each cell's two square priors, for each stride."""
 
 
 class MobileNetBody(nn.Module):
@@ -46,7 +46,7 @@ class MobileNetBody(nn.Module):
 
 
 class MobileNetRetinaFace(RetinaFace):
-    """RetinaFace on `MobileNetBody`; the package's own constructor knows ResNet-50 only, so it is not called."""
+    """RetinaFace on `MobileNetBody`. The package's own constructor only builds ResNet-50, so it is not called."""
 
     def __init__(self):
         nn.Module.__init__(self)
@@ -59,35 +59,35 @@ class MobileNetRetinaFace(RetinaFace):
 
 
 def _resnet50() -> RetinaFace:
-    """As `retinaface.predict_single.Model` builds it."""
+    """The network that `retinaface.predict_single.Model` builds."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the package names torchvision's weights in the deprecated way
+        warnings.simplefilter("ignore", UserWarning)  # the package uses torchvision's deprecated argument for weights
         return RetinaFace("Resnet50", False, 256, {"layer2": 1, "layer3": 2, "layer4": 3}, 256)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A network and the input it was trained on: (pixel 0-255 - mean) / deviation, both in RGB order."""
+    """A network and its training input: (pixel 0-255 - mean) / deviation, both in RGB order."""
 
     build: Callable[[], RetinaFace]
-    trained_on: str  # the order of its input's channels, "RGB" or "BGR"
+    trained_on: str  # channel order of its input, "RGB" or "BGR"
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
-    quick: bool  # whether two looks pay: on a CPU, for which the small network is
+    quick: bool  # whether a quick first pass pays off: on a CPU, which the small network is meant for
 
 
 VARIANTS = {
     "mobilenet0.25": Variant(MobileNetRetinaFace, "BGR", (123.0, 117.0, 104.0), (1.0, 1.0, 1.0), True),
     "resnet50": Variant(_resnet50, "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), False),
 }
-"""Inputs: biubug6/Pytorch_Retinaface detect.py; retinaface-pytorch predict_single.py (albumentations' default)."""
+"""Sources: biubug6/Pytorch_Retinaface detect.py; retinaface-pytorch predict_single.py (albumentations' default)."""
 
 
 def prior_boxes(height: int, width: int) -> np.ndarray:
     """float32 (P, 4): centre x, centre y, width, height of every prior in pixels of the scaled frame.
 
-    In the order of the network's outputs: level, row, column, side. The package's `priorbox` gives the same as parts
-    of the picture's size, by loops that take longer than the network.
+    In the order of the network's outputs: level, row, column, side. The package's `priorbox` gives the same relative to
+    the picture's size, but its loops take longer than the network.
     """
     levels: list[np.ndarray] = []
     for stride, sides in zip(STRIDES, PRIOR_SIDES, strict=True):
@@ -98,11 +98,11 @@ def prior_boxes(height: int, width: int) -> np.ndarray:
 
 
 def load_network(name: str, weights: bytes) -> RetinaFace:
-    """The network `name` of `VARIANTS` with these weights, in evaluation mode, for RGB pixels 0-255 minus its mean.
+    """The network `name` of `VARIANTS` with these weights, in evaluation mode; its input is RGB pixels 0-255 minus its mean.
 
-    Batch norms, the order of the channels and the deviation are folded into the convolutions.
+    Batch norms, channel order and deviation are folded into the convolutions.
     weights: a file of `torch.save(state_dict)`; names may carry the "module." of DataParallel.
-    Raises ValueError that says what is wrong with the name or the weights, and what would be right.
+    Raises a ValueError that says what is wrong with the name or the weights, and what to give.
     """
     if name not in VARIANTS:
         raise ValueError(f"no RetinaFace network is called {name!r}; choose one of {sorted(VARIANTS)}")
@@ -128,7 +128,8 @@ def load_network(name: str, weights: bytes) -> RetinaFace:
 
 
 def _fold_input(network: nn.Module, variant: Variant) -> None:
-    """The first convolution takes RGB undivided. The mean stays outside: the zeros of the padding stand for it."""
+    """Makes the first convolution take RGB that is not divided by the deviation. The mean cannot be folded, because the
+    zeros of the padding stand for it."""
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     weight_OCHW = first.weight if variant.trained_on == "RGB" else first.weight.flip(1)
     deviation_C = torch.tensor(variant.deviation)

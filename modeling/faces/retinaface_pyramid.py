@@ -1,8 +1,8 @@
-"""RetinaFace's feature pyramid in two steps: the two coarser levels first, the finest for the frames that need it.
+"""RetinaFace's feature pyramid in two steps: the two coarser levels first, then the finest for frames that need it.
 
 The finest level has four times the cells of the next, takes 30 to 40 % of the small network's time (one thread of an
-EPYC) and finds faces below about 50 pixels only; where a large face shows, nothing asks for those. The numbers are those
-of the package's own `RetinaFace.forward`, whose steps these are (retinaface-pytorch network.py, net.py).
+EPYC) and only finds faces below about 50 pixels, which are not needed in a frame with a large face. The steps and the
+results are those of the package's own `RetinaFace.forward` (retinaface-pytorch network.py, net.py).
 
 Shape letters: B frames, C channels, H, W cells or pixels, P priors of all levels.
 """
@@ -15,15 +15,15 @@ from retinaface.network import RetinaFace
 from torch import Tensor, nn
 
 RawDetections = tuple[Tensor, Tensor, Tensor]
-"""(B, P, 4) offsets, (B, P, 2) logits and (B, P, 10) landmarks of the priors of some levels, finest level first."""
+"""(B, P, 4) offsets, (B, P, 2) logits and (B, P, 10) landmarks of the priors of some levels, the finest level first."""
 
 
 def answers_where_needed(
     network: RetinaFace, frames_BCHW: Tensor, needs_finest: Callable[[RawDetections], Tensor]
 ) -> RawDetections:
-    """The network's answers, its finest level only for some frames; for the others that level is sure of no face.
+    """The network's outputs. The finest level is computed only for some frames; for the others it reports no face.
 
-    needs_finest is given the answers of the coarser levels and says which frames need more, a bool (B,).
+    needs_finest: gets the outputs of the coarser levels and returns which frames need the finest, a bool (B,).
     """
     fpn = network.fpn
     level1_BCHW, level2_BCHW, level3_BCHW = network.body(frames_BCHW).values()
@@ -53,7 +53,7 @@ def _answers(network: RetinaFace, features: list[Tensor], first_level: int) -> R
 
 
 def _no_face(like: RawDetections, priors: int) -> RawDetections:
-    """Zeros, and logits whose softmax is exactly (1, 0)."""
+    """Zero offsets and landmarks, and logits whose softmax is exactly (1, 0)."""
     offsets, logits, landmarks = (answer.new_zeros(len(answer), priors, answer.shape[2]) for answer in like)
     logits[..., 1] = -torch.inf
     return offsets, logits, landmarks

@@ -1,4 +1,4 @@
-"""Waveform to spectrogram: the VGGVox chain of the paper, and the log-mel of the compact student.
+"""Waveform to spectrogram: the paper's VGGVox transform, and the compact student's log-mel.
 
 Shape letters: B clips, T samples at 16 kHz, F frequency bins, L frames.
 """
@@ -17,7 +17,7 @@ HOP_SAMPLES = 160  # 10 ms (Ts)
 FFT_SAMPLES = 512  # VGGVox mfcc/mfccspec.m: 2^nextpow2(400)
 SPECTROGRAM_FRAMES_PER_SECOND = SAMPLE_RATE_HZ // HOP_SAMPLES  # 100, exact
 WINDOW_SAMPLES = 64_384
-"""One training window, 4.024 s = (0.01 * 400 + 0.025 - 0.001) s (mcnCrossModalEmotions getBatchEmoVoxCeleb.m)."""
+"""A training window: 4.024 s = (0.01 * 400 + 0.025 - 0.001) s (mcnCrossModalEmotions getBatchEmoVoxCeleb.m)."""
 
 WINDOW_FRAMES = (WINDOW_SAMPLES - FRAME_SAMPLES) // HOP_SAMPLES + 1  # 400
 assert (WINDOW_FRAMES - 1) * HOP_SAMPLES <= WINDOW_SAMPLES - FRAME_SAMPLES < WINDOW_FRAMES * HOP_SAMPLES
@@ -26,8 +26,8 @@ DC_POLE = 0.99  # VGGVox mfcc/rm_dc_n_dither.m: filter([1 -1], [1 -0.99], x)
 DITHER = 1e-6  # times the deviation of the DC-filtered signal (rm_dc_n_dither.m)
 PRE_EMPHASIS = 0.97  # alpha in run_distillation.m
 MAGNITUDE_DEVIATION_FLOOR = 1e-4
-"""Least deviation of a bin, in 16-bit steps. The rounding of 16-bit sound alone gives more, so only digital silence
-meets it."""
+"""Lower bound of a bin's deviation, in 16-bit steps. The rounding of 16-bit sound alone gives more, so the bound matters only
+for digital silence."""
 
 MEL_BANDS = 64
 MEL_RANGE_HZ = (60.0, 7600.0)
@@ -38,7 +38,7 @@ SCAN_BLOCK = 256
 
 
 def in_int16_steps(wave_BT: Tensor) -> Tensor:
-    """int16, or float in [-1, 1], to float32 in 16-bit steps."""
+    """Converts int16, or float in [-1, 1], to float32 in 16-bit steps."""
     if wave_BT.dtype == torch.int16:
         return wave_BT.to(torch.float32)
     if not wave_BT.is_floating_point():
@@ -54,7 +54,7 @@ def _decay(pole: float, device: torch.device) -> Tensor:
 
 
 def _leaky_sum(x_BT: Tensor, pole: float) -> Tensor:
-    """y[n] = x[n] + pole * y[n-1] from rest: matrix products within blocks, then the same over their ends."""
+    """y[n] = x[n] + pole * y[n-1], y[-1] = 0: matrix products within blocks, then the same over the ends of the blocks."""
     samples = x_BT.shape[1]
     blocks = -(-samples // SCAN_BLOCK)
     decay = _decay(pole, x_BT.device)
@@ -66,16 +66,16 @@ def _leaky_sum(x_BT: Tensor, pole: float) -> Tensor:
 
 
 def without_dc(wave_BT: Tensor) -> Tensor:
-    """The filter y[n] = x[n] - x[n-1] + 0.99 y[n-1] from rest, (B, T) -> (B, T).
+    """The filter y[n] = x[n] - x[n-1] + 0.99 y[n-1] from a zero state, (B, T) -> (B, T).
 
-    On one CPU thread this took a fifth of the time of torchaudio's lfilter and a tenth of an FFT convolution
+    On one CPU thread it takes a fifth of the time of torchaudio's lfilter and a tenth of that of an FFT convolution
     (64 windows: 0.06, 0.27 and 0.64 s), and it runs on any device.
     """
     return _leaky_sum(torch.diff(wave_BT, dim=1, prepend=torch.zeros_like(wave_BT[:, :1])), DC_POLE)
 
 
 def _stft(wave_BT: Tensor, window: Tensor) -> Tensor:
-    """Complex (B, 257, L), no padding at the ends; a clip below 25 ms is padded with zeros to one frame."""
+    """Complex (B, 257, L), without padding at the ends; a clip below 25 ms is zero-padded to one frame."""
     samples = max(wave_BT.shape[1], FRAME_SAMPLES)
     window = F.pad(window, (0, FFT_SAMPLES - FRAME_SAMPLES))
     wave_BT = F.pad(wave_BT, (0, samples - wave_BT.shape[1] + FFT_SAMPLES - FRAME_SAMPLES))
@@ -83,7 +83,7 @@ def _stft(wave_BT: Tensor, window: Tensor) -> Tensor:
 
 
 def _dither(x_BT: Tensor) -> Tensor:
-    """Triangular noise in [-1, 1] times 1e-6 of each clip's deviation (N - 1), from torch's global generator."""
+    """Triangular noise in [-1, 1] times 1e-6 of each clip's deviation (N - 1); drawn from torch's global generator."""
     noise_BT = torch.rand_like(x_BT) + torch.rand_like(x_BT) - 1
     return DITHER * x_BT.std(1, correction=min(1, x_BT.shape[1] - 1), keepdim=True) * noise_BT
 
@@ -93,9 +93,9 @@ def paper_spectrogram(wave_BT: Tensor, dithered: bool = False) -> Tensor:
 
     DC removal, dither, pre-emphasis, symmetric Hamming window, plain magnitude of all 512 bins (the upper half mirrors
     the lower), each bin with mean 0 and deviation 1 (N - 1) over time (VGGVox mfcc/mfccspec.m and rm_dc_n_dither.m,
-    mcnCrossModalEmotions getBatchEmoVoxCeleb.m). The original divides by zero in digital silence, with or without its
-    dither, which is a part of the signal's deviation; here the deviation has a floor. Silence, a constant and a clip of
-    one frame give zeros or other finite numbers.
+    mcnCrossModalEmotions getBatchEmoVoxCeleb.m). The original divides by zero for digital silence, even with dither, which
+    is proportional to the signal's deviation. Here the deviation has a lower bound, so that silence, a constant and a clip
+    of one frame give finite numbers.
     """
     x = without_dc(in_int16_steps(wave_BT))
     if dithered:
@@ -116,13 +116,13 @@ def _mel_bands(device: torch.device) -> Tensor:
 def log_mel(wave_BT: Tensor) -> Tensor:
     """int16 or float in [-1, 1], (B, T) -> float32 (B, 64, L), the same frames as `paper_spectrogram`.
 
-    Log power in 64 mel bands down to 60 dB below the clip's loudest band; then each band's mean over time is removed
-    (microphone, loudness) and the clip is divided by its one deviation (at least 1 dB), which keeps the relative range
-    of the bands.
+    Log power in 64 mel bands, cut off 60 dB below the clip's loudest band. Each band's mean over time is subtracted (this
+    removes microphone and loudness). The clip is divided by its overall deviation (at least 1 dB), which keeps the relative
+    range of the bands.
     """
     x = in_int16_steps(wave_BT) / INT16_SCALE
     stft_BFL = _stft(x, torch.hann_window(FRAME_SAMPLES, device=x.device))
-    power_BFL = stft_BFL.real.square() + stft_BFL.imag.square()  # a quarter of the time of abs().square() on a CPU
+    power_BFL = stft_BFL.real.square() + stft_BFL.imag.square()  # four times as fast as abs().square() on a CPU
     mel = 10 * torch.log10((_mel_bands(x.device).T @ power_BFL).clamp_min(POWER_FLOOR))
     mel = torch.maximum(mel, mel.amax((1, 2), keepdim=True) - MEL_RANGE_DB)
     mel = mel - mel.mean(2, keepdim=True)

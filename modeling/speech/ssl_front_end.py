@@ -1,8 +1,8 @@
-"""The self-supervised networks that can stand under a student: built as torchaudio builds them, weights from a file.
+"""The self-supervised networks that can be a student's front end: built as torchaudio builds them, with weights from a file.
 
-How a bundle is built, and where its weights are, stands in private fields of torchaudio 2.11 (`_model_type`, `_params`,
-`_path`, `_normalize_waveform`): its public `get_model` fetches the weights from the internet. No other file reads them,
-which `tests/test_private_names.py` holds. Without them each bundle's architecture would be written out here.
+A bundle's architecture and the address of its weights are private fields of torchaudio 2.11 (`_model_type`, `_params`,
+`_path`, `_normalize_waveform`): its public `get_model` downloads the weights. No other file reads these fields, which
+`tests/test_private_names.py` holds. Without them, each bundle's architecture would have to be written out here.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ FRONT_ENDS: dict[str, Wav2Vec2Bundle] = {
         "WAVLM_LARGE",
     )
 }
-"""By torchaudio's name. All take 16 kHz and give one frame each 20 ms."""
+"""Keyed by torchaudio's name. All take 16 kHz and give a frame every 20 ms."""
 
 WEIGHTS_URL = "https://download.pytorch.org/torchaudio/models/"  # torchaudio/pipelines/_wav2vec2/utils.py
 
@@ -38,26 +38,26 @@ def front_end_url(name: str) -> str:
 
 
 def front_end_size(name: str) -> tuple[int, int]:
-    """Layers of the bundle's network and the width of each."""
+    """Number of layers of the bundle's network, and their width."""
     params = _params(FRONT_ENDS[name])
     return params["encoder_num_layers"], params["encoder_embed_dim"]
 
 
 def wants_normalised_waveform(name: str) -> bool:
-    """Whether the bundle's network takes waveforms of mean 0 and deviation 1 instead of those in [-1, 1]."""
+    """Whether the bundle's network takes waveforms with mean 0 and deviation 1 instead of waveforms in [-1, 1]."""
     return FRONT_ENDS[name]._normalize_waveform  # pyright: ignore[reportPrivateUsage]
 
 
 def front_end_network(bundle: Wav2Vec2Bundle) -> Wav2Vec2Model:
-    """The bundle's network with random weights; `bundle.get_model` would fetch them from the internet."""
+    """The bundle's network with random weights; `bundle.get_model` would download the trained ones."""
     return (wavlm_model if _is_wavlm(bundle) else wav2vec2_model)(**_params(bundle))
 
 
 def load_front_end(network: Wav2Vec2Model, name: str, source: bytes | str | Path) -> None:
-    """Puts the weights that torchaudio publishes for the bundle `name` into its network; source: the .pth or its bytes.
+    """Loads torchaudio's published weights of the bundle `name` into its network. source: the .pth file or its bytes.
 
-    Raises ValueError with all that is missing, unexpected or of another shape, and with the address of the right file.
-    WAVLM_BASE and WAVLM_BASE_PLUS, or WAV2VEC2_BASE and HUBERT_BASE, have the same names and shapes: no check of the
+    Raises a ValueError that lists what is missing, unexpected or of another shape, and gives the address of the right file.
+    WAVLM_BASE and WAVLM_BASE_PLUS have the same names and shapes, as have WAV2VEC2_BASE and HUBERT_BASE: no check of the
     file can tell them apart.
     """
     wanted = f"fetch {front_end_url(name)}"
@@ -74,7 +74,7 @@ def load_front_end(network: Wav2Vec2Model, name: str, source: bytes | str | Path
 
 
 def _state_dict(source: bytes | str | Path) -> dict[str, Tensor]:
-    """Names as torch has them now: a weight-normalised convolution kept weight_g and weight_v before torch 2.1."""
+    """The weights under torch's current names: before torch 2.1, a weight-normalised convolution had weight_g and weight_v."""
     weight = "conv.parametrizations.weight.original"
     return {
         name.replace("conv.weight_g", f"{weight}0").replace("conv.weight_v", f"{weight}1"): tensor
@@ -100,14 +100,14 @@ def _is_wavlm(bundle: Wav2Vec2Bundle) -> bool:
 
 
 def _build_of_bundle(bundle: Wav2Vec2Bundle) -> tuple[int, int, bool, bool]:
-    """Layers, width, whether attention knows relative positions, whether every convolution is normalised."""
+    """Layers, width, whether attention uses relative positions, whether every convolution is normalised."""
     p = _params(bundle)
     is_normalised = p["extractor_mode"] == "layer_norm"
     return p["encoder_num_layers"], p["encoder_embed_dim"], _is_wavlm(bundle), is_normalised
 
 
 def _build_of_tensors(tensors: dict[str, Tensor]) -> tuple[int, int, bool, bool]:
-    """The same, read off the names and shapes of a state dict."""
+    """The same as `_build_of_bundle`, from the names and shapes of a state dict."""
     layers = {name.split(".")[3] for name in tensors if name.startswith("encoder.transformer.layers.")}
     width = len(tensors.get("encoder.feature_projection.projection.bias", ()))
     has_positions = any("rel_attn_embed" in name for name in tensors)

@@ -1,4 +1,4 @@
-"""What every student is: one object from speech of any length to an embedding and the logits of eight emotions.
+"""The base of every student: one object from speech of any length to an embedding and the logits of eight emotions.
 
 Shape letters: B clips, T samples at 16 kHz, F frequency bins, L frames, E = 8 emotions, D embedding.
 """
@@ -16,11 +16,12 @@ from torchaudio.functional import resample
 from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ
 from modeling.speech.spectrogram import FRAME_SAMPLES, HOP_SAMPLES, SPECTROGRAM_FRAMES_PER_SECOND
 from modeling.speech.ssl_front_end import FRONT_ENDS
+from modeling.speech.whisper import WHISPER_SIZES
 
-MIN_FRAMES = SPECTROGRAM_FRAMES_PER_SECOND  # the smallest bucket of the paper, 1 s
-MAX_FRAMES = 10 * SPECTROGRAM_FRAMES_PER_SECOND  # the largest, 10 s
-MIN_SAMPLES = FRAME_SAMPLES + (MIN_FRAMES - 1) * HOP_SAMPLES  # 16,240: what 100 frames need
-MAX_SAMPLES = MAX_FRAMES * HOP_SAMPLES  # 160,000: what a student that hears the waveform takes of a long clip
+MIN_FRAMES = SPECTROGRAM_FRAMES_PER_SECOND  # the paper's smallest bucket, 1 s
+MAX_FRAMES = 10 * SPECTROGRAM_FRAMES_PER_SECOND  # the paper's largest bucket, 10 s
+MIN_SAMPLES = FRAME_SAMPLES + (MIN_FRAMES - 1) * HOP_SAMPLES  # 16,240, enough for 100 frames
+MAX_SAMPLES = MAX_FRAMES * HOP_SAMPLES  # 160,000, the most that a student that reads the waveform uses
 
 STUDENT_KINDS = ("paper", "compact", "ssl")
 TIME_POOLINGS = ("attention", "mean", "max")
@@ -31,9 +32,9 @@ class StudentConfig:
     """kind: "paper" (VGG-M of VGGVox, 16.6 M weights), "compact" (log-mel, 0.5 M; two CPU cores can train it) or "ssl"
     (a head of 0.3 M on a frozen self-supervised network).
 
-    widths: channels of the compact student's three stages; pooling: over time, and embedding: D, of the compact student
-    and the ssl one; bundle: torchaudio's name of the network under an ssl student (`ssl_front_end.FRONT_ENDS`). The paper's
-    student is fixed.
+    widths: channels of the compact student's three stages; pooling (over time) and embedding (D): of the compact and the
+    ssl student; bundle: torchaudio's name of an ssl student's front end (`ssl_front_end.FRONT_ENDS`). The paper's student
+    has no choices.
     """
 
     kind: str = "compact"
@@ -49,20 +50,48 @@ class StudentConfig:
             raise ValueError(f"pooling = {self.pooling!r}: choose one of {', '.join(TIME_POOLINGS)}")
         if self.kind == "ssl" and self.bundle not in FRONT_ENDS:
             raise ValueError(f"bundle = {self.bundle!r}: choose one of {', '.join(FRONT_ENDS)}")
-        object.__setattr__(self, "widths", tuple(self.widths))  # a list when read from JSON
+        object.__setattr__(self, "widths", tuple(self.widths))  # JSON gives a list
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhisperConfig:
+    """A linear head on the output of one layer of Whisper's encoder; 6,152 trained weights on tiny's.
+
+    front_end: name of the model (`WHISPER_SIZES`); layers: of its encoder that are computed; window_s and hop_s: of the
+    windows over which mean and deviation are taken.
+    """
+
+    kind: str = "whisper"
+    front_end: str = "tiny.en"
+    layers: int = 2
+    window_s: float = 1.0
+    hop_s: float = 0.5
+
+    def __post_init__(self):
+        if self.kind != "whisper":
+            raise ValueError(f"kind = {self.kind!r}: this config is of the kind 'whisper'")
+        if self.front_end not in WHISPER_SIZES:
+            raise ValueError(f"front_end = {self.front_end!r}: choose one of {', '.join(WHISPER_SIZES)}")
+        most = WHISPER_SIZES[self.front_end].layers
+        if not 1 <= self.layers <= most:
+            raise ValueError(f"layers = {self.layers}: the encoder of {self.front_end} has {most}; choose 1 to {most}")
+        if not 0 < self.hop_s <= self.window_s <= 1:
+            raise ValueError(
+                f"window_s = {self.window_s}, hop_s = {self.hop_s}: a window of 1 s at most, and a hop within it"
+            )
 
 
 class Student(nn.Module):
-    """One object from waveform to logits; a subclass adds its input transform and its network."""
+    """From waveform to logits. A subclass adds its input transform and its network."""
 
-    config: StudentConfig
-    meta: dict[str, Any]  # of the run that trained it; set by `checkpoint.load_student`
+    config: StudentConfig | WhisperConfig
+    meta: dict[str, Any]  # about the run that trained it; set by `checkpoint.load_student`
 
     @abstractmethod
     def spectrogram(self, wave_BT: Tensor) -> Tensor:
-        """int16 or float in [-1, 1] at 16 kHz, (B, T) -> (B, F, L), what the network reads.
+        """int16 or float in [-1, 1] at 16 kHz, (B, T) -> the network's input (B, F, L).
 
-        An ssl student reads the waveform: there F is 1 and L is T.
+        An ssl student reads the waveform: its F is 1 and its L is T.
         """
 
     @abstractmethod
@@ -71,11 +100,15 @@ class Student(nn.Module):
 
     @abstractmethod
     def clip_frames(self, frames: int) -> int:
-        """How many of the L frames of a clip of at least 1.015 s are used at test time; they are cut from its centre."""
+        """How many of the L frames of a clip (of at least 1.015 s) are used at test time; they are cut from its centre."""
 
     def clip_start(self, frames: int) -> int:
-        """The first of the frames that are used at test time."""
+        """Index of the first frame used at test time."""
         return (frames - self.clip_frames(frames)) // 2
+
+    def stored_state(self) -> dict[str, Tensor]:
+        """The weights that the student's own file holds."""
+        return self.state_dict()
 
     def forward(self, wave_BT: Tensor) -> tuple[Tensor, Tensor]:
         """int16 or float in [-1, 1] at 16 kHz, (B, T) of at least 1.015 s -> logits (B, E), embedding (B, D)."""
@@ -83,10 +116,10 @@ class Student(nn.Module):
 
     @torch.no_grad()
     def outputs_of_clip(self, wave_T: Tensor) -> tuple[Tensor, Tensor]:
-        """A whole clip at 16 kHz -> logits (E,), embedding (D,), as the authors test (compute_audio_feats.m).
+        """A whole clip at 16 kHz -> logits (E,), embedding (D,), by the authors' test procedure (compute_audio_feats.m).
 
-        Normalised over the whole clip, then cut to the centre: the largest whole second up to 10 s for the paper's
-        student, at most 10 s for the others. A clip below 1.015 s (100 frames) is padded with zeros at its end.
+        The input is normalised over the whole clip, then cut to its centre: to whole seconds up to 10 s for the paper's
+        student, to at most 10 s for the others. A clip below 1.015 s (100 frames) is padded with zeros at its end.
         Always in evaluation mode. Raises ValueError for an empty clip.
         """
         if wave_T.ndim != 1 or len(wave_T) == 0:
@@ -113,9 +146,9 @@ class Student(nn.Module):
         return self.outputs_of_clip(self._mono_16k(wave, sample_rate))[0].softmax(0).cpu()
 
     def _mono_16k(self, wave: Tensor | np.ndarray, sample_rate: int) -> Tensor:
-        """Mean of the channels at 16 kHz. The shorter axis is the channels: torchaudio and soundfile differ.
+        """Mean of the channels at 16 kHz. The shorter axis holds the channels, because torchaudio and soundfile differ.
 
-        The authors take the left channel and the rate as it is (compute_audio_feats.m); VoxCeleb is mono at 16 kHz.
+        The authors take the left channel and ignore the rate (compute_audio_feats.m); VoxCeleb is mono at 16 kHz.
         """
         wave = torch.as_tensor(np.ascontiguousarray(wave) if isinstance(wave, np.ndarray) else wave)
         if wave.ndim not in (1, 2) or wave.numel() == 0:
@@ -133,7 +166,8 @@ class Student(nn.Module):
 
 
 def he_init(network: nn.Module) -> None:
-    """Every weight normal with deviation sqrt(2 / fan_in), biases zero (MatConvNet dagnn.Conv initParams, as in the paper)."""
+    """Draws every weight from a normal distribution with deviation sqrt(2 / fan_in), sets biases to zero (as the paper does:
+    MatConvNet dagnn.Conv initParams)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -1,14 +1,24 @@
-"""The three students by name. `build_student` makes a new one, `checkpoint.load_student` reads one."""
+"""The kinds of student. `build_student` makes a new one; `checkpoint.load_student` reads one from a file."""
 
 from pathlib import Path
 
 from modeling.speech.ssl_front_end import front_end_url, load_front_end
-from modeling.students.base import Student, StudentConfig
+from modeling.students.base import Student, StudentConfig, WhisperConfig
 from modeling.students.compact import CompactStudent
 from modeling.students.self_supervised import SslStudent
 from modeling.students.vggvox import PaperStudent
+from modeling.students.whisper import WhisperStudent
 
-__all__ = ["CompactStudent", "PaperStudent", "SslStudent", "Student", "StudentConfig", "build_student"]
+__all__ = [
+    "CompactStudent",
+    "PaperStudent",
+    "SslStudent",
+    "Student",
+    "StudentConfig",
+    "WhisperConfig",
+    "WhisperStudent",
+    "build_student",
+]
 
 STUDENTS = {"paper": PaperStudent, "compact": CompactStudent, "ssl": SslStudent}
 
@@ -16,8 +26,8 @@ STUDENTS = {"paper": PaperStudent, "compact": CompactStudent, "ssl": SslStudent}
 def build_student(config: StudentConfig, front_end: bytes | str | Path | None = None) -> Student:
     """A new student with random weights, drawn from torch's global generator.
 
-    front_end: of an ssl student, the weights that torchaudio publishes for its bundle, as a .pth file or its bytes.
-    Raises ValueError that says what to fetch when an ssl student is given none or others; another student takes none.
+    front_end: for an ssl student, the weights that torchaudio publishes for its bundle, as a .pth file or its bytes.
+    Raises a ValueError that says what to fetch if an ssl student gets none or the wrong ones, or if another student gets any.
     """
     student = STUDENTS[config.kind](config)
     if isinstance(student, SslStudent):

@@ -7,10 +7,11 @@ from modeling.speech.spectrogram import MEL_BANDS, log_mel
 from modeling.students.base import MAX_FRAMES, StudentConfig, he_init
 from modeling.students.pooling import POOLED_CHANNELS, PooledStudent
 
-STRIDE = 16  # of the stem and the three stages together over the bands: 64 become 4
+STRIDE = 16  # over bands, stem and three stages together: 64 bands become 4
 STEM_KERNEL = (5, 7)  # bands, frames
 STEM_STRIDE = (2, 4)
-"""Frames of 10 ms become 40 ms at once: half the time of a stride of two, and no worse on acted speech (docs/log.md)."""
+"""Frames of 10 ms become 40 ms at once. This takes half the time of a stride of two, and is no worse on acted speech
+(docs/log.md)."""
 
 
 class CompactStudent(PooledStudent):
@@ -36,10 +37,10 @@ class CompactStudent(PooledStudent):
         )
         self.add_head(config)
         he_init(self)
-        channels_last(self)  # half the time of a training step on a CPU
+        channels_last(self)  # halves the time of a training step on a CPU
 
     def spectrogram(self, wave_BT: Tensor) -> Tensor:
-        """(B, 64, L)."""
+        """(B, T) -> (B, 64, L); see `log_mel`."""
         return log_mel(wave_BT)
 
     def outputs(self, spectrogram_BFL: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
-"""A linear head on a frozen student's embedding: the classes of one's own labels, in a file of plain JSON.
+"""A linear head for the user's own classes on a frozen student's embedding, in a plain JSON file.
 
-Fitted by `fit_head` with scikit-learn, applied with NumPy alone. Shape letters: N clips, D embedding, K classes.
+`fit_head` fits it with scikit-learn; applying it needs only NumPy. Shape letters: N clips, D embedding, K classes.
 """
 
 import json
@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 FORMAT = "emovox.head.1"
 MAX_ITERATIONS = 2000
@@ -21,10 +18,10 @@ _REMEDY = "give the file that `emovox fit-head` wrote, or fit it again"
 
 @dataclass(frozen=True)
 class EmotionHead:
-    """classes: K names; mean_D, scale_D: of the training embeddings; weights_KD, bias_K: logits of the standardised ones.
+    """classes: K names; mean_D, scale_D: standardise an embedding; weights_KD, bias_K: standardised embedding -> logits.
 
-    student_sha256: of the student file that gave the embeddings; another student's mean nothing to these weights.
-    meta: what is known of the fit (clips, speakers, cross-validation), anything JSON can hold.
+    student_sha256: of the student file that gave the embeddings; the head is meaningless for another student's.
+    meta: facts about the fit (clips, speakers, cross-validation), anything that JSON can hold.
     """
 
     classes: tuple[str, ...]
@@ -46,7 +43,7 @@ class EmotionHead:
             raise ValueError("the weights hold NaN or infinity")
 
     def probabilities(self, embeddings_ND: np.ndarray) -> np.ndarray:
-        """(N, D) -> (N, K), rows that sum to 1. Raises ValueError for embeddings of another length."""
+        """(N, D) -> (N, K), each row sums to 1. Raises ValueError for embeddings of another length."""
         embeddings_ND = np.asarray(embeddings_ND, np.float64)
         if embeddings_ND.shape[-1] != len(self.mean_D):
             raise ValueError(f"embeddings of {embeddings_ND.shape[-1]} values; this head takes {len(self.mean_D)}")
@@ -67,7 +64,7 @@ class EmotionHead:
 
 
 def load_head(data: bytes) -> EmotionHead:
-    """The head in a file's bytes. Raises ValueError that says what to do when it is not one or is damaged."""
+    """The head in a file's bytes. Raises a ValueError that says what to do if the file is damaged or not a head."""
     try:
         content = json.loads(data)
         if content["format"] != FORMAT:
@@ -91,14 +88,20 @@ def fit_head(
     student_sha256: str,
     meta: dict[str, Any],
 ) -> EmotionHead:
-    """Standardisation and L2 multinomial logistic regression. inverse_penalty: scikit-learn's C. labels_N: class names."""
+    """Fits standardisation and an L2 multinomial logistic regression. inverse_penalty: scikit-learn's C. labels_N: class
+    names."""
+    # scikit-learn takes a second to import, and who only uses a head does without
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(embeddings_ND)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS)
         model.fit(scaler.transform(embeddings_ND), labels_N)
     weights_KD, bias_K = np.asarray(model.coef_), np.asarray(model.intercept_)
-    if len(model.classes_) == 2:  # scikit-learn keeps one row for two classes; its sigmoid is this softmax
+    if len(model.classes_) == 2:  # for two classes scikit-learn keeps one row, whose sigmoid equals this softmax
         weights_KD, bias_K = np.vstack([-weights_KD, weights_KD]) / 2, np.concatenate([-bias_K, bias_K]) / 2
     classes = tuple(str(name) for name in model.classes_)
     mean_D, scale_D = np.asarray(scaler.mean_), np.asarray(scaler.scale_)

@@ -1,11 +1,11 @@
-"""A student as an ONNX graph: waveform of any length in, logits, probabilities and embedding out, as `outputs_of_clip`.
+"""A student as an ONNX graph: waveform of any length in; logits, probabilities and embedding out.
 
-The graph holds the whole way of `Student.outputs_of_clip`: padding of a short clip, the input transform, the cut to the
-clip's centre, the network. Two parts of the transform are written anew, since ONNX has no counterpart that every runtime
-knows: the Fourier transform is a convolution with windowed cosines and sines, and the recursive DC filter a product with
-powers of its pole. `modeling.speech.spectrogram` stays the definition; `parity` measures the difference.
+The graph does all that `Student.outputs_of_clip` does: padding of a short clip, input transform, cut to the clip's centre,
+network. Two parts of the transform are reimplemented, because ONNX has no operator for them that every runtime supports:
+the Fourier transform is a convolution with windowed cosines and sines, and the recursive DC filter is a product with
+powers of its pole. `modeling.speech.spectrogram` remains the definition; `parity` measures the difference.
 
-Exported by TorchScript tracing: torch.export (2.11) cannot yet cut a length that is only known at run time and then pool it.
+Exported by TorchScript tracing: torch.export (2.11) cannot yet cut to a length known only at run time and then pool.
 Needs the package onnx. Shape letters: T samples at 16 kHz, F frequency bins, L frames, E = 8, D embedding.
 """
 
@@ -35,17 +35,17 @@ OUTPUTS = ("logits", "probabilities", "embedding")
 FORMAT = "emovox.student.onnx.1"
 
 PARITY_S = (0.3, 1.0, 2.5, 4.024, 7.3, 12.0)
-"""Clip lengths that are compared: below the least, whole seconds and not, one training window, above the longest."""
+"""Clip lengths that are compared: below the minimum, whole and fractional seconds, a training window, above the maximum."""
 
 TOLERANCE = 1e-3
-"""Largest difference that passes, relative to the largest value of the same output, or to 1 where that is smaller."""
+"""Largest difference that passes, relative to the largest value of the same output, or to 1 if that is larger."""
 
 CARRIED_BLOCKS = 9
-"""Blocks of 256 samples after which 0.99 ** n is below 1e-10, less than float32 tells apart."""
+"""Number of blocks of 256 samples after which 0.99 ** n is below 1e-10, too small to matter in float32."""
 
 
 class _FourierFrames(nn.Module):
-    """(1, T) -> real and imaginary part (1, 257, L) of the windowed frames, as `spectrogram._stft` gives them."""
+    """(1, T) -> real and imaginary part (1, 257, L) of the windowed frames; equals `spectrogram._stft`."""
 
     kernels: Tensor
 
@@ -62,7 +62,7 @@ class _FourierFrames(nn.Module):
 
 
 class LogMel(nn.Module):
-    """`spectrogram.log_mel`."""
+    """The same as `spectrogram.log_mel`."""
 
     bands: Tensor
 
@@ -83,7 +83,7 @@ class LogMel(nn.Module):
 
 
 class _WithoutDc(nn.Module):
-    """`spectrogram.without_dc`: blocks of 256 samples, and what is left of earlier blocks in each."""
+    """The same as `spectrogram.without_dc`, by blocks of 256 samples plus the remainders of earlier blocks."""
 
     decay: Tensor
     carry: Tensor
@@ -108,7 +108,7 @@ class _WithoutDc(nn.Module):
 
 
 class PaperMagnitude(nn.Module):
-    """`spectrogram.paper_spectrogram` without dither."""
+    """The same as `spectrogram.paper_spectrogram` without dither."""
 
     def __init__(self):
         super().__init__()
@@ -127,7 +127,7 @@ class PaperMagnitude(nn.Module):
 
 
 def _shape(x: Tensor) -> Tensor:
-    """Of any length of the clip: a plain `shape` would be traced as the numbers of the one example."""
+    """The shape as a traced tensor, for clips of any length: `x.shape` would be traced as the numbers of the example."""
     return torch._shape_as_tensor(x)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
 
 
@@ -154,7 +154,7 @@ class StudentGraph(nn.Module):
         return logits_BE, logits_BE.softmax(1), embedding_BD
 
     def _cut(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """`clip_start` and `clip_frames` of the student, on traced integers."""
+        """The student's `clip_start` and `clip_frames`, on traced integers."""
         used = frames.clamp_max(MAX_FRAMES)
         if self.student.config.kind != "paper":
             return (frames - used) // 2, used
@@ -163,9 +163,9 @@ class StudentGraph(nn.Module):
 
 
 def export_student(student: Student, student_sha256: str) -> bytes:
-    """The student as an ONNX file; what a reader must know of it stands in its metadata (`student_metadata`).
+    """The student as an ONNX file; its metadata (`student_metadata`) hold what its users must know.
 
-    Raises ValueError for a student whose kind has no graph, or without the package onnx.
+    Raises ValueError if the student's kind has no graph, or the package onnx is not installed.
     """
     graph, file = StudentGraph(student), io.BytesIO()
     try:
@@ -173,7 +173,7 @@ def export_student(student: Student, student_sha256: str) -> bytes:
     except ImportError as error:
         raise ValueError("the export needs the package onnx, which is not installed; pip install onnx") from error
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # on the age of this exporter, and on slices that it does not fold
+        warnings.simplefilter("ignore")  # about the age of this exporter, and about slices that it does not fold
         torch.onnx.export(
             graph.eval(),
             (torch.zeros(1, 2 * MIN_SAMPLES),),
@@ -190,8 +190,8 @@ def export_student(student: Student, student_sha256: str) -> bytes:
 
 
 def student_metadata(student: Student, student_sha256: str) -> dict[str, str]:
-    """format, emotions (order of the outputs, comma-separated), sample_rate_hz, student_sha256 (of the file that was
-    exported), config, prior (8 numbers, or null) and prior_strength as JSON, and the input and the clip in words."""
+    """format, emotions (in the order of the outputs, comma-separated), sample_rate_hz, student_sha256 (of the exported
+    file), config, prior (8 numbers, or null) and prior_strength as JSON, and a description of the input and the clip."""
     meta = getattr(student, "meta", None) or {}
     cut = "the largest whole second up to 10 s at its centre" if student.config.kind == "paper" else "its central 10 s"
     return {
@@ -210,7 +210,7 @@ def student_metadata(student: Student, student_sha256: str) -> dict[str, str]:
 def parity(student: Student, onnx_file: bytes) -> dict[str, float]:
     """Largest difference between onnxruntime and `outputs_of_clip` for each output, over `parity_clips`.
 
-    Relative to the largest value of the same output, or to 1 where that is smaller.
+    Relative to the largest value of the same output, or to 1 if that is larger.
     """
     import onnxruntime
 
@@ -230,8 +230,8 @@ def parity(student: Student, onnx_file: bytes) -> dict[str, float]:
 
 
 def parity_clips() -> list[np.ndarray]:
-    """int16 (T,) of `PARITY_S`: syllable-like bursts of a harmonic tone in noise; one like a telephone's, with little
-    above 4 kHz; one of zeros."""
+    """int16 (T,) clips of the lengths `PARITY_S`: syllable-like bursts of a harmonic tone in noise; plus a clip like a
+    telephone's, with little above 4 kHz, and a clip of zeros."""
     rng = np.random.default_rng(0)
     clips: list[np.ndarray] = []
     for seconds in PARITY_S:

@@ -1,4 +1,4 @@
-"""From features of each frame to one embedding and the logits: what students share that pool over time.
+"""From features per frame to one embedding and the logits: shared by the students that pool over time.
 
 Shape letters: B clips, C channels, L frames, D embedding, E = 8 emotions.
 """
@@ -23,7 +23,7 @@ class AttentiveStatistics(nn.Module):
 
     def forward(self, x_BCL: Tensor) -> Tensor:
         weights_BCL = self.attention(x_BCL).softmax(2).float()
-        x_BCL = x_BCL.float()  # in half precision the difference of two squares keeps nothing
+        x_BCL = x_BCL.float()  # in half precision the difference of two squares would lose all digits
         mean = (weights_BCL * x_BCL).sum(2)
         variance = (weights_BCL * x_BCL.square()).sum(2) - mean.square()
         return torch.cat([mean, variance.clamp_min(VARIANCE_FLOOR).sqrt()], 1)
@@ -46,9 +46,9 @@ class PlainStatistics(nn.Module):
 
 
 class PooledStudent(Student):
-    """A student whose features of each frame are pooled over time; a subclass makes the features.
+    """A student that pools features per frame over time; a subclass computes the features.
 
-    pool, embedding, classifier: as the files of students name them.
+    The attributes pool, embedding and classifier have these names in the students' files.
     """
 
     pool: nn.Module
@@ -56,7 +56,7 @@ class PooledStudent(Student):
     classifier: nn.Module
 
     def add_head(self, config: StudentConfig) -> None:
-        """The layers behind features of `POOLED_CHANNELS`."""
+        """Adds the layers that follow features of `POOLED_CHANNELS`."""
         attentive = config.pooling == "attention"
         self.pool = (
             AttentiveStatistics(POOLED_CHANNELS, ATTENTION_CHANNELS) if attentive else PlainStatistics(config.pooling)

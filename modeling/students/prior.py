@@ -1,22 +1,22 @@
-"""How often the student's teacher saw each emotion, and the student's answers with that taken out.
+"""The prior: how often the student's teacher saw each emotion; and the student's answers with the prior removed.
 
 Talking-face video is mostly neutral, so a student that learned it well answers "neutral" most of the time. Dividing its
-probabilities by the prior asks what the voice adds to that: post-hoc logit adjustment (Menon et al., Long-tail learning
-via logit adjustment, ICLR 2021, section 4.1). Shape letters: N utterances, E = 8 emotions.
+probabilities by the prior shows what the voice adds: post-hoc logit adjustment (Menon et al., Long-tail learning via
+logit adjustment, ICLR 2021, section 4.1). Shape letters: N utterances, E = 8 emotions.
 """
 
 import numpy as np
 from scipy.special import softmax
 
 LEAST_PRIOR = 1e-4
-"""An emotion rarer than this was not there to be learned, or the teacher does not know it: it is not lifted at all."""
+"""An emotion rarer than this could not be learned, or the teacher does not know it; its probability is not raised."""
 
 STRENGTHS = np.linspace(0, 1.5, 31)
 MIN_UTTERANCES = 20
 
 
 def soft_prior(logits_NE: np.ndarray) -> np.ndarray:
-    """Mean softmax of the teacher's logits of the training utterances, (E,)."""
+    """Mean softmax of the teacher's logits over the training utterances, (E,)."""
     return softmax(np.asarray(logits_NE, np.float64), axis=1).mean(0)
 
 
@@ -29,10 +29,10 @@ def corrected(probabilities_NE: np.ndarray, prior_E: np.ndarray, strength: float
 
 
 def calibrated_strength(probabilities_NE: np.ndarray, dominant_N: np.ndarray, prior_E: np.ndarray) -> float:
-    """The strength with the least negative log likelihood when each emotion counts the same, whatever its frequency.
+    """The strength that minimises the negative log likelihood when each emotion has the same total weight.
 
-    dominant_N: the teacher's dominant emotion of utterances that the student did not learn from. 1.0 where there are
-    fewer than 20 of them or all are of one emotion.
+    dominant_N: the teacher's dominant emotion of utterances that the student did not learn from. 1.0 if there are fewer
+    than 20 of them or all have the same emotion.
     """
     dominant_N = np.asarray(dominant_N)
     present = np.unique(dominant_N)

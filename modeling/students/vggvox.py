@@ -1,4 +1,4 @@
-"""The paper's student: VGG-M with batch normalisation, as VGGVox has it, on the 512-bin magnitude spectrogram."""
+"""The paper's student: VGG-M with batch normalisation, as in VGGVox, on the 512-bin magnitude spectrogram."""
 
 from torch import Tensor, nn
 
@@ -8,22 +8,22 @@ from modeling.students.base import MAX_FRAMES, MIN_FRAMES, Student, StudentConfi
 
 EMBEDDING = 1024
 BUCKET_FRAMES = 100
-"""Clips are cut to whole multiples: widths 100, 200 ... 1000 (mcnCrossModalEmotions compute_audio_feats.m)."""
+"""Clips are cut to whole multiples of this: 100, 200 ... 1000 (mcnCrossModalEmotions compute_audio_feats.m)."""
 
 
 def _conv(inputs: int, outputs: int, kernel: int | tuple[int, int], stride: int = 1, padding: int = 0) -> nn.Sequential:
-    """Convolution, batch normalisation, ReLU. The convolution's bias stays, as in MatConvNet and its ports."""
+    """Convolution, batch normalisation, ReLU. The convolution keeps its bias, as in MatConvNet and its ports."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
 class PaperStudent(Student):
-    """The layers of VGGVox with 8 outputs, from scratch, without dropout. Embedding: fc7 after its ReLU, 1024 values.
+    """The layers of VGGVox with 8 outputs, from random weights, without dropout. Embedding: fc7 after its ReLU, 1024 values.
 
     fc7 has no batch normalisation: the sources do not say, and the PyTorch port of VGGVox (Derpimort/VGGVox-PyTorch
-    vggm.py) has none. pool6 averages over all that is left in time; for the paper's ten clip lengths that is its widths
-    2, 5, 8, 11, 14, 17, 20, 23, 27, 30.
+    vggm.py) has none. pool6 averages over the remaining width in time; the paper's ten clip lengths leave the paper's
+    widths 2, 5, 8, 11, 14, 17, 20, 23, 27, 30.
     """
 
     def __init__(self, config: StudentConfig):
@@ -44,9 +44,9 @@ class PaperStudent(Student):
         he_init(self)
 
     def spectrogram(self, wave_BT: Tensor) -> Tensor:
-        """(B, 512, L), with the dither of the original while training, from torch's global generator.
+        """(B, T) -> (B, 512, L); in training with the original's dither, from torch's global generator.
 
-        At test it is off, so that a clip has one answer. In speech of RAVDESS it moved a bin by 0.0002 deviations at most.
+        There is none at test time, so a clip has one answer. On RAVDESS it changed a bin by at most 0.0002 deviations.
         """
         return paper_spectrogram(wave_BT, dithered=self.training)
 
@@ -61,5 +61,5 @@ class PaperStudent(Student):
         return max(MIN_FRAMES, min(MAX_FRAMES, frames // BUCKET_FRAMES * BUCKET_FRAMES))
 
     def clip_start(self, frames: int) -> int:
-        """max(1, round(spare / 2)) counted from 1 and rounded half up, as in compute_audio_feats.m test_getinput."""
+        """max(1, round(spare / 2)), counted from 1 and with halves rounded up, as in compute_audio_feats.m test_getinput."""
         return max(0, (frames - self.clip_frames(frames) + 1) // 2 - 1)

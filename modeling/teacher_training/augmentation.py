@@ -15,11 +15,11 @@ from modeling.teachers.compact import normalise_faces
 
 @dataclass(frozen=True, kw_only=True)
 class FaceJitter:
-    """Ranges of the changes; each face gets its own.
+    """Ranges of the changes; each face is changed differently.
 
-    rotation_deg, zoom, shift: of one affine map (degrees; factor; part of the width), and a flip for every second face
-    gamma: largest power of the contrast curve, drawn between 1 / gamma and gamma
-    cutout_share: side of the erased square, share of the width
+    rotation_deg, zoom, shift: of an affine map (degrees; factor; share of the width); half of the faces are also mirrored
+    gamma: the contrast curve's power is drawn between 1 / gamma and gamma
+    cutout_share: side of the erased square, as a share of the width
     """
 
     rotation_deg: float = 10.0

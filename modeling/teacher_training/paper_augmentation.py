@@ -1,4 +1,4 @@
-"""The authors' random changes of FER+ faces while they fine-tune a published network.
+"""The authors' random changes of FER+ faces during the fine-tuning of a published network.
 
 Shape letters: N faces, C channels, H = W pixels. Source: mcnCrossModalEmotions teacher/ferplus_baselines.m.
 """
@@ -15,9 +15,9 @@ from modeling.teachers.published import SIDE_PX, prepare
 def paper_augment(faces_NHW: Tensor, rng: torch.Generator) -> Tensor:
     """The authors' training input: grey faces 0-255 (N, 48, 48) -> float (N, 3, 224, 224), each sampled by `paper_maps`.
 
-    The mean is subtracted first, so that what lies outside of the picture is 0, the mean. Bilinear, with the corner
-    pixels of picture and input on each other (MatConvNet's vl_nnbilinearsampler); `teachers.base.fit`, as the authors'
-    PyTorch evaluation, aligns the outer edges, and enlarges by 4.67 instead of 4.74.
+    The mean is subtracted first, so that the area outside the picture is 0, the mean. Sampling is bilinear and aligns the
+    centres of the corner pixels of picture and input (MatConvNet's vl_nnbilinearsampler), which enlarges by 4.74.
+    `teachers.base.fit`, like the authors' PyTorch evaluation, aligns the outer edges and enlarges by 4.67.
     """
     faces_NCHW = prepare(faces_NHW)
     maps_N23 = paper_maps(len(faces_NHW), rng).to(faces_NHW.device)
@@ -30,9 +30,10 @@ def paper_maps(n: int, rng: torch.Generator) -> Tensor:
 
     Half of all faces are mirrored. Half get zoom * skew * rotation and a shift (computeAugs in ferplus_baselines.m):
     zoom 0.96 to 1.04; skew by -0.1, 0 or 0.1 on each axis; rotation by -10, 0 or 10 degrees; shift on each axis by
-    (zoom - 1) * (1 - 2 m), m from 1 to 9 = round(224 / 25). The authors' formula wants m as a part of the window, 0 to 1;
-    their pixels move the picture by up to a third of its side (0.68 of 2). That is kept as it was trained.
-    vl_nnaffinegrid multiplies row vectors, so their rotation * skew acts transposed: skew first in the product.
+    (zoom - 1) * (1 - 2 m), m from 1 to 9 = round(224 / 25). The formula expects m as a share of the window, 0 to 1, but the
+    authors give pixels, which moves the picture by up to a third of its side (0.68 of 2). We keep this, since their
+    networks were trained with it. vl_nnaffinegrid multiplies row vectors, so their rotation * skew acts transposed: skew
+    comes first in the product.
     """
 
     def one_of(values: tuple[float, ...], *shape: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""How a face teacher is trained: one frozen value, three named ones, and the learning rate that follows from it."""
+"""How a face teacher is trained: the recipe as a frozen dataclass, its learning rate, and the named recipes."""
 
 from bisect import bisect_right
 from dataclasses import asdict, dataclass, field, replace
@@ -12,23 +12,24 @@ from modeling.teachers.published import PUBLISHED
 NETWORKS = ("compact", *PUBLISHED)
 
 FIRST_NAMES = {"soft_share": "soft_part", "cutout_share": "cutout_part"}
-"""Fields of a recipe, and of its jitter, that files know by another name."""
+"""Fields of a recipe and of its jitter that have another name in files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherRecipe:
-    """Everything that decides the trained weights, data aside.
+    """Everything besides the data that determines the trained weights.
 
     network: "compact", or a published network ("senet50_ferplus", "resnet50_ferplus")
-    peak_lr: of SGD with momentum 0.9, Nesterov's for the compact network
-    lr_drops: epochs from which the rate is a tenth of what it was; decay_epochs: last epochs, in which it falls
-    linearly to zero; warmup_epochs: first ones, in which it rises linearly, step by step
-    body_lr_factor: part of the rate for all but the classifier (fine-tuning)
-    small_epochs: epochs of the compact network at small_side_px before the rest run at 48 pixels
-    jitter: of the compact network; the published ones get the paper's augmentation
-    mixup_alpha: Beta parameter of mixup, 0 for none; ema_decay: per step, of the weights that are saved, or None
+    peak_lr: highest learning rate of SGD with momentum 0.9 (Nesterov's for the compact network)
+    lr_drops: epochs at which the rate falls to a tenth; decay_epochs: number of last epochs, in which it falls linearly to
+    zero; warmup_epochs: number of first epochs, in which it rises linearly, step by step
+    body_lr_factor: factor on the rate of all layers but the classifier (fine-tuning)
+    small_epochs: number of first epochs that show the compact network faces of small_side_px; the others show 48 pixels
+    jitter: augmentation of the compact network; the published ones get the paper's
+    mixup_alpha: Beta parameter of mixup, 0 for none
+    ema_decay: decay per step of the moving average of the weights, which is saved; None: no average
     keep_best: save the epoch with the best validation accuracy (the paper) and not the last one
-    soft_share: what share of each target comes from other teachers' probabilities, where there are any; the rest are votes
+    soft_share: share of each target that comes from other teachers' probabilities, if any are given; the rest is votes
     """
 
     network: str = "compact"
@@ -63,13 +64,13 @@ class TeacherRecipe:
             raise ValueError(f"ema_decay = {self.ema_decay}: it must be between 0 and 1, or None")
 
     def as_written(self) -> dict[str, Any]:
-        """For the identity of a training and the file of its teacher. The shares keep the names there that they had first, so
-        that trainings begun by earlier versions go on."""
+        """For a training's identity and its teacher's file. They keep the first names of the shares, so that trainings
+        begun by earlier versions can continue."""
         written = {FIRST_NAMES.get(name, name): value for name, value in asdict(self).items()}
         return written | {"jitter": {FIRST_NAMES.get(name, name): v for name, v in asdict(self.jitter).items()}}
 
     def learning_rate(self, step: int, steps_per_epoch: int) -> float:
-        """Of one optimiser step, counted from 0."""
+        """The learning rate of an optimiser step, counted from 0."""
         warmup = self.warmup_epochs * steps_per_epoch
         if step < warmup:
             return self.peak_lr * (step + 1) / warmup
@@ -78,7 +79,8 @@ class TeacherRecipe:
         return rate * min(1.0, left / (self.decay_epochs * steps_per_epoch)) if self.decay_epochs else rate
 
     def lasting(self, epochs: int) -> "TeacherRecipe":
-        """The same recipe in another number of epochs: what happens at an epoch happens at the same part of the whole."""
+        """The same recipe stretched to another number of epochs: everything in it happens at the same fraction of the
+        whole."""
 
         def scaled(epoch: int) -> int:
             return round(epoch * epochs / self.epochs)
@@ -92,7 +94,7 @@ class TeacherRecipe:
         )
 
     def side_px(self, epoch: int) -> int:
-        """Side of the compact network's training faces in one epoch, counted from 0."""
+        """Side of the compact network's training faces in an epoch, counted from 0."""
         return self.small_side_px if epoch < self.small_epochs else SIDE_PX
 
 
@@ -102,14 +104,14 @@ def compact() -> TeacherRecipe:
 
 
 def second_round() -> TeacherRecipe:
-    """A second round from trained weights: the rate rises to 0.06 once more and falls to zero over all epochs."""
+    """A second round from trained weights: the rate rises again to 0.06 and falls to zero over all epochs."""
     return TeacherRecipe(epochs=24, peak_lr=0.06, decay_epochs=23, small_epochs=8)
 
 
 def paper(network: str = "senet50_ferplus") -> TeacherRecipe:
     """The authors' fine-tuning (mcnCrossModalEmotions teacher/ferplus_baselines.m, ferPlusZoo.m), best epoch by validation.
 
-    They start from VGGFace2 weights: from scratch a body that learns at a tenth of the rate goes nowhere.
+    Start it from VGGFace2 weights: from random weights, a body that learns at a tenth of the rate gets nowhere.
     """
     return TeacherRecipe(
         network=network,
@@ -127,7 +129,7 @@ def paper(network: str = "senet50_ferplus") -> TeacherRecipe:
 
 
 def smoke() -> TeacherRecipe:
-    """Two epochs of a tiny network: shows that everything is connected, learns little."""
+    """Two epochs of a tiny network: shows that everything works together, but learns little."""
     tiny = CompactTeacherConfig(stem=8, widths=(8, 16), blocks=(1, 1), embedding=16)
     return TeacherRecipe(compact=tiny, epochs=2, decay_epochs=1, small_epochs=1, ema_decay=0.9)
 

@@ -1,4 +1,4 @@
-"""Trains a face teacher on FER+ vote distributions; plain torch, one process of possibly several.
+"""Trains a face teacher on FER+ vote distributions, in plain torch; one process of possibly several.
 
 Shape letters: N images, H = W pixels, E = 8 emotions.
 """
@@ -29,12 +29,13 @@ from modeling.teachers.published import (
 from modeling.training import ALONE, Ema, TrainingProcess, guarded_step, seeded, set_learning_rate
 
 TEACHER_FILES = {"compact": "teacher.safetensors"} | dict.fromkeys(PUBLISHED, "teacher.pth")
-"""The name of a network's file: safetensors of ours, the published form of the others."""
+"""Network -> name of its file: safetensors for our own, the published form for the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherEpochMetrics:
-    """epoch: done so far; loss: mean over all processes; lr: of the last step; valid_accuracy: by the paper's cleaning."""
+    """epoch: number done so far; loss: mean over all processes; lr: at the last step; valid_accuracy: under the paper's
+    cleaning."""
 
     epoch: int
     loss: float
@@ -43,14 +44,14 @@ class TeacherEpochMetrics:
 
 
 class TeacherTrainer:
-    """Holds everything that `state()` saves, so that a resumed run equals an uninterrupted one.
+    """Trains a teacher. `state()` saves everything, so that a resumed run equals an uninterrupted one.
 
-    Rows are kept by the paper's cleaning, targets are vote distributions. Each process takes its share of every batch.
-    Random numbers are drawn from (seed, epoch, rank) alone.
+    The paper's cleaning chooses the rows; targets are vote distributions. Each process takes its share of every batch.
+    Random numbers depend only on (seed, epoch, rank).
 
     init: weights to start from, VGGFace2's for a published network, a compact teacher's for the compact one
-    soft_labels_NE: probabilities that other teachers give to all rows of `train`; they become `recipe.soft_share` of the
-    targets. compiled: train through torch.compile.
+    soft_labels_NE: other teachers' probabilities for all rows of `train`, which make up `recipe.soft_share` of the targets
+    compiled: train through torch.compile
     """
 
     def __init__(
@@ -87,11 +88,11 @@ class TeacherTrainer:
 
     @property
     def trained(self) -> CompactTeacher | FerPlusNetwork:
-        """The network to evaluate and to save: the moving average where the recipe keeps one."""
+        """The network to evaluate and to save: the moving average if the recipe keeps one."""
         return self.network if self.ema is None else cast(CompactTeacher | FerPlusNetwork, self.ema.module)
 
     def state(self) -> dict[str, Any]:
-        """What `load_state` needs, at the end of an epoch; the tensors are live, so save it before the next one."""
+        """What `load_state` needs, at the end of an epoch. The tensors are not copies: save them before the next epoch."""
         return {
             "network": self.network.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
@@ -100,7 +101,7 @@ class TeacherTrainer:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Reads the states of earlier versions too, which call the moving average `average`."""
+        """Also reads states of earlier versions, which call the moving average `average`."""
         self.network.load_state_dict(state["network"])
         self.epoch = state["epoch"]
         if self.ema is not None:
@@ -109,7 +110,7 @@ class TeacherTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def run_epoch(self) -> TeacherEpochMetrics:
-        """One pass over the training faces. A loss that is not finite raises FloatingPointError before the weights move."""
+        """One pass over the training faces. Raises FloatingPointError before the weights change if a loss is not finite."""
         recipe, rank, share = self.recipe, self.process.rank, self.recipe.batch_size // self.process.world_size
         order = torch.randperm(len(self.faces_NHW), generator=torch.Generator().manual_seed(self._seed(0)))
         rng = torch.Generator().manual_seed(self._seed(1 + rank))
@@ -137,7 +138,7 @@ class TeacherTrainer:
         return float(hits_N.mean())
 
     def file(self, meta: Mapping[str, Any]) -> bytes:
-        """The trained network as `modeling.teachers.load.load_teacher` reads it."""
+        """The trained network as a file for `modeling.teachers.load.load_teacher`."""
         if isinstance(self.trained, CompactTeacher):
             return save_compact_teacher(self.trained, meta)
         buffer = io.BytesIO()
@@ -157,7 +158,7 @@ class TeacherTrainer:
         return value
 
     def _batch(self, rows_N: Tensor, rng: torch.Generator, mix: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Augmented faces and vote distributions, mixed with those of the batch in reverse where the recipe says so."""
+        """Augmented faces and their vote distributions; with mixup, mixed with those of the batch in reverse order."""
         recipe, faces, targets = self.recipe, self.faces_NHW[rows_N], self.targets_NE[rows_N]
         if recipe.network == "compact":
             x = jittered(faces, recipe.jitter, recipe.side_px(self.epoch), rng)
@@ -187,7 +188,7 @@ class TeacherTrainer:
 
 
 def new_network(recipe: TeacherRecipe, init: bytes | None) -> CompactTeacher | FerPlusNetwork:
-    """The network before its first step; weights that are drawn depend on the seed alone.
+    """The network before its first step; random weights depend only on the seed.
 
     Raises ValueError if `init` does not hold the weights of the recipe's network.
     """

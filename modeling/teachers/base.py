@@ -1,4 +1,4 @@
-"""What every face-emotion teacher is, whatever network it holds: uint8 face crops in, raw logits of eight emotions out.
+"""The face-emotion teacher, whatever network it holds: uint8 face crops in, raw logits of eight emotions out.
 
 Shape letters: N faces, E = 8 emotions, H = W pixels.
 """
@@ -17,8 +17,9 @@ from modeling.layers import channels_last
 from modeling.precision import autocast
 
 BATCH_FACES = {"cpu": 64, "cuda": 512}
-"""Faces of one forward pass by kind of device; a fourth of it for pictures above 112 pixels (memory). On one core of a Xeon with
-AMX the compact teacher takes 2.1 ms a face in batches of 32 to 96, 2.3 in those of 128, 2.4 of 24 (least of five)."""
+"""Faces per forward pass by type of device; a quarter of it for pictures above 112 pixels, to save memory. On one core of a
+Xeon with AMX, the compact teacher takes 2.1 ms per face in batches of 32 to 96, 2.3 in batches of 128 and 2.4 in batches of
+24 (minimum of five)."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,17 @@ class CropRule:
 
     @property
     def size_bytes(self) -> int:
-        """Of one crop."""
+        """Bytes of one crop."""
         return self.side_px**2 * (1 if self.grey else 3)
 
 
 @dataclass(frozen=True)
 class TeacherNetwork:
-    """What a kind of teacher supplies.
+    """The network of a teacher, and how to use it.
 
-    network: float (N, C, H, W) -> logits (N, E); prepare: its crops, uint8 (N, H, W) grey or (N, H, W, 3) RGB -> its
-    input; masked: emotions it does not know, whose logits it gives as `MASKED_LOGIT`; flip_tta: whether logits are the
-    mean over a face and its mirror image; follows_device: False for a network that runs where its own runtime puts it.
+    network: float (N, C, H, W) -> logits (N, E); prepare: crops, uint8 (N, H, W) grey or (N, H, W, 3) RGB -> the network's
+    input; masked: emotions that it does not know, whose logits are `MASKED_LOGIT`; flip_tta: whether to average the logits
+    of a face and its mirror image; follows_device: False for a network whose own runtime chooses the device.
     """
 
     network: nn.Module
@@ -55,8 +56,8 @@ class TeacherNetwork:
 class Teacher:
     """Face crops -> raw logits, with the identity that every label carries.
 
-    fingerprint: name@sha256 of the weights file. precision: see `modeling.precision`. flip_tta: False where one view of
-    each face is enough, whatever `TeacherNetwork` has.
+    fingerprint: name@sha256 of the weights file. precision: see `modeling.precision`. flip_tta: False for one view of each
+    face even if the `TeacherNetwork` asks for two.
     """
 
     def __init__(
@@ -80,17 +81,17 @@ class Teacher:
 
     @property
     def batch_faces(self) -> int:
-        """Faces of one forward pass on its device."""
+        """Faces per forward pass on its device."""
         return BATCH_FACES[self.device.type] // (1 if self.crop_rule.side_px <= 112 else 4)
 
     def __call__(self, crops: np.ndarray, batch_size: int | None = None) -> np.ndarray:
-        """uint8 crops as `crop_rule` asks for, (N, H, W) grey or (N, H, W, 3) RGB -> float32 logits (N, E)."""
+        """uint8 crops that follow `crop_rule`, (N, H, W) grey or (N, H, W, 3) RGB -> float32 logits (N, E)."""
         return self._in_batches(crops, lambda batch: batch, batch_size=batch_size)
 
     def faces(self, images_NHW: np.ndarray, after_batch: Callable[[int], object] = lambda faces: None) -> np.ndarray:
-        """Grey face pictures of any one size that show just the face, as FER+'s (uint8, N, H, W) -> logits (N, E).
+        """Grey pictures that show just the face, like FER+'s, of one size (uint8, N, H, W) -> logits (N, E).
 
-        after_batch: told the number of faces of each forward pass, for a progress bar.
+        after_batch: called with the number of faces of each forward pass, for a progress bar.
         """
         return self._in_batches(images_NHW, lambda batch: fit(batch, self.crop_rule), after_batch)
 
@@ -124,7 +125,7 @@ class Teacher:
 def fit(images_NHW: np.ndarray, rule: CropRule) -> np.ndarray:
     """Grey faces (N, H, W) uint8 -> crops of the rule's size, (N, S, S) or (N, S, S, 3) uint8.
 
-    Bilinear when enlarged (paper: 48 -> 224), averaged over areas when shrunk.
+    Enlarging is bilinear (paper: 48 -> 224), shrinking averages areas.
     """
     side_px = rule.side_px
     shrinks = images_NHW.shape[1] > side_px

@@ -1,4 +1,4 @@
-"""The compact face-emotion teacher: a small residual network on 48x48 grey faces, the embedded default.
+"""The compact face-emotion teacher, the default: a small residual network on 48x48 grey faces.
 
 Shape letters: N faces, C channels, H = W pixels, E = 8 emotions.
 """
@@ -24,7 +24,7 @@ from modeling.teachers.base import CropRule, TeacherNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class CompactTeacherConfig:
-    """stem: channels at 48 pixels; widths and blocks: channels and residual blocks of the stages at 24, 12 and 6 pixels."""
+    """stem: channels at 48 pixels; widths, blocks: channels and residual blocks of the stages at 24, 12 and 6 pixels."""
 
     stem: int = 32
     widths: tuple[int, ...] = (48, 96, 192)
@@ -34,10 +34,10 @@ class CompactTeacherConfig:
 
 
 class CompactTeacher(nn.Module):
-    """Grey faces (N, 1, 48, 48), float, zero mean and unit deviation for each face -> logits (N, 8).
+    """Grey faces, float (N, 1, 48, 48), each with mean 0 and deviation 1 -> logits (N, 8).
 
-    Two convolutions see the picture at its full 48 pixels: with the same operations and one strided 5x5 in their place
-    the first epoch ends two points lower (docs/log.md).
+    Two convolutions see the picture at its full 48 pixels. One strided 5x5 convolution with the same number of operations
+    ends the first epoch two points lower (docs/log.md).
     """
 
     def __init__(self, config: CompactTeacherConfig = CompactTeacherConfig()):
@@ -74,7 +74,7 @@ class CompactTeacher(nn.Module):
 def normalise_faces(faces_NHW: Tensor) -> Tensor:
     """uint8 or float (N, H, W), 0-255 -> float32 (N, 1, H, W) with mean 0 and deviation 1 for each face.
 
-    The deviation is floored at 8 grey levels, so that a blank picture stays near zero.
+    The deviation counts as at least 8 grey levels, so that a blank picture stays near zero.
     """
     x = faces_NHW.to(torch.float32)
     mean = x.mean((1, 2), keepdim=True)
@@ -89,7 +89,7 @@ def compact_teacher(network: CompactTeacher) -> TeacherNetwork:
 
 
 def save_compact_teacher(network: CompactTeacher, meta: Mapping[str, Any]) -> bytes:
-    """The weights as half-precision safetensors; configuration and `meta` are kept inside as JSON."""
+    """The weights as half-precision safetensors, with the configuration and `meta` as JSON inside."""
     tensors = {name: t.half() if t.dtype.is_floating_point else t for name, t in network.state_dict().items()}
     header = {
         "format": "emovox.compact_teacher",
@@ -108,7 +108,7 @@ def load_compact_teacher(weights: bytes) -> CompactTeacher:
         if sum(lists["blocks"]) > len(tensors):
             raise ValueError(f"{sum(lists['blocks'])} blocks of {len(tensors)} tensors")
         described = CompactTeacherConfig(**config | lists)
-        require_fitting(lambda: CompactTeacher(described), tensors)
+        require_fitting(lambda: CompactTeacher(described).state_dict(), tensors)
         network = CompactTeacher(described)
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:300]

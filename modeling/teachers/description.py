@@ -1,6 +1,6 @@
-"""What a network file from elsewhere does not say about itself: its input's size, colour and scale, its classes.
+"""What an external network file does not say about itself: the size, colour and scale of its input, and its classes.
 
-Read from JSON; the network itself is `modeling/teachers/external.py`.
+It is read from JSON; `modeling/teachers/external.py` loads the network.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ SYNONYMS = {
     "fear": ("fearful", "afraid", "scared"),
     "contempt": ("contemptuous",),
 }
-"""Emotion -> the other names that class lists of public networks use for it; upper and lower case do not matter."""
+"""Emotion -> other names for it in the class lists of public networks, regardless of case."""
 
 EXAMPLE = """{
   "side_px": 64, "colour": "rgb", "scale": 0.00392156862745098,
@@ -34,13 +34,13 @@ EXAMPLE = """{
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherDescription:
-    """Input and output of a network. Raises ValueError that names a value that cannot be, and what to give.
+    """Input and output of a network. Raises a ValueError that names an impossible value and says what to give.
 
-    side_px: height and width of its input; colour: order of its channels; channels: None is 1 for grey, else 3, and
-    grey is copied to 3 where the network asks for that; a pixel of 0-255 becomes (pixel * scale - mean) / std, mean and
-    std being one number or one per channel in the order of the network's channels; classes: names of its seven or
-    eight outputs in their order; crop_scale: side of the square it sees as part of the longer side of the detected face
-    box; mirrored: the logits are the mean over a face and its mirror image; layout: order of its input's axes.
+    side_px: height and width of its input; colour: order of its channels; channels: None means 1 for grey and 3 otherwise;
+    grey is copied to 3 channels if the network wants 3; a pixel of 0-255 becomes (pixel * scale - mean) / std, where mean
+    and std are one number or one per channel in the network's order; classes: names of its seven or eight outputs in
+    order; crop_scale: side of the square it sees, relative to the longer side of the detected face box; mirrored: average
+    the logits of a face and its mirror image; layout: order of its input's axes.
     """
 
     side_px: int
@@ -75,7 +75,7 @@ class TeacherDescription:
             above = " above 0" if name == "std" else ""
             _require(fits, self, name, f"one number{above}, or one for each of the {self.channels} channels")
             object.__setattr__(self, name, numbers[0] if len(numbers) == 1 else numbers)
-        classes: object = self.classes  # from JSON it may be anything
+        classes: object = self.classes  # JSON may hold anything
         is_list = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in self.classes)  # pyright: ignore[reportUnnecessaryIsInstance]
         _require(is_list, self, "classes", "a list of class names in the order of the outputs")
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -83,7 +83,7 @@ class TeacherDescription:
 
     @property
     def emotions(self) -> tuple[str, ...]:
-        """The project's name of each output, in the order of the outputs."""
+        """The project's name for each output, in the order of the outputs."""
         return _emotions_of(self.classes)
 
     @property
@@ -115,7 +115,7 @@ def _emotions_of(classes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_description(text: bytes | str, where: str) -> TeacherDescription:
-    """The description from its JSON; `where` names it in errors. Raises ValueError that shows a complete example."""
+    """The description from its JSON; `where` names it in errors. Raises a ValueError that shows a complete example."""
     example = f"a complete description is\n{EXAMPLE}"
     if not text.strip():
         raise ValueError(f"{where}: the teacher's description is missing; {example}")

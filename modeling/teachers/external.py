@@ -1,4 +1,4 @@
-"""Teachers from elsewhere: an ONNX or TorchScript file with a description of its input and output.
+"""External teachers: an ONNX or TorchScript file with a description of its input and output.
 
 Shape letters: N faces, C channels, H = W pixels, K classes of the file, E = 8 emotions.
 """
@@ -19,11 +19,11 @@ from modeling.teachers.description import TeacherDescription, read_description
 __all__ = ["TeacherDescription", "external_teacher", "is_torchscript", "read_description"]
 
 PROBABILITY_FLOOR = 1e-8
-"""Smallest probability whose logarithm is taken."""
+"""Probabilities below this count as this before the logarithm is taken."""
 
 
 class OnnxNetwork(nn.Module):
-    """An ONNX file in onnxruntime: float (N, ...) -> its first output, float32. Tensors stay on the host."""
+    """An ONNX file in onnxruntime: float (N, ...) -> its first output, float32. Tensors stay in host memory."""
 
     INPUT_TYPES: ClassVar = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
@@ -49,9 +49,9 @@ class OnnxNetwork(nn.Module):
 
 
 class ExternalNetwork(nn.Module):
-    """Float pictures (N, C, H, W) -> logits (N, E) in the order of `EMOTIONS`, whatever the file inside gives.
+    """Float pictures (N, C, H, W) -> logits (N, E) in the order of `EMOTIONS`, whatever the file's own output is.
 
-    one_by_one: the file takes or gives one picture at a time, whatever the batch.
+    one_by_one: the file handles only one picture at a time.
     """
 
     def __init__(self, inner: nn.Module, description: TeacherDescription):
@@ -72,14 +72,14 @@ class ExternalNetwork(nn.Module):
         return torch.cat([logits_NK, unknown_N1], 1)[:, self.columns_E]
 
     def outputs(self, x_NCHW: Tensor) -> Tensor:
-        """What the file gives, its first output if it has several: (N, K) or (N, K, 1, 1)."""
+        """The file's first output: (N, K) or (N, K, 1, 1)."""
         nhwc = self.description.layout == "NHWC"
         outputs = self.inner(x_NCHW.permute(0, 2, 3, 1).contiguous() if nhwc else x_NCHW)
         return outputs[0] if isinstance(outputs, tuple | list) else outputs
 
 
 def is_torchscript(data: bytes) -> bool:
-    """Whether the bytes are a TorchScript file: a zip archive that holds a folder code/ in its one top folder."""
+    """Whether the bytes are a TorchScript file: a zip archive with a folder code/ inside its single top folder."""
     try:
         names = zipfile.ZipFile(io.BytesIO(data)).namelist()
     except zipfile.BadZipFile:
@@ -88,9 +88,9 @@ def is_torchscript(data: bytes) -> bool:
 
 
 def external_teacher(weights: bytes, description: TeacherDescription, device: str = "cpu") -> TeacherNetwork:
-    """The parts of a `Teacher` from an ONNX or TorchScript file.
+    """The `TeacherNetwork` in an ONNX or TorchScript file.
 
-    Raises ValueError if the bytes are neither, or if the network does not take or give what the description says.
+    Raises ValueError if the bytes are neither, or if the network's input or output does not match the description.
     """
     scripted = is_torchscript(weights)
     inner = _torchscript(weights, device) if scripted else _onnx(weights, device)
@@ -144,7 +144,7 @@ def _prepared(crops: Tensor, description: TeacherDescription) -> Tensor:
 
 @torch.inference_mode()
 def _try_once(network: ExternalNetwork, zeros_2CHW: Tensor) -> None:
-    """Runs blank pictures, so that a wrong description is found before any face is labelled; sets `one_by_one`."""
+    """Runs blank pictures, to find a wrong description before any face is labelled; sets `one_by_one`."""
     description = network.description
     expected = len(description.classes)
     try:
@@ -169,19 +169,19 @@ def _try_once(network: ExternalNetwork, zeros_2CHW: Tensor) -> None:
     _check_kind(outputs.float(), description)
     try:
         network.one_by_one = network.outputs(zeros_2CHW).shape != (2, *outputs.shape[1:])
-    except Exception:  # noqa: BLE001 (made for a batch of one)
+    except Exception:  # noqa: BLE001 (it only takes a batch of one)
         network.one_by_one = True
 
 
 def _check_kind(outputs_1K: Tensor, description: TeacherDescription) -> None:
-    """Raises ValueError if the outputs are called probabilities and do not sum to one, or are called logits and do.
+    """Raises ValueError if the description says probabilities and they do not sum to one, or logits and they do.
 
-    Probabilities that pass for logits would give soft labels that hardly differ between the emotions.
+    Probabilities taken for logits would give soft labels that hardly differ between the emotions.
     """
     if not outputs_1K.isfinite().all():
-        return  # some networks divide by the deviation of a picture, which a blank one does not have
+        return  # some networks divide by the picture's deviation, which is zero for a blank one
     sums_to_one = abs(float(outputs_1K.sum()) - 1) < 1e-2
-    lowest = float(outputs_1K.min())  # a softmax gives no exact zero
+    lowest = float(outputs_1K.min())  # a softmax never gives exactly zero
     found = "probabilities" if sums_to_one and lowest >= 0 else "logits"
     if found != description.outputs and not (found == "probabilities" and lowest == 0):
         raise ValueError(
@@ -191,5 +191,5 @@ def _check_kind(outputs_1K: Tensor, description: TeacherDescription) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """An error of the two runtimes in one line: what follows TorchScript's listing, or all of onnxruntime's lines."""
+    """A runtime's error in one line: the end of TorchScript's, after its listing, or all lines of onnxruntime's."""
     return " ".join(str(error).rpartition("RuntimeError: ")[2].split())[:300]

@@ -1,4 +1,4 @@
-"""Teachers by the file they come in: the compact one, the published networks, ONNX and TorchScript."""
+"""Loads a teacher from a file of any kind: the compact one, the published networks, ONNX and TorchScript."""
 
 from modeling.layers import fold_batch_norms
 from modeling.state_dicts import is_safetensors
@@ -10,14 +10,14 @@ from modeling.teachers.published import PUBLISHED, published_teacher
 DEFAULT_TEACHER = "compact"
 
 TEACHERS = (DEFAULT_TEACHER, *PUBLISHED)
-"""Names that need no file: the packaged weights, and the authors' at their URL."""
+"""Names of teachers that need no file: the packaged weights, and the authors' at their URLs."""
 
 CHECKPOINT_STARTS = (b"PK\x03\x04", b"\x80")
 """First bytes of torch.save's files: a zip archive, or a pickle of torch before 1.6."""
 
 
 def needs_description(name: str, weights: bytes) -> bool:
-    """Whether the file says only how to compute, not what it wants to see: ONNX and TorchScript."""
+    """Whether the file lacks a definition of its input: true for ONNX and TorchScript."""
     return name.lower().endswith(".onnx") or is_torchscript(weights)
 
 
@@ -30,18 +30,18 @@ def load_teacher(
     precision: str = "auto",
     flip_tta: bool = True,
 ) -> Teacher:
-    """A teacher from the bytes of its weights file, whose kind shows in them.
+    """A teacher from the bytes of its weights file; its kind is recognised from the bytes.
 
-    name: what its labels are signed with; under a published name the file must hold that network.
+    name: the name in its labels' fingerprint; if it is a published name, the file must hold that network.
     description: JSON text for ONNX and TorchScript (`modeling.teachers.external.TeacherDescription`).
     flip_tta: see `Teacher`.
-    Raises ValueError that says what is wrong with the file and what to do.
+    Raises a ValueError that says what is wrong with the file and what to do.
     """
     if description or is_torchscript(weights):
         parts = external_teacher(weights, read_description(description, f"{name}.json beside the file"), device)
     elif is_safetensors(weights):
         network = load_compact_teacher(weights).eval()
-        fold_batch_norms(network)  # 13 % less time
+        fold_batch_norms(network)  # saves 13 % of the time
         parts = compact_teacher(network)
     elif not weights.startswith(CHECKPOINT_STARTS):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The authors' face-emotion networks, SENet-50 and ResNet-50 fine-tuned on FER+, with the names of their weight files.
+"""The authors' face-emotion networks: SENet-50 and ResNet-50, fine-tuned on FER+, with the names in their weight files.
 
 Shape letters: N faces, C channels, H = W pixels, E = 8 emotions. Sources, all by S. Albanie: the exported
 `senet50_ferplus_dag.py` and `resnet50_ferplus_dag.py` (layers), mcnCrossModalEmotions `teacher/` (input, fine-tuning).
@@ -19,10 +19,10 @@ SIDE_PX = 224
 """Side of the input (`meta["imageSize"]` of the exported networks)."""
 
 MEAN_RGB = (131.0912, 103.8827, 91.4953)
-"""Subtracted from pictures of 0-255; nothing is divided (`meta["mean"]`, `meta["std"]` = 1 of the exported networks)."""
+"""Subtracted from pictures of 0-255, without any division (`meta["mean"]`, `meta["std"]` = 1 of the exported networks)."""
 
 RESNET_STAGES = {2: (64, 3), 3: (128, 4), 4: (256, 6), 5: (512, 3)}
-"""Stage number -> channels inside its blocks (four times as many come out) and number of blocks."""
+"""Stage number -> channels inside its blocks (they output four times as many) and number of blocks."""
 
 STEM = "conv1_7x7_s2"
 FEATURES = 2048
@@ -31,7 +31,7 @@ GATE_REDUCTION = 16
 
 @dataclass(frozen=True)
 class PublishedNetwork:
-    """gated: a SENet (squeeze and excitation after each block) and not a ResNet; url: the authors' weights."""
+    """gated: a SENet (squeeze and excitation after each block), otherwise a ResNet; url: the authors' weights."""
 
     gated: bool
     url: str
@@ -53,13 +53,13 @@ class UncountedBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked = None
 
     def _load_from_state_dict(self, *args: Any):  # pyright: ignore[reportIncompatibleMethodOverride]
-        nn.Module._load_from_state_dict(self, *args)  # the parent's would add the counter to a file without versions
+        nn.Module._load_from_state_dict(self, *args)  # the parent would add the counter to such files
 
 
 class FerPlusNetwork(nn.Module):
-    """Faces (N, 3, 224, 224) as `prepare` gives them -> logits (N, classes).
+    """Faces (N, 3, 224, 224) from `prepare` -> logits (N, classes).
 
-    The first block of stages 3 to 5 halves the picture in its 1x1 convolutions (Caffe's order), not in the 3x3 one.
+    The first block of stages 3 to 5 halves the picture in its 1x1 convolutions (as in Caffe), not in the 3x3 one.
     dropout: rate at the two places of the authors' fine-tuning, the last two convolutions before the classifier.
     """
 
@@ -84,7 +84,7 @@ class FerPlusNetwork(nn.Module):
         return self.classifier(F.avg_pool2d(x, 7, 1)).flatten(1)
 
     def stem(self, faces_NCHW: Tensor) -> Tensor:
-        """-> (N, 64, 56, 56). The pooling is not padded; its last windows reach over the border."""
+        """-> (N, 64, 56, 56). The pooling is not padded; its last windows extend beyond the border."""
         x = F.relu(self._conv_bn(STEM, faces_NCHW), inplace=True)
         return F.max_pool2d(x, 3, 2, padding=0, ceil_mode=True)
 
@@ -124,10 +124,10 @@ class FerPlusNetwork(nn.Module):
 
 
 def load_published(weights: bytes, name: str | None = None) -> tuple[str, FerPlusNetwork]:
-    """Which published network a PyTorch file holds, and the network. The file is never executed.
+    """The name of the published network in a PyTorch file, and the network. No code in the file is run.
 
-    The classifier may be a 1x1 convolution or linear; counters of batch normalisation, a "module." prefix and a
-    {"state_dict": ...} around it are taken off.
+    The classifier may be a 1x1 convolution or linear. Counters of batch normalisation, a "module." prefix and a wrapping
+    {"state_dict": ...} are removed.
     Raises ValueError if the file holds no state dict, another network (or another than `name`), or NaN or infinity.
     """
     tensors = _read_tensors(weights)
@@ -144,8 +144,8 @@ def load_published(weights: bytes, name: str | None = None) -> tuple[str, FerPlu
 def initialised_from(weights: bytes, gated: bool, seed: int, dropout: float) -> FerPlusNetwork:
     """A network to fine-tune: the body of a VGGFace2 release (`senet50_ft_dag`, `resnet50_ft_dag`) and a new classifier.
 
-    The classifier is 0.01 * randn, its bias 0 (mcnCrossModalEmotions ferPlusZoo.m), whatever the file's own one is.
-    Raises ValueError if the body does not fit, as `load_published`.
+    The classifier is 0.01 * randn with bias 0 (mcnCrossModalEmotions ferPlusZoo.m); the file's own classifier is ignored.
+    Raises ValueError if the body does not fit, like `load_published`.
     """
     tensors = {name: t for name, t in _read_tensors(weights).items() if not name.startswith("classifier.")}
     rng = torch.Generator().manual_seed(seed)
@@ -156,13 +156,14 @@ def initialised_from(weights: bytes, gated: bool, seed: int, dropout: float) -> 
 
 
 def published_teacher(weights: bytes, name: str | None = None) -> tuple[str, TeacherNetwork]:
-    """The published network in a file, ready for use. Raises ValueError as `load_published`."""
+    """The published network in a file, ready for use. Raises ValueError like `load_published`."""
     found, network = load_published(weights, name)
     return found, published_parts(network)
 
 
 def published_parts(network: FerPlusNetwork) -> TeacherNetwork:
-    """How the authors use it: the grey face box, without a mirror image (mcnCrossModalEmotions fetch_emovoxceleb_imdb.m)."""
+    """The network as the authors use it: the grey face box, without a mirror image (mcnCrossModalEmotions
+    fetch_emovoxceleb_imdb.m)."""
     return TeacherNetwork(network, prepare, CropRule(side_px=SIDE_PX, grey=True, scale=1.0))
 
 
@@ -179,7 +180,7 @@ def _is_gated(tensors: dict[str, Tensor]) -> bool:
 
 
 def _read_tensors(weights: bytes) -> dict[str, Tensor]:
-    """The state dict of a PyTorch file, without wrapping, prefix and counters."""
+    """The state dict in a PyTorch file, without wrapping, prefix and counters."""
     try:
         tensors = read_state_dict(weights)
     except ValueError as error:
@@ -189,7 +190,7 @@ def _read_tensors(weights: bytes) -> dict[str, Tensor]:
 
 
 def _network(tensors: dict[str, Tensor], gated: bool, wanted: str, dropout: float = 0.0) -> FerPlusNetwork:
-    """The network with these tensors as its weights, or ValueError with all that does not fit."""
+    """The network with these tensors as its weights. Raises a ValueError that lists what does not fit."""
     with torch.device("meta"):
         network = FerPlusNetwork(gated, dropout=dropout)
     expected = network.state_dict()

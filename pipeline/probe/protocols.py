@@ -29,7 +29,7 @@ from modeling.evaluation.linear_probe import (
     speaker_folds,
     unregularised_predictions,
 )
-from modeling.students.build import StudentConfig
+from modeling.students.build import StudentConfig, WhisperConfig
 from pipeline.corpora.clip import CorpusClip
 from pipeline.probe.features import ProbeFeatures
 
@@ -109,13 +109,20 @@ def speaker_independent_protocol(
     return found
 
 
-def ceiling_recipe(config: StudentConfig, seed: int) -> StudentRecipe:
-    """The compact recipe around the probed student's own architecture."""
-    return replace(compact(), student=config, batch_size=CEILING_BATCH, seed=seed, spec_augment=config.kind != "ssl")
+NO_CEILING = (
+    "a student on a frozen network has no ceiling: with true labels too, all that it can learn is in the embedding"
+)
+
+
+def ceiling_recipe(config: StudentConfig | WhisperConfig, seed: int) -> StudentRecipe | None:
+    """The compact recipe around the probed student's own architecture; None for one on a frozen network."""
+    if isinstance(config, WhisperConfig) or config.kind == "ssl":
+        return None
+    return replace(compact(), student=config, batch_size=CEILING_BATCH, seed=seed)
 
 
 def add_ceiling(
-    found: ProtocolResult, read: ProbeFeatures, recipe: StudentRecipe, *, steps: int, device: str
+    found: ProtocolResult, read: ProbeFeatures, recipe: StudentRecipe | None, *, steps: int, device: str
 ) -> str | None:
     """Trains the recipe's student from random weights on the true labels of each speaker-independent fold's training clips.
 
@@ -123,8 +130,8 @@ def add_ceiling(
     """
     names, labels_N, speakers_N = labels_of(read.used)
     classes = len(names)
-    if recipe.student.kind == "ssl":
-        return "a student on a frozen network has no ceiling: training it again needs that network's file"
+    if recipe is None:
+        return NO_CEILING
     if classes > len(EMOTIONS):
         return f"the corpus has {classes} emotions, the student {len(EMOTIONS)} outputs"
     if found.folds_N is None:

@@ -1,15 +1,15 @@
-"""The model card of a student: what it is, what it learned from and how well, in Markdown, written from run.json."""
+"""The model card of a student in Markdown, from run.json: what it is, what it learned from, and how well."""
 
 import math
 
 from modeling.emotions import EMOTIONS
 
 FLAT = 0.01
-"""A mean AUC that moves by less than this after half of the epochs has settled."""
+"""A mean AUC that changes by less than this after half of the epochs has settled."""
 
 
 def student_card(run: dict, evaluation: dict | None = None) -> str:
-    """run: the content of the run.json that `distill` wrote; evaluation: that of evaluation.json, if there is one."""
+    """run: the content of `distill`'s run.json; evaluation: the content of evaluation.json, if there is one."""
     sections = [
         _head(run),
         _data(run),
@@ -51,7 +51,7 @@ def _data(run: dict) -> str:
 
 
 def _named(labels: dict, key: str) -> str | None:
-    """An identity's entry as text; it may hold a name and a sha256, or one string."""
+    """An entry of an identity as text. It may be a name and a sha256, or one string."""
     value = labels.get(key)
     return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else value
 

@@ -1,61 +1,18 @@
-"""The student on files of any kind and length: one row a file, and optionally one row for each window of it.
+"""The student on files: in this process where they are few and small, on Ray where they are many or a cluster is named."""
 
-A file is decoded once, from start to end. Shape letters: T samples at 16 kHz, W windows, E = 8 emotions, D embedding,
-K classes of a head.
-"""
-
-import hashlib
-from dataclasses import dataclass
-from typing import cast
-
-import numpy as np
 import pyarrow as pa
-import ray
-import torch
 
 from cluster import storage
-from cluster.actor_pools import actor_pool
-from cluster.budget import Stage
 from cluster.failures import UserError
 from cluster.progress import progress
-from cluster.session import session, wait_for_room, worker_cores
-from cluster.worker_exit import arm_exit_alarm
-from modeling.emotions import EMOTIONS
-from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.build import Student
-from modeling.students.head import EmotionHead
 from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media.listing import list_media
-from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import SILENCE_DB, mean_level_db, stream_speech
-from pipeline.rejects import Rejected, RejectReason
-from pipeline.students.timelines import TimelineOptions, WindowCutter, is_last_window
+from pipeline.students.file_prediction import ROWS_SCHEMA, PredictionOptions, prediction_of
 
-SPAN_S = 10.0
-"""A longer file is scored in spans of the longest clip the paper's student takes; memory stays that of one."""
-
-CLIPPED_ABOVE = 0.99 * 32_767
-MUCH_CLIPPED = 0.01
-"""Share of a file's samples at full scale above which its loud syllables are squares; worth a word to the user."""
-
-ROWS_SCHEMA = pa.schema(
-    [
-        ("file", pa.string()),
-        ("reject_reason", pa.string()),
-        ("reject_detail", pa.string()),
-        ("seconds", pa.float64()),
-        ("clipped", pa.float32()),
-        ("sound_sha256", pa.string()),  # of its samples as read
-        ("probabilities", pa.list_(pa.float32())),
-        ("head", pa.list_(pa.float32())),
-        ("embedding", pa.list_(pa.float32())),
-        ("window_start_s", pa.list_(pa.float64())),
-        ("window_end_s", pa.list_(pa.float64())),
-        ("window_probabilities", pa.list_(pa.float32())),  # W x E in one list; NaN in a silent window
-        ("window_head", pa.list_(pa.float32())),
-    ]
-)
-"""What comes from the workers; `pipeline/students/prediction_tables.py` makes tables for people of it."""
+FEW_FILES = 200
+FEW_BYTES = 64 * 2**20
+"""Up to so many files of so many bytes together are done before Ray's processes would have started, or not long after."""
 
 
 def media_files(paths: list[str]) -> list[str]:
@@ -75,156 +32,34 @@ def media_files(paths: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-@dataclass(frozen=True, kw_only=True)
-class PredictionOptions:
-    """What is wanted of the student for each file.
-
-    timeline: also windows of it; head: classes of one's own beside the eight emotions.
-    """
-
-    embeddings: bool = False
-    timeline: TimelineOptions | None = None
-    head: EmotionHead | None = None
-
-
-class Predictions:
-    """The student's answers to the stretches of one file, in order. A silent stretch gets NaN."""
-
-    def __init__(self, student: Student, head: EmotionHead | None):
-        self.student, self.head = student, head
-        self.samples: list[int] = []
-        self.starts: list[int] = []
-        self.probabilities: list[np.ndarray] = []
-        self.embedding_sum, self.heard = np.zeros(1), 0
-        self.head_probabilities: list[np.ndarray] = []
-
-    def add(self, start: int, speech_T: np.ndarray, covers: int) -> None:
-        """covers: how many samples of the file the stretch stands for."""
-        self.starts.append(start)
-        self.samples.append(covers)
-        if mean_level_db(speech_T) < SILENCE_DB:
-            self.probabilities.append(np.full(len(EMOTIONS), np.nan, np.float32))
-            self.head_probabilities.append(np.full(len(self.head.classes) if self.head else 0, np.nan))
-            return
-        logits_E, embedding_D = self.student.outputs_of_clip(torch.from_numpy(speech_T))
-        self.probabilities.append(logits_E.softmax(0).numpy())
-        self.embedding_sum = self.embedding_sum + covers * embedding_D.numpy().astype(np.float64)
-        self.heard += covers
-        if self.head:
-            self.head_probabilities.append(self.head.probabilities(embedding_D.numpy()))
-
-    def probabilities_of_file(self) -> np.ndarray:
-        """(E,): mean over the stretches that are not silent, by what each stands for. Raises Rejected where all are."""
-        if not self.heard:
-            detail = f"no stretch of it has a mean level above {SILENCE_DB:g} dB"
-            raise Rejected(RejectReason.SILENT, detail)
-        probabilities_NE, samples_N = np.array(self.probabilities), np.array(self.samples, np.float64)
-        heard_N = np.isfinite(probabilities_NE[:, 0])
-        return np.average(probabilities_NE[heard_N], axis=0, weights=samples_N[heard_N])
-
-    def embedding_of_file(self) -> np.ndarray:
-        """(D,), as `probabilities_of_file`."""
-        return self.embedding_sum / self.heard
-
-
-class FilePredictor:
-    """Ray Data callable: rows with `file` -> rows of `ROWS_SCHEMA`."""
-
-    def __init__(self, student: ray.ObjectRef, options: PredictionOptions):
-        arm_exit_alarm()
-        self.student: Student = ray.get(student)
-        self.options = options
-
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        return pa.Table.from_pylist([self._predict(uri) for uri in rows["file"].to_pylist()], schema=ROWS_SCHEMA)
-
-    def _predict(self, uri: str) -> dict:
-        try:
-            with SourceFiles() as files:
-                return {"file": uri} | predictions_of_file(self.student, files.path(uri), self.options)
-        except Rejected as problem:
-            return {"file": uri, "reject_reason": problem.reason.value, "reject_detail": problem.detail}
-
-
-def predictions_of_file(student: Student, path: str, options: PredictionOptions) -> dict:
-    """The columns of `ROWS_SCHEMA` for one file on this machine. Raises Rejected where there is nothing to hear."""
-    spans = Stretches(Predictions(student, None), TimelineOptions(window_s=SPAN_S, hop_s=SPAN_S))
-    windows = Stretches(Predictions(student, options.head), options.timeline) if options.timeline else None
-    total = clipped = 0
-    digest = hashlib.sha256()
-    for piece in stream_speech(path):
-        total += len(piece)
-        digest.update(piece.tobytes())
-        clipped += int((np.abs(piece.astype(np.int32)) >= CLIPPED_ABOVE).sum())
-        spans.push(piece)
-        if windows:
-            windows.push(piece)
-    if not total:
-        raise Rejected(RejectReason.TOO_SHORT, "the audio stream holds no samples")
-    spans.close()
-    probabilities_E, embedding_D = spans.answers.probabilities_of_file(), spans.answers.embedding_of_file()
-    row = {
-        "seconds": total / SAMPLE_RATE_HZ,
-        "clipped": clipped / total,
-        "sound_sha256": digest.hexdigest(),
-        "probabilities": probabilities_E,
-        "embedding": embedding_D if options.embeddings else None,
-        "head": options.head.probabilities(embedding_D) if options.head else None,
-    }
-    if windows:
-        windows.close()
-        row |= _window_columns(windows, total)
-    return row
-
-
-class Stretches:
-    """Sound that comes in pieces, cut and judged stretch by stretch."""
-
-    def __init__(self, answers: Predictions, options: TimelineOptions):
-        self.answers, self.options = answers, options
-        self.cutter = WindowCutter(options.window, options.hop)
-
-    def push(self, piece: np.ndarray) -> None:
-        for start, speech_T in self.cutter.push(piece):
-            self.answers.add(start, speech_T, self.options.window)
-
-    def close(self) -> None:
-        start, speech_T = self.cutter.rest()
-        if is_last_window(self.options, start, len(speech_T)):
-            self.answers.add(start, speech_T, len(speech_T))
-
-
-def _window_columns(windows: Stretches, total: int) -> dict:
-    starts_W = np.array(windows.answers.starts)
-    ends_W = np.minimum(starts_W + windows.options.window, total)
-    return {
-        "window_start_s": starts_W / SAMPLE_RATE_HZ,
-        "window_end_s": ends_W / SAMPLE_RATE_HZ,
-        "window_probabilities": np.concatenate(windows.answers.probabilities),
-        "window_head": np.concatenate(windows.answers.head_probabilities) if windows.answers.head else None,
-    }
-
-
 def predict_files(
     student: Student, files: list[str], options: PredictionOptions, address: str | None = None
 ) -> pa.Table:
-    """One row of `ROWS_SCHEMA` for each file, in the order given."""
-    with session(address), progress(len(files), "predict", "files") as bar:
-        stage = Stage(name="student", workers=min(worker_cores(address), len(files)))
-        wait_for_room([stage])
-        batches = (
-            ray.data.from_arrow([pa.table({"file": [file]}) for file in files])
-            .map_batches(
-                FilePredictor,
-                fn_constructor_args=(ray.put(student), options),
-                **actor_pool(stage, batch_size=None),
-            )
-            .iter_batches(batch_format="pyarrow", batch_size=None)
-        )
-        found = []
-        for batch in batches:
-            found.append(cast(pa.Table, batch).cast(ROWS_SCHEMA))
-            bar.update(len(batch))
-    order = {file: position for position, file in enumerate(files)}
-    table = pa.concat_tables(found)
-    return table.take(sorted(range(len(table)), key=lambda row: order[table["file"][row].as_py()]))
+    """One row of `ROWS_SCHEMA` for each file, in the order given. A cluster at `address` is used for any number."""
+    if address is None and are_few(files):
+        return _predict_here(student, files, options)
+    from pipeline.students.predict_on_ray import predict_on_ray  # importing Ray takes as long as a short file
+
+    return predict_on_ray(student, files, options, address)
+
+
+def are_few(files: list[str]) -> bool:
+    """Whether starting Ray for these files would take longer than it saves."""
+    return len(files) <= FEW_FILES and sum(map(_size, files)) <= FEW_BYTES
+
+
+def _size(uri: str) -> int:
+    """In bytes; 0 for a file that is missing or forbidden, which becomes a reject when it is read."""
+    try:
+        return storage.size(uri)
+    except UserError:
+        return 0
+
+
+def _predict_here(student: Student, files: list[str], options: PredictionOptions) -> pa.Table:
+    answers = []
+    with progress(len(files), "predict", "files") as bar:
+        for uri in files:
+            answers.append(prediction_of(student, uri, options))
+            bar.update()
+    return pa.Table.from_pylist(answers, schema=ROWS_SCHEMA)

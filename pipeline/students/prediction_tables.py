@@ -59,7 +59,7 @@ def _flat(table: pa.Table) -> pa.Table:
 
 
 def file_table(rows: pa.Table, meta: dict, classes: Sequence[str] = ()) -> pa.Table:
-    """rows: of `pipeline.students.predict.ROWS_SCHEMA`; meta: of the student; classes: of the head, if one was used.
+    """rows: of `pipeline.students.file_prediction.ROWS_SCHEMA`; meta: of the student; classes: of the head, if one was used.
 
     file, reject_reason, reject_detail, seconds, emotion, the eight raw probabilities, emotion_corrected, the eight
     corrected ones (NAME_corrected; null for a student without a prior), head_emotion, head_CLASS, clipped (share of the

@@ -13,21 +13,13 @@ from jobs.__main__ import JOBS
 from modeling.emotions import EMOTIONS
 from pipeline.dataset.distillation_set import write_part
 from pipeline.dataset.manifest import write_manifest
-from tests.support.job_calls import answer_of
+from tests.support.job_calls import answer_of, problem_of_job
 from tests.support.label_rows import label_table, labelled_row
 from tests.support.labelling_runs import manifest_of
 
 
 def run(job: str, *arguments: object) -> int:
     return importlib.import_module(f"jobs.{job}").main([str(argument) for argument in arguments])
-
-
-def problem(capfd, job: str, *arguments: object) -> str:
-    """The line that a job ends with; asserts exit code 1, an empty stdout and no traceback."""
-    assert run(job, *arguments) == 1
-    out, err = capfd.readouterr()
-    assert out == "" and "Traceback" not in err
-    return [line for line in err.splitlines() if line.startswith(f"emovox {job.replace('_', '-')}:")][-1]
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -85,18 +77,20 @@ def test_a_wrong_teacher_file_stops_before_anything_is_written(capfd, tmp_path):
         "--teacher",
         tmp_path / "teacher.safetensors",
     ]
-    assert "neither a compact teacher (safetensors) nor a PyTorch checkpoint" in problem(capfd, "label", *arguments)
+    assert "neither a compact teacher (safetensors) nor a PyTorch checkpoint" in problem_of_job(
+        capfd, "label", arguments
+    )
     assert not (tmp_path / "labels").exists()
 
 
 def test_a_missing_manifest_is_named_with_the_next_step(capfd, tmp_path):
-    line = problem(capfd, "label", "--manifest", tmp_path / "no.parquet", "--out", tmp_path / "labels")
+    line = problem_of_job(capfd, "label", ["--manifest", tmp_path / "no.parquet", "--out", tmp_path / "labels"])
     assert "no.parquet" in line and "emovox index" in line
     assert not (tmp_path / "labels").exists()
 
 
 def test_an_empty_folder_of_clips_says_what_is_expected_there(capfd, tmp_path):
-    line = problem(capfd, "index", "--data", tmp_path, "--out", tmp_path / "m.parquet")
+    line = problem_of_job(capfd, "index", ["--data", tmp_path, "--out", tmp_path / "m.parquet"])
     assert ".mp4" in line and not (tmp_path / "m.parquet").exists()
 
 
@@ -112,7 +106,9 @@ def labels(tmp_path):
 def test_a_corrupt_student_is_named(capfd, labels, tmp_path, content):
     student = tmp_path / "student.safetensors"
     student.write_bytes(content)
-    line = problem(capfd, "evaluate", "--student", student, "--labels", labels, "--out", tmp_path / "evaluation")
+    line = problem_of_job(
+        capfd, "evaluate", ["--student", student, "--labels", labels, "--out", tmp_path / "evaluation"]
+    )
     assert "student.safetensors" in line and "not a safetensors file" in line
 
 
@@ -120,7 +116,7 @@ def test_a_folder_with_another_run_is_not_written_over(capfd, labels, tmp_path):
     other = tmp_path / "student"
     other.mkdir()
     (other / "identity.json").write_text('{"labels": "others"}')
-    line = problem(capfd, "distill", "--labels", labels, "--out", other, "--recipe", "smoke")
+    line = problem_of_job(capfd, "distill", ["--labels", labels, "--out", other, "--recipe", "smoke"])
     assert "different run" in line
     assert [path.name for path in other.iterdir()] == ["identity.json"]
 
@@ -128,13 +124,13 @@ def test_a_folder_with_another_run_is_not_written_over(capfd, labels, tmp_path):
 def test_labels_without_the_split_say_which_they_have(capfd, tmp_path):
     write_part(str(tmp_path), label_table([labelled_row("s1/a", split="heard")]))
     (tmp_path / "identity.json").write_text("{}")
-    line = problem(capfd, "distill", "--labels", tmp_path, "--out", tmp_path / "student")
+    line = problem_of_job(capfd, "distill", ["--labels", tmp_path, "--out", tmp_path / "student"])
     assert "split 'train'" in line and "'heard': 1" in line
 
 
 def test_predict_names_a_path_that_is_not_there(capfd, tmp_path):
-    assert "nowhere.wav: not found" in problem(
-        capfd, "predict", tmp_path / "nowhere.wav", "--student", "x", "--out", tmp_path / "p.parquet"
+    assert "nowhere.wav: not found" in problem_of_job(
+        capfd, "predict", [tmp_path / "nowhere.wav", "--student", "x", "--out", tmp_path / "p.parquet"]
     )
 
 

@@ -17,7 +17,7 @@ from modeling.students.checkpoint import load_student, save_student
 from modeling.students.prior import corrected
 from pipeline.dataset.distillation_set import write_part
 from pipeline.media.flac import decode_flac
-from tests.support.job_calls import answer_of
+from tests.support.job_calls import answer_of, problem_of_job
 from tests.support.label_rows import label_table, labelled_row
 
 PRIOR = [0.6, 0.2, 0.05, 0.05, 0.04, 0.02, 0.02, 0.02]
@@ -44,13 +44,6 @@ def new_student(folder, seed: int, meta: dict, first_weights: float | None = Non
     folder.mkdir()
     save_student(student, folder / "student.safetensors", meta)
     return folder
-
-
-def problem(capfd, *arguments: object) -> str:
-    assert main([str(argument) for argument in arguments]) == 1
-    out, err = capfd.readouterr()
-    assert out == "" and "Traceback" not in err
-    return [line for line in err.splitlines() if line.startswith("emovox evaluate:")][-1]
 
 
 @pytest.fixture(scope="module")
@@ -121,26 +114,30 @@ def test_scores_figures_and_page_of_several_students_are_written(both):
 @pytest.mark.slow
 def test_a_student_that_answers_nan_is_named_and_nothing_is_written(ray_session, capfd, labels, a, tmp_path):
     broken = new_student(tmp_path / "broken", 3, {}, first_weights=1e38)
-    line = problem(capfd, "--student", a, broken, "--labels", labels, "--out", tmp_path / "three")
+    line = problem_of_job(capfd, "evaluate", ["--student", a, broken, "--labels", labels, "--out", tmp_path / "three"])
     assert "broken: NaN for utterance s0/00 (24 of 24 utterances)" in line and not (tmp_path / "three").exists()
 
 
 def test_a_student_whose_weights_are_nan_is_refused_by_its_file(capfd, labels, a, tmp_path):
     broken = new_student(tmp_path / "broken", 3, {}, first_weights=float("nan"))
-    line = problem(capfd, "--student", a, broken, "--labels", labels, "--out", tmp_path / "three")
+    line = problem_of_job(capfd, "evaluate", ["--student", a, broken, "--labels", labels, "--out", tmp_path / "three"])
     assert "broken/student.safetensors" in line and "1 with NaN or infinity (stem.0.weight)" in line
     assert not (tmp_path / "three").exists()
 
 
 def test_a_split_that_is_not_there_is_said_before_anything_is_scored(capfd, labels, a, tmp_path):
-    line = problem(capfd, "--student", a, "--labels", labels, "--out", tmp_path / "o", "--split", "val")
+    line = problem_of_job(
+        capfd, "evaluate", ["--student", a, "--labels", labels, "--out", tmp_path / "o", "--split", "val"]
+    )
     assert "split 'val', only in heard, unheard" in line and not (tmp_path / "o").exists()
 
 
 def test_labels_of_several_teachers_are_refused(capfd, a, tmp_path):
     mixed = tmp_path / "mixed"
     write_part(str(mixed), label_table([labelled_row("s1/a"), labelled_row("s2/b", teacher="senet50@1")]))
-    assert "labels of several teachers" in problem(capfd, "--student", a, "--labels", mixed, "--out", tmp_path / "o")
+    assert "labels of several teachers" in problem_of_job(
+        capfd, "evaluate", ["--student", a, "--labels", mixed, "--out", tmp_path / "o"]
+    )
 
 
 def test_labels_of_another_version_are_refused(capfd, a, tmp_path):
@@ -149,7 +146,7 @@ def test_labels_of_another_version_are_refused(capfd, a, tmp_path):
         str(old / "utterances" / "part-0.parquet"), table.replace_schema_metadata({"emovox.schema_version": "0"})
     )
     assert pq.read_schema(old / "utterances" / "part-0.parquet").metadata[b"emovox.schema_version"] == b"0"
-    line = problem(capfd, "--student", a, "--labels", old, "--out", tmp_path / "o")
+    line = problem_of_job(capfd, "evaluate", ["--student", a, "--labels", old, "--out", tmp_path / "o"])
     assert "schema version 0, this program reads 1" in line
 
 

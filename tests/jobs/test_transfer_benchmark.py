@@ -14,6 +14,7 @@ from modeling.emotions import EMOTIONS
 from modeling.faces.ferplus import majority_rule
 from pipeline.schema import DISTILLATION_SCHEMA
 from pipeline.teachers.ferplus_files import read_faces
+from tests.support.job_calls import problem_of_job
 
 SPEAKERS = tuple(f"ravdess_{k:02}" for k in range(1, 7))
 COLUMNS = ("file", "speaker", "emotion", "ferplus_class")
@@ -60,14 +61,6 @@ def write_csv(folder, rows: list[dict], columns=COLUMNS):
 def command(speech, faces, out, *more: object) -> list[str]:
     given = ["--speech", speech, "--faces", faces, "--out", out, "--recipe", "smoke", *more]
     return [str(option) for option in given]
-
-
-def problem(capfd, arguments: list[str]) -> str:
-    """The line that the job ends with; asserts exit code 1, an empty stdout and no traceback."""
-    assert main(arguments) == 1
-    out, err = capfd.readouterr()
-    assert out == "" and "Traceback" not in err
-    return [line for line in err.splitlines() if line.startswith("emovox transfer-benchmark:")][-1]
 
 
 def test_voices_and_faces_become_students_with_a_verdict(ravdess, faces, ray_session, tmp_path, capfd, caplog):
@@ -123,7 +116,7 @@ def test_voices_and_faces_become_students_with_a_verdict(ravdess, faces, ray_ses
         key: result[key] for key in ("0", "1.0", "supervised")
     }
 
-    line = problem(capfd, [*arguments, "--epochs", "3"])
+    line = problem_of_job(capfd, "transfer-benchmark", [*arguments, "--epochs", "3"])
     assert "different run" in line and "epochs" in line
 
 
@@ -131,7 +124,8 @@ def test_what_is_wrong_is_named_before_any_work(ravdess, faces, tmp_path, capfd)
     out = tmp_path / "out"
 
     def said(rows, *more, columns=COLUMNS, faces=faces) -> str:
-        return problem(capfd, command(write_csv(tmp_path / "speech", rows, columns), faces, out, *more))
+        arguments = command(write_csv(tmp_path / "speech", rows, columns), faces, out, *more)
+        return problem_of_job(capfd, "transfer-benchmark", arguments)
 
     assert "ferplus_class" in said(ravdess, columns=COLUMNS[:3])
     line = said([*ravdess[:3], ravdess[3] | {"ferplus_class": "boredom"}])

@@ -1,8 +1,10 @@
-"""Ten losses of each shipped recipe, small enough for a test: its own network, optimiser, loss, augmentation and schedule.
+"""Ten losses of each shipped recipe, with its own network, optimiser, loss, augmentation and schedule.
 
-Fewer faces and windows, batches smaller by a fixed factor, and for `ssl` a narrower front end with random weights (the
-published one is a file of its own). The ten steps are spread over the whole schedule. A file of tests/golden/ holds the
-recipe, as one line of JSON, and the ten losses. Where a recipe is changed on purpose, write the files again:
+To be quick enough for a test, there are fewer faces and windows, batches are smaller by a fixed factor, and `ssl` has a
+narrower front end with random weights (the published one needs a file). The ten steps are spread over the whole schedule. A
+recipe in closed form has no steps: its ten losses are the share of the targets' variance that is left after each of ten
+speakers. A file in tests/golden/ holds the recipe as one line of JSON, and the ten losses. After changing a recipe on
+purpose, write the files again:
 
     python -m tests.support.golden_curves [NAME ...]
 """
@@ -16,7 +18,8 @@ from unittest import mock
 import numpy as np
 import torch
 
-from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
+from modeling.distillation.recipes import RIDGE_RECIPES, STUDENT_RECIPES, RidgeRecipe, StudentRecipe
+from modeling.distillation.ridge import LinearSums
 from modeling.distillation.targets import pool_logits, window_of, window_span
 from modeling.distillation.trainer import StudentTrainer
 from modeling.faces.ferplus import SIDE_PX, FaceSet
@@ -28,9 +31,8 @@ from tests.support.small_front_ends import SMALL, file_of, published
 GOLDEN = Path(__file__).parents[1] / "golden"
 LINES = 10
 FRONT_END = "SMALL_WAVLM"
+USUALLY_SMALLER_BY = 8
 BATCH_IS_SMALLER_BY = {
-    "student-compact": 8,
-    "student-ssl": 8,
     "student-smoke": 1,
     "student-paper": 32,
     "teacher-compact": 16,
@@ -41,23 +43,27 @@ BATCH_IS_SMALLER_BY = {
 }
 
 
-def recipes() -> dict[str, StudentRecipe | TeacherRecipe]:
-    """Name of a file in tests/golden/ -> the recipe as it is shipped."""
-    students = {f"student-{name}": recipe() for name, recipe in STUDENT_RECIPES.items()}
+def recipes() -> dict[str, StudentRecipe | RidgeRecipe | TeacherRecipe]:
+    """Name of a file in tests/golden/ -> the shipped recipe."""
+    students = {f"student-{name}": recipe() for name, recipe in (STUDENT_RECIPES | RIDGE_RECIPES).items()}
     teachers = {f"teacher-{name}": recipe() for name, recipe in TEACHER_RECIPES.items()}
     return students | teachers | {"teacher-paper-resnet50": paper("resnet50_ferplus")}
 
 
 def curve(name: str) -> list[float]:
-    """The losses before ten optimiser steps, at epochs spread over the recipe's schedule."""
+    """The losses before each of ten optimiser steps, at epochs spread over the recipe's schedule."""
     recipe = recipes()[name]
+    if isinstance(recipe, RidgeRecipe):
+        return _ridge_losses(recipe)
     epochs = [round(epoch) for epoch in np.linspace(0, recipe.epochs - 1, LINES)]
-    smaller = dataclasses.replace(recipe, batch_size=recipe.batch_size // BATCH_IS_SMALLER_BY[name])
+    smaller = dataclasses.replace(
+        recipe, batch_size=recipe.batch_size // BATCH_IS_SMALLER_BY.get(name, USUALLY_SMALLER_BY)
+    )
     return _student_losses(smaller, epochs) if isinstance(recipe, StudentRecipe) else _teacher_losses(smaller, epochs)
 
 
-def as_json(recipe: StudentRecipe | TeacherRecipe) -> dict:
-    """All fields, as a file of a training has them."""
+def as_json(recipe: StudentRecipe | RidgeRecipe | TeacherRecipe) -> dict:
+    """All fields, as in a training's files."""
     return json.loads(json.dumps(recipe.as_written()))
 
 
@@ -72,7 +78,7 @@ def write(name: str) -> None:
 
 
 def _student_losses(recipe: StudentRecipe, epochs: list[int]) -> list[float]:
-    """One batch, of speech shorter and longer than a window, at each of the epochs."""
+    """The losses of one batch at each of the epochs; its speech is shorter and longer than a window."""
     if recipe.student.kind != "ssl":
         trainer = StudentTrainer(recipe)
     else:
@@ -81,6 +87,18 @@ def _student_losses(recipe: StudentRecipe, epochs: list[int]) -> list[float]:
             trainer = StudentTrainer(narrower, front_end=file_of(published(FRONT_END).state_dict()))
     batch = _windows(recipe)
     return [trainer.run_epoch([batch], epoch).loss for epoch in epochs]
+
+
+def _ridge_losses(recipe: RidgeRecipe) -> list[float]:
+    """Speakers whose features have a mean and a scale of their own, and targets that follow some of the features."""
+    rng = np.random.default_rng(0)
+    sums, losses, truth_FE = LinearSums(), [], rng.normal(0, 1, (12, 8))
+    for speaker in range(LINES):
+        features_NF = rng.normal(rng.normal(0, 5, 12), 1 + np.arange(12), (20, 12))
+        targets_NE = features_NF @ truth_FE + rng.normal(0, 10, (20, 8))
+        sums.add(f"s{speaker}", features_NF, targets_NE)
+        losses.append(1 - sums.solve(recipe.penalty).explained)
+    return losses
 
 
 def _windows(recipe: StudentRecipe) -> dict[str, torch.Tensor]:
@@ -104,7 +122,7 @@ def _teacher_losses(recipe: TeacherRecipe, epochs: list[int]) -> list[float]:
 
 
 def some_faces(n: int) -> FaceSet:
-    """Faces whose emotion shows in their brightness gradient, so that there is something to learn."""
+    """Faces whose brightness gradient shows the emotion, so that there is something to learn."""
     rng = np.random.default_rng(0)
     emotions_N = rng.integers(0, 8, n)
     votes = np.zeros((n, 10), np.uint8)

@@ -1,4 +1,4 @@
-"""A real head node of our own with dashboard, job server and token, and a wire to it that can be cut."""
+"""A real head node with dashboard, job server and token, and a connection to it that can be cut."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ TOKEN = "a-token-of-this-test-0123456789abcdef"
 
 
 class Head(NamedTuple):
-    """dashboard: a URL, for jobs; address: host:port, for drivers."""
+    """dashboard: URL for jobs; address: host:port for drivers."""
 
     dashboard: str
     address: str
@@ -67,7 +67,7 @@ def _started(resources: dict[str, int], cwd: Path | None) -> Iterator[Head | Non
             time.sleep(0.5)
         yield found if head.poll() is None else None
     finally:
-        head.terminate()  # with --block it takes its own processes with it
+        head.terminate()  # with --block it also ends its own processes
         with contextlib.suppress(subprocess.TimeoutExpired):
             head.wait(timeout=30)
         _end_all_that_names(folder)
@@ -75,7 +75,7 @@ def _started(resources: dict[str, int], cwd: Path | None) -> Iterator[Head | Non
 
 
 def _end_all_that_names(folder: str) -> None:
-    """Ends what a head left behind that had to go the hard way: its processes have its own folder in their arguments."""
+    """Ends the processes that a killed head left behind, which have its folder in their arguments."""
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if f"{folder}/".encode() in process.read_bytes():
@@ -83,7 +83,7 @@ def _end_all_that_names(folder: str) -> None:
 
 
 def _answers(address: str) -> bool:
-    """True when the dashboard answers and its agent can take jobs."""
+    """Whether the dashboard answers and its agent can take jobs."""
     with contextlib.suppress(requests.RequestException, LookupError):
         answer = requests.get(f"{address}/nodes?view=summary", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=5)
         return any(node.get("agent") for node in answer.json()["data"]["summary"])
@@ -91,7 +91,7 @@ def _answers(address: str) -> bool:
 
 
 class Wire:
-    """A TCP port that leads to another one, and can be cut with all that goes through it."""
+    """A TCP port that forwards to another one, and can be cut together with all its connections."""
 
     def __init__(self, port: int):
         self.target = port

@@ -330,7 +330,7 @@ def test_a_wrong_place_is_named_with_what_the_layout_expects(tmp_path, layout):
 
 
 def test_unknown_layouts_and_shares_are_refused():
-    with pytest.raises(UserError, match="layout 'lrs3' is not known; use one of clips, voxceleb1, voxceleb2"):
+    with pytest.raises(UserError, match=f"layout 'lrs3' is not known; use one of {', '.join(LAYOUTS)}"):
         build_manifest("/data", "lrs3")
     with pytest.raises(UserError, match="utterance_s is 0.2"):
         ClipsOptions(utterance_s=0.2)

@@ -1,4 +1,4 @@
-"""The tree as a table: which folder may import which, and within modeling and pipeline which room."""
+"""The tree as a table: which folder may import which, and within modeling and pipeline which package."""
 
 FOLDERS = {
     "cluster": {"cluster"},
@@ -7,7 +7,7 @@ FOLDERS = {
     "jobs": {"jobs", "pipeline", "cluster", "modeling"},
 }
 
-ROOMS = {
+PACKAGES = {
     "modeling": {
         "faces": set(),
         "teachers": {"faces"},
@@ -26,8 +26,8 @@ ROOMS = {
         "labelling": {"assets", "media", "decoding", "dataset"},
         "training": set(),
         "teachers": {"assets", "training"},
-        "students": {"media"},
-        "distillation": {"dataset", "media", "training", "students"},
+        "students": {"assets", "media"},
+        "distillation": {"assets", "dataset", "media", "training", "students"},
         "evaluation": {"dataset", "media", "students"},
         "corpora": {"media"},
         "probe": {"corpora", "media"},

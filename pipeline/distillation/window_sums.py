@@ -1,0 +1,170 @@
+"""Sums over the windows of a distillation set, for a student in closed form: in one pass, in this process or on Ray's workers.
+
+The parts are taken in groups, and the sums of the groups are added in the order of the parts: both ways give the same sums, up
+to the rounding of another number of threads. Shape letters: T samples at 16 kHz, N windows, F features, K labelled frames, E = 8.
+"""
+
+import pickle
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import torch
+
+from cluster.actor_pools import actor_pool
+from cluster.budget import Stage
+from cluster.progress import progress
+from cluster.session import session, wait_for_room, worker_cores
+from cluster.worker_exit import arm_exit_alarm
+from modeling.distillation.ridge import LinearSums
+from modeling.distillation.targets import frame_span, pool_logits
+from modeling.sampling import SAMPLE_RATE_HZ
+from modeling.students.base import MAX_SAMPLES, MIN_SAMPLES
+from modeling.students.build import WhisperStudent
+from pipeline.dataset.part_file import read_part_file
+from pipeline.dataset.set_record import Part
+from pipeline.dataset.utterances import USABLE
+from pipeline.media.flac import decode_flac
+
+GROUP_UTTERANCES = 256
+GROUP_SCHEMA = pa.schema(
+    [("number", pa.int64()), ("parts", pa.list_(pa.struct([("uri", pa.string()), ("seal", pa.string())])))]
+)
+COLUMNS = [
+    "speaker_id",
+    "split",
+    "reject_reason",
+    "face_is_ambiguous",
+    "speech_samples",
+    "speech_flac",
+    "frame_indices",
+    "frame_logits",
+]
+
+
+@dataclass
+class GroupSums:
+    """Of the windows of some utterances; speech_s: seconds of those utterances."""
+
+    sums: LinearSums
+    utterances: int = 0
+    speech_s: float = 0.0
+
+    def merge(self, other: "GroupSums") -> None:
+        self.sums.merge(other.sums)
+        self.utterances += other.utterances
+        self.speech_s += other.speech_s
+
+
+@dataclass(frozen=True)
+class WindowSums:
+    """Parts of a set -> sums over their windows. pooling: of the frame logits of a window; ambiguous: as for `learnable`."""
+
+    student: WhisperStudent
+    pooling: str
+    ambiguous: bool
+
+    def of_parts(self, parts: Iterable[Part]) -> GroupSums:
+        found = GroupSums(LinearSums())
+        for part in parts:
+            rows = read_part_file(part.uri, COLUMNS, seal=part.seal).table
+            for row in learnable(rows, self.ambiguous).to_pylist():
+                features_NF, targets_NE = self._windows(row)
+                if len(features_NF):
+                    found.sums.add(row["speaker_id"], features_NF, targets_NE)
+                found.utterances += 1
+                found.speech_s += row["speech_samples"] / SAMPLE_RATE_HZ
+        return found
+
+    def _windows(self, row: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Features and targets of the windows of an utterance that hold a labelled frame."""
+        frame_indices_K, frame_logits_KE = np.array(row["frame_indices"]), np.array(row["frame_logits"])
+        features: list[np.ndarray] = []
+        targets: list[np.ndarray] = []
+        for start_s, features_F in self._features(decode_flac(row["speech_flac"])):
+            first, last = frame_span(start_s, start_s + self.student.whisper.window_s)
+            target_E = pool_logits(frame_logits_KE, frame_indices_K, first, last, how=self.pooling)
+            if target_E is not None:
+                features.append(features_F)
+                targets.append(target_E)
+        return np.array(features), np.array(targets)
+
+    def _features(self, speech_T: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+        """Start of each window and its features; a longer utterance is heard in spans of 10 s, as students hear files."""
+        for start in range(0, len(speech_T), MAX_SAMPLES):
+            span_T = torch.from_numpy(speech_T[start : start + MAX_SAMPLES])
+            if len(span_T) < MIN_SAMPLES:
+                continue
+            with torch.no_grad():
+                windows_NF = self.student.window_features(self.student.spectrogram(span_T[None]))[0].numpy()
+            for number, features_F in enumerate(windows_NF):
+                yield start / SAMPLE_RATE_HZ + number * self.student.whisper.hop_s, features_F
+
+
+class GroupWorker:
+    """Ray Data callable: a row with a number and the parts of a group -> the same number and its sums, pickled."""
+
+    def __init__(self, windows: ray.ObjectRef):
+        arm_exit_alarm()
+        self.windows: WindowSums = ray.get(windows)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        groups = [[Part(**part) for part in parts] for parts in rows["parts"].to_pylist()]
+        sums = [pickle.dumps(self.windows.of_parts(parts)) for parts in groups]
+        return pa.table({"number": rows["number"], "sums": pa.array(sums, pa.large_binary())})
+
+
+def learnable(rows: pa.Table, ambiguous: bool) -> pa.Table:
+    """The rows that a student learns from. ambiguous: also those in which another face was nearly as prominent."""
+    wanted = USABLE & (pc.field("split") == "train")
+    if not ambiguous:
+        wanted &= ~pc.coalesce(pc.field("face_is_ambiguous"), pc.scalar(False))
+    return rows.filter(wanted)
+
+
+def part_groups(parts: tuple[Part, ...], part_N: np.ndarray) -> list[list[Part]]:
+    """The parts that hold the utterances, in order, in groups of some hundred utterances. part_N: part of each."""
+    groups: list[list[Part]] = [[]]
+    held = 0
+    for part, count in zip(*np.unique(part_N, return_counts=True), strict=True):
+        if held >= GROUP_UTTERANCES:
+            groups.append([])
+            held = 0
+        groups[-1].append(parts[part])
+        held += count
+    return groups
+
+
+def sums_of_groups(windows: WindowSums, groups: list[list[Part]], *, on_ray: bool, address: str | None) -> GroupSums:
+    """Of all groups together."""
+    total = GroupSums(LinearSums())
+    with progress(len(groups), "distill", "groups of parts") as bar:
+        for found in _on_ray(windows, groups, address) if on_ray else map(windows.of_parts, groups):
+            total.merge(found)
+            bar.update()
+    return total
+
+
+def _on_ray(windows: WindowSums, groups: list[list[Part]], address: str | None) -> Iterator[GroupSums]:
+    """In the order of the groups."""
+    with session(address):
+        stage = Stage(name="student", workers=min(worker_cores(address), len(groups)))
+        wait_for_room([stage])
+        rows = [[{"number": number, "parts": [asdict(part) for part in parts]}] for number, parts in enumerate(groups)]
+        tables = [pa.Table.from_pylist(row, schema=GROUP_SCHEMA) for row in rows]
+        batches = (
+            ray.data.from_arrow(tables)
+            .map_batches(GroupWorker, fn_constructor_args=(ray.put(windows),), **actor_pool(stage, batch_size=None))
+            .iter_batches(batch_format="pyarrow", batch_size=None)
+        )
+        waiting: dict[int, bytes] = {}
+        following = 0
+        for batch in batches:
+            waiting |= {row["number"]: row["sums"] for row in cast(pa.Table, batch).to_pylist()}
+            while following in waiting:
+                yield pickle.loads(waiting.pop(following))
+                following += 1
