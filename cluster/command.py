@@ -18,6 +18,7 @@ from cluster import storage_patience
 from cluster.failures import user_error_in
 from cluster.json_values import json_ready
 from cluster.logs import show_logs
+from cluster.redaction import redacted
 from cluster.run_record import RunRecord
 
 Options = TypeVar("Options")
@@ -93,7 +94,7 @@ def run_job(
         except Exception as error:
             if (problem := user_error_in(error)) is None:
                 raise
-            first_line = str(problem).partition("\n")[0]  # Ray Data adds lines to a worker's error
+            first_line = redacted(str(problem).partition("\n")[0])  # Ray Data adds lines to an error of a worker
             print(f"emovox {name}: {first_line}", file=sys.stderr)
             return 1
         return _shown(name, json.dumps(json_ready(result)), print_result)

@@ -12,6 +12,7 @@ from typing import Any
 from cluster import storage
 from cluster.cores import local_cores
 from cluster.json_values import json_ready
+from cluster.redaction import redacted_values
 
 RECORDED_PACKAGES = tuple(
     "emovox ray torch torchaudio pyarrow av decord retinaface-pytorch numpy scikit-learn opensmile onnxruntime".split()
@@ -35,9 +36,9 @@ class RunRecord:
     """
 
     def __init__(self, job: str, configuration: Any):
-        """configuration: the dataclass of the job's options."""
+        """configuration: the dataclass of the job's options. Signatures and passwords in addresses are kept out of the record."""
         self.job = job
-        self.configuration: dict[str, Any] = dataclasses.asdict(configuration)
+        self.configuration: dict[str, Any] = redacted_values(dataclasses.asdict(configuration))
         self.started = time.time()
         self.stages: dict[str, float] = {}
         self.inputs: dict[str, Any] = {}
@@ -68,7 +69,7 @@ class RunRecord:
             "stages_s": {name: round(seconds, 3) for name, seconds in self.stages.items()},
             "counts": self.counts,
         }
-        return json_ready(content)
+        return redacted_values(json_ready(content))
 
     def write_into(self, folder_uri: str) -> None:
         """Writes `OUT/run.json` for an output that is a folder."""

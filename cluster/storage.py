@@ -196,7 +196,7 @@ def _require_short_name(uri: str | Path, folder: str, longest: str) -> None:
         with explained(uri, "write there"):
             size, most = len(os.fsencode(longest)), local_files.longest_name_bytes(folder)
     else:
-        size, most = len(f"{_bucket_and_key(folder).partition('/')[2]}/{longest}".encode()), S3_KEY_BYTES
+        size, most = len(_bucket_and_key(join(folder, longest)).partition("/")[2].encode()), S3_KEY_BYTES
     if size > most:
         raise UserError(
             f"{uri}: the name is {size - most} bytes too long for it and {longest[-16:]} beside it; give a shorter one"

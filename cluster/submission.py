@@ -1,6 +1,6 @@
 """Submits this checkout as a job to a cluster's dashboard, cancels jobs and lists them. `job_log.py` follows a job.
 
-Only the working tree is sent, without ignored files, virtual environments and key files.
+The person's own files stay here: only what git tracks goes, as it is now, without files that hold keys by their names.
 """
 
 import contextlib
@@ -77,7 +77,7 @@ def submit(
             found = largest_files()
             raise UserError(
                 f"{PROJECT_ROOT} packed is larger than the 100 MiB that a head takes; move large files out of the checkout, or "
-                "name them in .gitignore" + (f"; the largest are {found}" if found else "")
+                "out of what git tracks" + (f"; the largest are {found}" if found else "")
             ) from error
         raise error if isinstance(error, UserError) else UserError(f"{PROJECT_ROOT}: {cause(error)}") from error
 

@@ -36,6 +36,8 @@ class EvaluateTeacher(JobOptions):
     """Face-emotion network: a name or a file, as in `emovox label`. Path, s3:// or http URI."""
     teacher_sha256: str | None = None
     """Expected sha256 of the teacher's file."""
+    trust_teacher: bool = False
+    """Load a TorchScript teacher, which is a program, without its hash."""
     split: Literal["train", "valid", "test"] | None = None
     """Evaluate only this split. Default: all of the data."""
     gpu: bool = False
@@ -48,7 +50,7 @@ def evaluate_teacher(options: EvaluateTeacher, record: RunRecord) -> dict:
     if options.out is not None:
         storage.require_writable(options.out)
     with record.stage("read"):
-        weights = teacher_weights(options.teacher, options.teacher_sha256)
+        weights = teacher_weights(options.teacher, options.teacher_sha256, trusted=options.trust_teacher)
         teacher = load_teacher(weights.name, weights.data, weights.description, device=local_device(options.gpu))
         faces = read_faces(options.data, options.split)
     record.inputs |= {"teacher": teacher.fingerprint, "faces": faces.fingerprint}

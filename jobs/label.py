@@ -40,6 +40,8 @@ class Label(JobOptions):
     or http URI."""
     teacher_sha256: str | None = None
     """Expected sha256 of the teacher's file."""
+    trust_teacher: bool = False
+    """Load a TorchScript teacher, which is a program, without its hash."""
     detector: str = DEFAULT_DETECTOR
     """Face detector: `mobilenet0.25` (fetched once from a package), `resnet50` (retinaface-pytorch's own, from its download
     address or torch's hub cache), or a file of weights (taken for `resnet50` if its name contains that)."""
@@ -79,7 +81,7 @@ def label(options: Label, record: RunRecord) -> dict[str, Any]:
         request = LabelRequest(
             manifest=read_manifest(options.manifest),
             labels_uri=storage.absolute(options.out),
-            teacher=teacher_weights(options.teacher, options.teacher_sha256),
+            teacher=teacher_weights(options.teacher, options.teacher_sha256, trusted=options.trust_teacher),
             detector=detector_weights(options.detector),
             crop_options=options.crops,
             mirror=options.mirror,

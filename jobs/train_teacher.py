@@ -50,6 +50,8 @@ class TrainTeacher(JobOptions):
     soft_labels_from: list[str] = field(default_factory=list)
     """Trained teachers (as for `emovox label --teacher`) whose mean probabilities make up half of each target; the votes are
     the other half. This distils a larger network into a smaller one, or a network into its successor."""
+    trust_teacher: bool = False
+    """Load TorchScript teachers, which are programs."""
     epochs: int | None = None
     """Epochs to train; the recipe's schedule is stretched over them. Default: the recipe's."""
     seed: int = 0
@@ -88,7 +90,9 @@ def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
             teacher_uri=storage.absolute(options.out),
             recipe=_recipe(options),
             init=_init(options),
-            soft_teachers=tuple(teacher_weights(name) for name in options.soft_labels_from),
+            soft_teachers=tuple(
+                teacher_weights(name, trusted=options.trust_teacher) for name in options.soft_labels_from
+            ),
             workers=options.workers,
             gpu=options.gpu,
             compiled=options.compiled,
@@ -107,7 +111,11 @@ def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
 def _init(options: TrainTeacher) -> bytes | None:
     if options.init is None:
         return None
-    return read_weights(options.init) if options.recipe == "paper" else teacher_weights(options.init).data
+    return (
+        read_weights(options.init)
+        if options.recipe == "paper"
+        else teacher_weights(options.init, trusted=options.trust_teacher).data
+    )
 
 
 def _recipe(options: TrainTeacher) -> TeacherRecipe:

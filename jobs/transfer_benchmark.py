@@ -55,6 +55,8 @@ class TransferBenchmarkOptions(JobOptions):
     """Face-emotion network: a name or a file, as in `emovox label`. Path, s3:// or http URI."""
     teacher_sha256: str | None = None
     """Expected sha256 of the teacher's file."""
+    trust_teacher: bool = False
+    """Load a TorchScript teacher, which is a program, without its hash."""
     faces_per_clip: int = 4
     """Number of different faces that each clip is paired with, one after another."""
     gpu: bool = False
@@ -87,7 +89,7 @@ def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> 
     speech_uri, out_uri = storage.absolute(options.speech), storage.absolute(options.out)
     storage.require_writable(out_uri)
     with record.stage("read"):
-        weights = teacher_weights(options.teacher, options.teacher_sha256)
+        weights = teacher_weights(options.teacher, options.teacher_sha256, trusted=options.trust_teacher)
         files, left_out = read_speech_csv(speech_uri)
         faces = read_faces(options.faces)
         clips = read_speech_clips(files)

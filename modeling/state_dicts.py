@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -55,6 +55,15 @@ def misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
         "with NaN or infinity": [name for name, tensor in given.items() if not torch.isfinite(tensor).all()],
     }
     return "; ".join(f"{len(names)} {fault} ({_first(names)})" for fault, names in faults.items() if names)
+
+
+def require_fitting(wanted: Callable[[], Mapping[str, Tensor]], tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError where the network that a file describes wants other tensors than the file holds: before memory is taken
+    for it, which a header may claim without end. wanted: builds the network and gives its state dict."""
+    with torch.device("meta"):
+        described = wanted()
+    if reason := misfits(described, tensors):
+        raise ValueError(reason)
 
 
 def _first(names: list[str]) -> str:

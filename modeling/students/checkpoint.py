@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from modeling.emotions import EMOTIONS
 from modeling.speech.whisper import WhisperEncoder
-from modeling.state_dicts import misfits, read_safetensors
+from modeling.state_dicts import read_safetensors, require_fitting
 from modeling.students.build import STUDENTS, Student, StudentConfig, WhisperConfig, WhisperStudent
 
 FORMAT = "emovox.student.1"
@@ -59,12 +59,12 @@ def load_student(source: bytes | str | Path, front_ends: FrontEndSource | None =
         raise ValueError(f"{name}: a safetensors file, but not a student of format {FORMAT}; {_REMEDY}")
     front_end = _front_end(header, front_ends, name)
     try:
-        student = _untrained(json.loads(header["config"]), front_end)
-        if reason := misfits(student.stored_state(), tensors):
-            raise ValueError(reason)
+        config = json.loads(header["config"])
+        require_fitting(lambda: _untrained(config, front_end).stored_state(), tensors)
+        student = _untrained(config, front_end)
         student.load_state_dict(tensors, strict=False)
         student.meta = json.loads(header["meta"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name}: its config and its weights do not fit ({str(error)[:200]}); {_REMEDY}") from error
     return student.eval()
 

@@ -18,7 +18,7 @@ from modeling.emotions import EMOTIONS
 from modeling.faces.crops import CROP_SCALE
 from modeling.faces.ferplus import SIDE_PX
 from modeling.layers import ResidualBlock
-from modeling.state_dicts import misfits, read_safetensors
+from modeling.state_dicts import read_safetensors, require_fitting
 from modeling.teachers.base import CropRule, TeacherNetwork
 
 
@@ -105,10 +105,12 @@ def load_compact_teacher(weights: bytes) -> CompactTeacher:
         tensors, header = read_safetensors(weights)
         config = json.loads(header["config"])
         lists = {name: tuple(config[name]) for name in ("widths", "blocks")}
-        network = CompactTeacher(CompactTeacherConfig(**config | lists))
-        if reason := misfits(network.state_dict(), tensors):
-            raise ValueError(reason)
-    except (KeyError, ValueError, TypeError) as error:
+        if sum(lists["blocks"]) > len(tensors):
+            raise ValueError(f"{sum(lists['blocks'])} blocks of {len(tensors)} tensors")
+        described = CompactTeacherConfig(**config | lists)
+        require_fitting(lambda: CompactTeacher(described).state_dict(), tensors)
+        network = CompactTeacher(described)
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(
             f"not a compact teacher checkpoint ({reason}); train one with `emovox train-teacher`, or fetch the file again"

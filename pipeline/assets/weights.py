@@ -14,9 +14,10 @@ import torch
 
 from cluster import storage
 from cluster.failures import UserError
+from cluster.redaction import redacted
 from modeling.teacher_training.trainer import TEACHER_FILES
 from modeling.teachers.compact import packaged_weights
-from modeling.teachers.external import read_description
+from modeling.teachers.external import is_torchscript, read_description
 from modeling.teachers.load import DEFAULT_TEACHER, TEACHERS, load_teacher, needs_description
 from modeling.teachers.published import PUBLISHED
 from pipeline.assets.cache import cache_folder, forget, keep, kept
@@ -42,11 +43,12 @@ class Weights:
         return f"{self.name}@{storage.sha256(self.data)}"
 
 
-def teacher_weights(name_or_uri: str, sha256: str | None = None) -> Weights:
+def teacher_weights(name_or_uri: str, sha256: str | None = None, *, trusted: bool = True) -> Weights:
     """A known name, a file (path, s3:// or http URI) or a folder of `emovox train-teacher`, loaded once to see that it is
     whole.
 
-    sha256: what the file must have. Raises UserError if it has another, or if the file is missing or no teacher.
+    sha256: what the file must have. trusted: whether a file that is a program may be loaded without one. Raises UserError if it
+    has another or may not, or if the file is missing or no teacher.
     """
     source = PUBLISHED[name_or_uri].url if name_or_uri in PUBLISHED else name_or_uri
     if name_or_uri == DEFAULT_TEACHER:
@@ -60,8 +62,26 @@ def teacher_weights(name_or_uri: str, sha256: str | None = None) -> Weights:
         raise UserError(
             f"--teacher {name_or_uri} has sha256 {storage.sha256(weights.data)}, expected {sha256}; fetch the right file"
         )
+    if not (sha256 or trusted):
+        _require_no_program(weights, name_or_uri)
+    if source.startswith("http://") and not sha256:
+        log.warning(
+            "%s comes over plain http, which whoever is on the way can change; compare its sha256 with one from elsewhere, or "
+            "give it by --teacher-sha256: %s",
+            redacted(source),
+            storage.sha256(weights.data),
+        )
     _try(lambda: load_teacher(weights.name, weights.data, weights.description), source)
     return weights
+
+
+def _require_no_program(weights: Weights, name: str) -> None:
+    """Raises UserError for a TorchScript file."""
+    if is_torchscript(weights.data):
+        raise UserError(
+            f"--teacher {name}: a TorchScript file is a program, which can read and write files as soon as it is loaded; where "
+            f"you trust it, give --teacher-sha256 {storage.sha256(weights.data)}, or --trust-teacher"
+        )
 
 
 def detector_weights(name_or_uri: str) -> Weights:
@@ -153,7 +173,7 @@ def _fetched(uri: str, path: Path) -> bytes:
 
 
 def _download(uri: str, path: Path) -> bytes:
-    log.info("fetching %s (once; it is kept in %s)", uri, path.parent)
+    log.info("fetching %s (once; it is kept in %s)", redacted(uri), path.parent)
     with tempfile.TemporaryDirectory(prefix="emovox-fetch-") as folder:
         aside = Path(folder, "weights")
         try:

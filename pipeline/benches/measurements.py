@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import storage
+from cluster.csv_cells import harmless
 from cluster.failures import UserError
 from cluster.working_tree import PROJECT_ROOT
 
@@ -86,7 +87,7 @@ def append(path: str | Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     if not content:
         writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: harmless(v) if isinstance(v, str) else v for name, v in row.items()} for row in rows)
     separator = b"\n" if content and not content.endswith(b"\n") else b""
     storage.write_bytes(path, content + separator + text.getvalue().encode())
 

@@ -6,8 +6,10 @@ of a part is a hash of all its digests except those of the columns with seconds 
 labelled again, and the set's record (`set_record.py`) keeps it.
 """
 
+import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,10 +113,21 @@ def _compare(found: PartContent, said: dict[str, Any], columns: list[str], uri: 
 
 
 def _digest(column: pa.ChunkedArray) -> str:
-    digest = hashlib.sha256()
+    if column.null_count == len(column):  # as many columns are, of rejects
+        return _digest_of_nulls(column.type, len(column))
     whole = column.combine_chunks()
-    for chunk in whole.chunks if isinstance(whole, pa.ChunkedArray) else [whole]:
-        hash_array(digest.update, chunk)
+    return _digest_of(whole.chunks if isinstance(whole, pa.ChunkedArray) else [whole])
+
+
+@functools.lru_cache
+def _digest_of_nulls(of: pa.DataType, rows: int) -> str:
+    return _digest_of([pa.nulls(rows, of)])
+
+
+def _digest_of(arrays: Iterable[pa.Array]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        hash_array(digest.update, array)
     return digest.hexdigest()[:DIGEST_DIGITS]
 
 
@@ -127,8 +140,10 @@ def _seal(said: dict[str, Any]) -> str:
 def content_hashes(rows: pa.Table) -> pa.Array:
     """For each row, the first hex digits of a hash of its `LEARNT_COLUMNS`; null if it has no speech or no labels."""
     samples_N, flac_N, indices_N, logits_N = (rows[name].combine_chunks() for name in LEARNT_COLUMNS)
-    frames = [_bytes_of_rows(indices_N), _bytes_of_rows(logits_N)]
     learnt_N = pc.and_(pc.is_valid(flac_N), pc.is_valid(logits_N)).to_pylist()
+    if not any(learnt_N):
+        return pa.nulls(len(rows), pa.string())
+    frames = [_bytes_of_rows(indices_N), _bytes_of_rows(logits_N)]
     hashes = [
         hashlib.sha256(b"".join((str(samples_N[n]).encode(), *(each[n] for each in frames), flac_N[n].as_buffer())))
         for n, is_learnt in enumerate(learnt_N)

@@ -54,7 +54,8 @@ class CropOptions:
     """What decides the crops and the stored speech."""
 
     decoder: str = "pyav"
-    """Video decoder: pyav, or decord to compare with, which refuses files that it is known to read wrongly."""
+    """Video decoder: pyav or decord. decord 0.6.0 is good for H.264 in MP4 and little else; files of which it is known to show
+    wrong pictures become rejects."""
     longest_side_px: int = 1280
     """Larger frames are scaled down to this many pixels on their longest side while decoding."""
     without_speech: bool = False

@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cluster.redaction import redacted_values
 from modeling.emotions import EMOTIONS
 from pipeline.reports.figures import COLOURS
 from pipeline.reports.findings import counted
@@ -51,7 +52,9 @@ def render_page(template: str, facts: ReportFacts, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = dataclasses.replace(facts, configuration=_flat(facts.configuration))
+    shown = dataclasses.replace(
+        facts, configuration=redacted_values(_flat(facts.configuration)), files=redacted_values(facts.files)
+    )
     return environment.get_template(template).render(
         facts=shown, colours=COLOURS, emotions=EMOTIONS, counted=counted, **context
     )

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from cluster import storage
+from cluster.csv_cells import harmless
 from cluster.failures import UserError
 from modeling.emotions import EMOTIONS
 from modeling.students.prior import corrected
@@ -34,13 +35,21 @@ def require_table_name(uri: str, option: str) -> None:
 
 
 def write_prediction_table(uri: str, columns: Columns) -> None:
-    """Writes parquet, or CSV if the name ends in .csv; in CSV each value of an embedding is a column."""
+    """Writes parquet, or CSV if the name ends in .csv; in CSV each value of an embedding is a column, and no text
+    is a formula."""
     if not uri.lower().endswith(".csv"):
         storage.write_table(uri, as_table(columns))
         return
     sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(as_table(_flat(columns)), sink)
+    pyarrow.csv.write_csv(as_table(_flat(_without_formulas(columns))), sink)
     storage.write_bytes(uri, sink.getvalue().to_pybytes())
+
+
+def _without_formulas(columns: Columns) -> Columns:
+    return {
+        harmless(name): [harmless(value) if isinstance(value, str) else value for value in values]
+        for name, values in columns.items()
+    }
 
 
 def as_table(columns: Columns) -> pa.Table:

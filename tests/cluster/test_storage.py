@@ -93,7 +93,7 @@ def test_a_long_name_is_written_or_refused_before_the_work(tmp_path, name):
 def test_a_key_that_is_longer_than_s3_takes_is_refused(monkeypatch):
     monkeypatch.setattr(storage, "is_folder", lambda uri: False)  # no server is asked
     with pytest.raises(UserError, match="too long"):
-        storage.require_file_name("s3://bucket/" + "k" * 1010 + ".parquet")
+        storage.require_file_name("s3://bucket/" + "k" * 1016 + ".parquet")
 
 
 @pytest.mark.parametrize("form", ["file://{}", "FILE://{}", "file://localhost{}", "File:{}", "file://LOCALHOST{}"])

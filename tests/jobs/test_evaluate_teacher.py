@@ -1,5 +1,6 @@
 """`evaluate-teacher` as users run it: any teacher file, few faces, figures that onnxruntime and scikit-learn confirm."""
 
+import hashlib
 import io
 import json
 import os
@@ -123,8 +124,16 @@ def test_without_out_nothing_is_written_and_no_ray_is_started(some_faces, small_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_teacher_that_is_a_program_is_loaded_by_its_hash_or_on_trust(some_faces, tmp_path, capfd):
+    file = seven_classes(tmp_path)
+    line = problem_of_job(capfd, "evaluate-teacher", command(some_faces, file))
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert f"give --teacher-sha256 {sha256}, or --trust-teacher" in line
+    assert main(command(some_faces, file, "--teacher-sha256", sha256)) == 0
+
+
 def test_a_teacher_of_seven_classes_says_what_it_does_not_know(some_faces, tmp_path, capfd):
-    assert main(command(some_faces, seven_classes(tmp_path), "--out", tmp_path / "out")) == 0
+    assert main(command(some_faces, seven_classes(tmp_path), "--out", tmp_path / "out", "--trust-teacher")) == 0
     result = last_line(capfd)
     assert result["masked"] == ["contempt"] and sum(row[7] for row in result["confusion"]) == 0
     assert result["log_loss"] < 10  # the -100 of the unknown emotion is not in it
@@ -136,7 +145,9 @@ def test_logits_that_are_not_finite_end_with_the_rows(some_faces, tmp_path, capf
     dark = np.sort(means)[:4].mean()
     rows = np.flatnonzero(means < dark).tolist()
     line = problem_of_job(
-        capfd, "evaluate-teacher", command(some_faces, seven_classes(tmp_path, dark), "--out", tmp_path / "out")
+        capfd,
+        "evaluate-teacher",
+        command(some_faces, seven_classes(tmp_path, dark), "--out", tmp_path / "out", "--trust-teacher"),
     )
     assert f"{len(rows)} of {ROWS} rows" in line and f"rows {rows}" in line and "seven.pt" in line
     assert not (tmp_path / "out").exists()

@@ -1,9 +1,11 @@
 import io
+import json
 
 import pytest
 import torch
 from safetensors.torch import save
 
+from modeling.state_dicts import read_safetensors
 from modeling.students.build import StudentConfig, build_student
 from modeling.students.checkpoint import load_student, save_student
 
@@ -59,6 +61,19 @@ def test_weights_of_another_config_are_named(student):
     other.config = CONFIG
     with pytest.raises(ValueError, match="do not fit"):
         load_student(saved(other))
+
+
+@pytest.mark.parametrize(
+    "claimed", [{"embedding": 10**13}, {"widths": [10**7] * 3}, {"embedding": 10**30}, {"embedding": -1}]
+)
+def test_a_config_that_claims_more_than_the_file_holds_takes_no_memory(student, claimed):
+    file = io.BytesIO()
+    save_student(student, file, {})
+    tensors, header = read_safetensors(file.getvalue())
+    lying = save(tensors, header | {"config": json.dumps(json.loads(header["config"]) | claimed)})
+    with pytest.raises(ValueError, match="its config and its weights do not fit") as found:
+        load_student(lying)
+    assert "allocate" not in str(found.value)
 
 
 def test_a_missing_file_stays_a_missing_file(tmp_path):

@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from modeling.emotions import EMOTIONS
 from modeling.faces.ferplus import SIDE_PX, majority_rule, paper_rule, vote_distributions
+from modeling.state_dicts import read_safetensors
 from modeling.teachers.compact import (
     CompactTeacher,
     CompactTeacherConfig,
@@ -46,6 +48,17 @@ def test_weights_that_are_not_finite_are_refused_by_name():
     network.classifier.bias.data[0] = float("nan")
     with pytest.raises(ValueError, match="NaN or infinity .classifier.bias"):
         load_compact_teacher(save_compact_teacher(network, {}))
+
+
+@pytest.mark.parametrize(
+    "claimed", [{"embedding": 10**13}, {"widths": [10**7] * 3}, {"blocks": [10**9] * 3}, {"stem": 10**30}]
+)
+def test_a_config_that_claims_more_than_the_file_holds_takes_no_memory(claimed):
+    tensors, header = read_safetensors(packaged_weights())
+    lying = safetensors.torch.save(tensors, header | {"config": json.dumps(json.loads(header["config"]) | claimed)})
+    with pytest.raises(ValueError, match="not a compact teacher checkpoint") as found:
+        load_teacher("mine", lying)
+    assert "allocate" not in str(found.value)
 
 
 def test_a_face_gets_the_same_logits_alone_and_in_a_batch_and_mirrored():

@@ -235,8 +235,12 @@ def test_reasons_of_files_that_give_nothing(tmp_path):
     assert reason_of(whole, 1.0, 1.0) == RejectReason.NO_FRAMES
 
 
+OPEN_HEVC = "odd/torchcodec_h265_video.mp4"
+"""decord shows neighbours in it, which differ by two grey levels: it is refused there (`test_decord_check.py`)."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, _ in ORDINARY])
+@pytest.mark.parametrize("name", [name for name, _ in ORDINARY if name != OPEN_HEVC])
 def test_decord_gives_the_same_frames(data_dir, name):
     path = data_dir / "video" / name
     end_s = min(4.0, probe(path).duration_s)
@@ -268,7 +272,7 @@ def test_decord_is_refused_where_its_pictures_would_be_others(tmp_path):
         path = tmp_path / name
         at = options.index("-i") + 2
         clips.ffmpeg(*options[:at], *options[at:], path)
-        with pytest.raises(Rejected, match="decord: .*--crops.decoder pyav"):
+        with pytest.raises(Rejected, match="decord .*--crops.decoder pyav"):
             sampled_from(path, 0.0, None, decoder="decord")
     (tmp_path / "noise.mp4").write_bytes(plain.read_bytes().replace(b"avc1", b"zzzz"))
     with pytest.raises(Rejected):
