@@ -1,4 +1,4 @@
-"""`probe --protocol zero-shot` as users run it: the shipped student on acted speech, and corpora that it must not be scored on."""
+"""`probe --protocol zero-shot` as users run it: the shipped student on acted speech, and corpora it must not be scored on."""
 
 import csv
 import json
