@@ -4,28 +4,66 @@ import contextlib
 import errno
 import logging
 import os
+import stat
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 
-def walk(folder: str) -> Iterator[tuple[str, int]]:
-    """Path and size of each file below a folder. A table cannot hold a name that is not UTF-8, so such a file is left out
-    with a warning."""
+def walk(folder: str, left_out: Callable[[str], bool] = lambda path: False) -> Iterator[tuple[str, int]]:
+    """Path and size of the regular files below a folder, in no order.
+
+    Left out with a warning: a name that is not UTF-8, which cannot be kept in a table; a link to nothing; a pipe or device, which
+    may be read without an end. A link to a folder is followed once, and not where it leads to what is listed anyway. Folders that
+    are `left_out` are not looked into.
+    """
     if not os.path.isdir(folder):
         raise NotADirectoryError(folder) if os.path.exists(folder) else FileNotFoundError(folder)
-    for inner, _, names in os.walk(folder, followlinks=True, onerror=_raise):
-        for name in names:
+    root, followed = os.path.realpath(folder), set[str]()
+    for inner, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        below = [name for name in sorted(folders) if not left_out(os.path.join(inner, name))]
+        folders[:] = [name for name in below if _is_to_be_walked(os.path.join(inner, name), root, followed)]
+        for name in sorted(names):
             full = os.path.join(inner, name)
-            try:
-                full.encode()
-                yield full, os.path.getsize(full)
-            except UnicodeEncodeError:
-                log.warning("%r is left out: its name is not UTF-8; rename it", os.fsencode(full))
-            except FileNotFoundError:
-                log.warning("%s is left out: it is a link to nothing", full)
+            if (size := _regular_size(full)) is not None:
+                yield full, size
+
+
+def _is_to_be_walked(folder: str, root: str, followed: set[str]) -> bool:
+    """Adds what a link leads to, to `followed`."""
+    if not os.path.islink(folder):
+        return True
+    target = os.path.realpath(folder)
+    if any(_is_within(target, place) or _is_within(place, target) for place in (root, *followed)):
+        log.warning("%s is left out: the link leads to %s, which is listed by itself or holds the link", folder, target)
+        return False
+    followed.add(target)
+    return True
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
+
+
+def _regular_size(path: str) -> int | None:
+    """In bytes; None, with a warning, for what is left out."""
+    try:
+        path.encode()
+        status = os.stat(path)
+    except UnicodeEncodeError:
+        log.warning("%r is left out: its name is not UTF-8; rename it", os.fsencode(path))
+        return None
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG):
+            raise
+        log.warning("%s is left out: it is a link to nothing, or gone", path)
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        log.warning("%s is left out: it is a pipe, a socket or a device, and no file", path)
+        return None
+    return status.st_size
 
 
 def _raise(error: OSError) -> None:

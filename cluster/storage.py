@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,12 +174,17 @@ def size(uri: str | Path) -> int:
         return os.stat(absolute(uri)).st_size if is_local(uri) else int(_s3(str(uri)).info(absolute(uri))["size"])
 
 
-def list_files(uri: str | Path, suffixes: tuple[str, ...] = ()) -> list[StoredFile]:
-    """All files below a folder or prefix, sorted by URI; `suffixes` are compared in lower case."""
+def list_files(
+    uri: str | Path, suffixes: tuple[str, ...] = (), left_out: Callable[[str], bool] = lambda uri: False
+) -> list[StoredFile]:
+    """All files below a folder or prefix, sorted by URI; `suffixes` are matched in lower case.
+
+    left_out: says of a URI whether it is none of the listing; a local folder of which it says so is not looked into.
+    """
     with explained(uri, "list it"):
         uri = absolute(uri)
         if is_local(uri):
-            files = [StoredFile(path, size) for path, size in local_files.walk(uri)]
+            files = [StoredFile(path, size) for path, size in local_files.walk(uri, left_out)]
         else:
             found: dict[str, dict[str, Any]] = _s3(uri).find(uri, detail=True)  # pyright: ignore[reportAssignmentType]
             infos = [info for info in found.values() if info["type"] == "file"]
@@ -189,7 +194,7 @@ def list_files(uri: str | Path, suffixes: tuple[str, ...] = ()) -> list[StoredFi
         if [file.uri for file in files] == [uri]:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     wanted = (file for file in files if not suffixes or file.uri.lower().endswith(suffixes))
-    return sorted(file for file in wanted if not file.uri.endswith((PARTIAL, "/")))
+    return sorted(file for file in wanted if not file.uri.endswith((PARTIAL, "/")) and not left_out(file.uri))
 
 
 def delete(uri: str | Path) -> None:

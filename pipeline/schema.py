@@ -11,6 +11,11 @@ from modeling.emotions import EMOTIONS
 
 SCHEMA_VERSION = "1"
 
+CONTENT_COLUMN = "content_sha256"
+
+WORK_COLUMNS = ("decode_s", "detect_s", "teacher_s")
+"""Seconds of work, for the run's summary: the only columns that differ when the same utterance is labelled again."""
+
 SPLITS = ("train", "val", "heard", "unheard")
 """train: to learn from; val: to choose a checkpoint by; heard: test, speakers also in train; unheard: test, speakers
 nowhere else."""
@@ -65,6 +70,7 @@ DISTILLATION_SCHEMA = pa.schema(
         pa.field("thumbnail_times_s", pa.list_(pa.float64())),
         pa.field("speech_flac", pa.binary()),  # 16 kHz mono 16-bit FLAC of the span
         pa.field("speech_samples", pa.int32()),
+        pa.field("content_sha256", pa.string()),  # of speech and frame labels, filled in when the part is written
         pa.field("teacher", pa.string()),  # name@sha256 of the weights
         pa.field("teacher_masks", pa.list_(pa.string())),  # emotions the teacher does not know; their logits are -100
         pa.field("detector", pa.string()),

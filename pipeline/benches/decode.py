@@ -1,4 +1,4 @@
-"""Which library decodes these clips fastest, whole and every 6th frame, and what each of them cannot read."""
+"""Which library decodes these clips fastest, all frames and every 6th, and which clips each of them cannot read."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -17,31 +17,31 @@ from pipeline.benches.measuring import BenchOptions, chosen_clips, interleaved
 from pipeline.labelling.cropper import CropOptions
 
 UNITS = {"*.cpu_s_a_clip": "s a clip", "over_floor.*": "ratio", "over_peer.*": "ratio"}
-"""Quantities that --record keeps."""
+"""Quantities that --record writes."""
 
 DecodedFrames = dict[str, dict[str, list[Answer]]]
-"""way -> clip -> the answer of each repeat after the first, which is not timed."""
+"""way -> clip -> its answers, without that of the first pass, which is not timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchDecode(BenchOptions):
-    """Decodes the same clips with PyAV, decord and torchcodec (which the extra `bench` installs): whole, and the frames on
-    the grid of 0.24 s that labelling takes, which is every 6th at 25 frames per second.
+    """Decodes the same clips with PyAV, decord and torchcodec (which the extra `bench` installs): all frames ("whole"), and
+    the frames on labelling's grid of 0.24 s ("sampled"), which are every 6th at 25 frames per second.
 
-    Each way has one thread and a process of its own; they take turns clip by clip. The floor decodes every frame and makes
-    no picture of any. `pyav` and `decord` sampled are what `emovox label --crops.decoder` does; `..., plain` is how one
-    writes it at first. Compared are clips that every library decodes; what one of them does not read is listed under
-    `problems`. CPU seconds say more than wall seconds where the machine has other work.
+    Each way has one thread and its own process; they take turns clip by clip. The floor decodes every frame and makes no
+    picture. `pyav` and `decord` sampled are what `emovox label --crops.decoder` does; `..., plain` is the obvious first
+    version. Only clips that every library decodes are compared; the others are listed under `problems`. CPU seconds are
+    more reliable than wall seconds if the machine has other work.
     """
 
     data: str | None = None
-    """Folder with videos, at any depth; left out: the sample videos of `emovox demo`."""
+    """Folder with videos, at any depth. Default: the sample videos of `emovox demo`."""
     out: str | None = None
     """Folder for bench_decode.json."""
     repeats: int = 3
-    """Timed passes over each clip, after one that is not timed."""
+    """Timed passes over each clip, after an untimed one."""
     clips: int | None = None
-    """Take at most so many clips, spread evenly over the folder; left out: all."""
+    """Use at most this many clips, spread evenly over the folder. Default: all."""
 
     def __post_init__(self):
         for name in ("repeats", "clips"):
@@ -51,7 +51,7 @@ class BenchDecode(BenchOptions):
 
 @dataclass(frozen=True)
 class WayFigures:
-    """One way over all clips that every library reads: medians of a clip's repeats, summed over the clips."""
+    """One way on all clips that every library reads: the median of each clip's passes, summed over the clips."""
 
     pictures: int
     seconds_a_clip: float
@@ -62,7 +62,7 @@ class WayFigures:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """What one way made of a clip that it cannot read. frames: whole or sampled."""
+    """The answer of one way to a clip that it cannot read. frames: whole or sampled."""
 
     clip: str
     frames: str
@@ -72,7 +72,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class DifferentCounts:
-    """A clip of which the ways make different numbers of pictures: damaged files, edit lists, rounding at the end."""
+    """A clip from which the ways make different numbers of pictures: damaged files, edit lists, rounding at the end."""
 
     clip: str
     pictures: dict[str, int]
@@ -80,8 +80,8 @@ class DifferentCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeResult:
-    """whole, sampled: by way. The verdict, all of it in CPU seconds, is None where no clip is read by every way: over_floor is
-    whole or sampled -> way -> ratio, over_peer plain way -> the default's seconds over it."""
+    """whole, sampled: way -> figures. The verdict is in CPU seconds, and None if no clip is read by every way: over_floor is
+    whole or sampled -> way -> ratio, over_peer is plain way -> the default's seconds over its own."""
 
     clips: int
     clips_compared: int
@@ -175,7 +175,7 @@ def _figures(answers: DecodedFrames, paths: Sequence[str]) -> dict[str, WayFigur
 
 
 def _with_verdict(result: DecodeResult) -> DecodeResult:
-    """The default's CPU time beside the floor, the other decoder and the plain ways; least CPU time wins."""
+    """Adds the default's CPU time relative to the floor, the other decoder and the plain ways; the least CPU time wins."""
     whole, sampled = (
         {way: one.cpu_s_a_clip for way, one in figures.items()} for figures in (result.whole, result.sampled)
     )

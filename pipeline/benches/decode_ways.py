@@ -1,4 +1,4 @@
-"""The ways of decoding that `bench decode` compares, and the process that each of them lives in.
+"""The ways of decoding that `bench decode` compares, and the process that each of them runs in.
 
 A way takes a path and returns how many RGB pictures (HxWx3 or 3xHxW uint8) it made. One thread each.
 """
@@ -16,12 +16,12 @@ import numpy as np
 from pipeline.media.frame_grid import sample_times
 
 ANSWER_LIMIT_S = 120.0
-"""A decoder that takes longer for one clip hangs; the longest clip of our tests takes 6 s."""
+"""A decoder that takes longer for one clip counts as hung; the longest clip of our tests takes 6 s."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a way made of one clip: pictures, wall seconds and CPU seconds; or why it made nothing."""
+    """A way's result for one clip: number of pictures, wall seconds and CPU seconds; or why there is none."""
 
     pictures: int = 0
     seconds: float = 0.0
@@ -38,7 +38,7 @@ def _pyav_frames(path: str) -> Iterator[Any]:
 
 
 def _nothing_made_of_it(path: str) -> int:
-    """The floor: every frame is decoded and none becomes a picture."""
+    """The floor: decodes every frame and makes no picture."""
     return sum(1 for _ in _pyav_frames(path))
 
 
@@ -47,7 +47,7 @@ def _pyav_whole(path: str) -> int:
 
 
 def _pyav_every_sixth(path: str) -> int:
-    """Decodes all frames and turns into a picture the first at or after each grid time: the plain way."""
+    """The plain way: decodes all frames and makes a picture of the first one at or after each grid time."""
     count, due_s = 0, 0.0
     for frame in _pyav_frames(path):
         if frame.time is not None and frame.time >= due_s - 1e-3:
@@ -89,7 +89,7 @@ def _torchcodec_every_sixth(path: str) -> int:
 
 
 def _on_grid(frames: int, frames_per_s: float) -> list[int]:
-    """Every 6th frame at 25 per second; at another rate, the frame on display every 0.24 s."""
+    """Every 6th frame at 25 frames per second; at another rate, the frame on display every 0.24 s."""
     times_s = sample_times(0.0, frames / frames_per_s)
     return np.minimum(np.floor(times_s * frames_per_s + 1e-6).astype(int), frames - 1).tolist()
 
@@ -118,7 +118,7 @@ WAYS: dict[tuple[str, str], Callable[[str], int]] = {
 
 
 def library(way: str) -> str:
-    """The package behind a way."""
+    """The package that a way uses."""
     return "pyav" if way == "floor" else way.partition(",")[0]
 
 
@@ -127,7 +127,7 @@ def installed(way: str) -> bool:
 
 
 class WayProcess:
-    """One way in a process of its own: neither its threads nor its death disturb the others."""
+    """One way in its own process, so that neither its threads nor its death disturb the others."""
 
     def __init__(self, kind: str, way: str):
         self.key = (kind, way)
@@ -173,7 +173,7 @@ def _timed(way: Callable[[str], int], path: str) -> Answer:
     began, cpu_began = time.perf_counter(), time.process_time()
     try:
         pictures = way(path)
-    except Exception as error:  # noqa: BLE001 (each library has its own kinds; this bench lists them all)
+    except Exception as error:  # noqa: BLE001 (each library has its own exceptions; this bench lists them all)
         said = str(error).strip().splitlines() or [""]
         return Answer(problem=f"{type(error).__name__}: {said[0][:200]}")
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began

@@ -1,5 +1,5 @@
-"""FFmpeg's shared libraries for torchcodec, whose package brings none: those that PyAV's package brings, so that both decode
-with one FFmpeg and nothing has to be installed on the machine."""
+"""FFmpeg's shared libraries for torchcodec, whose package has none: we use those of PyAV's package, so that both decode with
+the same FFmpeg and nothing has to be installed on the machine."""
 
 import contextlib
 import os
@@ -11,13 +11,13 @@ from pathlib import Path
 import av
 
 UNDER_PYAVS_NAMES = re.compile(r"(lib[\w-]+?)-[0-9a-f]{8}(\.so\.\d+)")
-"""As auditwheel names a library that it packs: libavutil-5809ad29.so.60.26.102 for libavutil.so.60."""
+"""auditwheel's name for a library that it packs: libavutil-5809ad29.so.60.26.102 for libavutil.so.60."""
 
 
 @contextlib.contextmanager
 def found_by_new_processes() -> Generator[None]:
-    """Processes that this one starts within the block find them, under PyAV's names and their own. Elsewhere than in
-    PyAV's Linux packages nothing is done, and torchcodec looks for those of the system."""
+    """Lets processes that this one starts within the block find the libraries, under PyAV's names and their own. Does nothing
+    unless PyAV is one of its Linux packages; then torchcodec looks for the system's libraries."""
     packed = Path(av.__file__).parents[1] / "av.libs"
     before = os.environ.get("LD_LIBRARY_PATH")
     with tempfile.TemporaryDirectory(prefix="emovox-") as folder:

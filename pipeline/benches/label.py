@@ -1,4 +1,4 @@
-"""How near `emovox label` comes to the bare work it consists of, and how far it is from a plain script."""
+"""How close `emovox label` comes to the bare work that it consists of, and how it compares with a plain script."""
 
 import logging
 import math
@@ -48,26 +48,26 @@ UNITS = {
     "gpu.teachers.*.of_ceiling": "ratio",
     "gpu.teachers.*.network_of_ceiling": "ratio",
 }
-"""Quantities that --record keeps."""
+"""Quantities that --record writes."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchLabel(BenchOptions):
-    """Labels the clips of a folder and compares the seconds with two others on the same files.
+    """Labels the clips of a folder and compares the time with a floor and a peer on the same files.
 
-    The floor is the bare work: decoding (the cheaper of a plain PyAV loop and of the job's own sampling), the sound, the
-    detector on the frames at which the job looks, the teacher on the job's crops, each in as many processes as there are
-    cores, perfectly spread. The peer is a plain script: decord, `predict_jsons` of retinaface-pytorch around the same
-    network, one teacher pass a frame. Each clip is one utterance.
+    The floor is the bare work: decoding (the cheaper of a plain PyAV loop and the job's own sampling), the sound, the
+    detector on the frames that the job searches, the teacher on the job's crops; each in as many processes as there are
+    cores, perfectly distributed. The peer is a plain script: decord, `predict_jsons` of retinaface-pytorch around the same
+    network, one teacher pass per frame. Each clip is one utterance.
 
-    The job labels all clips over and over for some minutes, in processes of its own. Every `--slice-s` seconds of its work
-    all of them stand still while the floor is taken over the same clips (once, or where one of them is long so often that
-    no core rests), so that a machine whose speed wanders, as those of clouds do, slows both alike. Counted is the steady
-    state: how many seconds of work its stages do in a second, between the first part on storage and the time when tasks
-    run out. `over_floor_whole_run` has the filling of the plan at the beginning and its emptying at the end in it; what comes
-    before and after, the start of Ray and the audit, is told as start_s.
+    The job labels all clips over and over for some minutes, in its own processes. After every `--slice-s` seconds of its
+    work, they are all paused while the floor is measured on the same clips (once, or repeatedly if one clip is so long that
+    cores would idle). So a machine whose speed drifts, as cloud machines do, slows both alike. The result is the steady
+    state: the seconds of work that the stages do per second, from the first part on storage until tasks run out.
+    `over_floor_whole_run` includes the filling of the plan at the start and its draining at the end. start_s is the time
+    before and after that: Ray's start and the audit.
     """
 
     data: str
@@ -75,15 +75,15 @@ class BenchLabel(BenchOptions):
     out: str | None = None
     """Folder for bench_label.json, which `emovox plan --rates` reads."""
     work_s: float = 100.0
-    """The job labels the clips as often as takes about so many seconds by the floor, three times at least."""
+    """The job repeats the clips until the floor for them is about this many seconds, and at least three times."""
     slice_s: float = 10.0
-    """Seconds of the job's work between two floors."""
+    """Seconds of the job's work between two measurements of the floor."""
     clips: int | None = None
-    """Take at most so many clips, spread evenly over the folder; left out: all."""
+    """Use at most this many clips, spread evenly over the folder. Default: all."""
     gpu: bool = False
-    """The job's teacher runs on a GPU. The floor is then the longer of two that run side by side: decoding and detecting on
-    the cores, and the teacher at the images a second that the GPU reaches by itself, which `gpu` tells beside the ceiling
-    that a bare matrix product sets. The plain script has both networks on the GPU."""
+    """Run the job's teacher on a GPU. The floor is then the longer of two things done side by side: decoding and detection on
+    the cores, and the teacher at the images per second that the GPU reaches by itself. The result `gpu` gives this rate, and
+    the ceiling set by a bare matrix product. The plain script runs both networks on the GPU."""
 
     def __post_init__(self):
         for name in ("work_s", "slice_s", "clips"):
@@ -97,7 +97,7 @@ class BenchLabel(BenchOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FloorFigures:
-    """The bare work on all clips, once: seconds of the clock (mean and each floor), and core seconds of its parts."""
+    """The bare work on all clips, once: wall seconds (mean and each measurement), and core seconds of its steps."""
 
     rows: int
     seconds: float
@@ -108,7 +108,7 @@ class FloorFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class JobFigures:
-    """The job on all clips, once, at the speed of its steady state; start_s: what comes before and after its work."""
+    """The job on all clips, once, at the speed of its steady state; start_s: seconds before and after its work."""
 
     rows: int
     seconds: float
@@ -118,8 +118,8 @@ class JobFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelResult:
-    """over_floor, over_floor_whole_run, over_decode, over_video_decode, over_peer: the job's seconds over those of the floor (its
-    steady state, and the run as a whole), the bare decode of pictures and sound, that of pictures, the plain script.
+    """Ratios of the job's seconds: over_floor, in its steady state, and over_floor_whole_run, to the floor; over_decode to the
+    bare decoding of pictures and sound; over_video_decode to that of pictures; over_peer to the plain script.
     left_out: clip -> why it cannot be labelled."""
 
     clips: int
@@ -205,8 +205,8 @@ def _compared(
 
 
 def _floor_s(floors: Sequence[Spent], cores: int, gpu: GpuFigures | None) -> float:
-    """Seconds of the clock for one pass: all parts perfectly spread over the cores, or the longer of what the cores and the
-    GPU do side by side."""
+    """Wall seconds of one pass: all steps perfectly distributed over the cores, or the longer of what the cores and the GPU
+    do side by side."""
     if gpu is None:
         return bare_s(floors, FLOOR_PARTS) / cores
     return max(bare_s(floors, CPU_PARTS) / cores, _faces(floors[0]) / gpu.teachers[DEFAULT_TEACHER].images_per_s)

@@ -14,7 +14,7 @@ from pipeline.benches.label_ways import Floor
 from pipeline.rejects import Rejected
 
 CPU_PARTS = ("decode", "speech", "detect")
-"""What stays on the cores where the teacher runs on a GPU."""
+"""The steps that stay on the cores when the teacher runs on a GPU."""
 FLOOR_PARTS = (*CPU_PARTS, "teacher")
 PLAIN_PARTS = ("plain_decode", "plain_sound")
 PARTS = (*FLOOR_PARTS, *PLAIN_PARTS, "sampled_decode")
@@ -22,17 +22,17 @@ DECODE_WAYS = ("plain_decode", "sampled_decode")
 MEASURED = tuple(part for part in PARTS if part != "decode")
 
 Spent = dict[str, dict[str, float]]
-"""Clip -> seconds of each of its parts, and its numbers of `frames` and `faces`."""
+"""Clip -> seconds of each step, and its numbers of `frames` and `faces`."""
 
 BareWork = Callable[[Sequence[str]], tuple[Spent, dict[str, str]]]
-"""Clips -> what was spent on each (the mean, where one is named several times), and of those that cannot be labelled, why."""
+"""Clips -> what was spent on each (the mean, if a clip is given several times), and why some cannot be labelled."""
 
 
 @contextlib.contextmanager
 def bare_workers(warm_up: str, weights: tuple[Weights, Weights], cores: int) -> Generator[BareWork]:
-    """The processes, ready: their first passes, over the clip `warm_up`, are behind them. Between calls they sleep."""
+    """Starts the processes and lets them process the clip `warm_up` once. Between calls they sleep."""
     with processes(cores, _start_floor, weights) as pool:
-        with with_huge_pages():  # as the workers of the job have them
+        with with_huge_pages():  # like the job's workers
             list(pool.map(_floor_of, [warm_up] * 2 * cores))
 
         def bare_work(paths: Sequence[str]) -> tuple[Spent, dict[str, str]]:
@@ -48,16 +48,16 @@ def bare_workers(warm_up: str, weights: tuple[Weights, Weights], cores: int) -> 
 
 
 def spread(spent: Spent, cores: int) -> list[str]:
-    """The clips in an order and number that keeps all cores busy to the end: the longest first, and all of them so often that
-    they give every core work for as long as the longest takes. A core whose neighbours rest would be too fast."""
+    """The clips in an order that keeps all cores busy to the end: longest first, and repeated so often that every core has
+    work for as long as the longest clip takes. A core runs too fast while its neighbours idle."""
     seconds = {path: sum(clip.get(part, 0.0) for part in MEASURED) for path, clip in spent.items()}
     times = math.ceil(cores * max(seconds.values()) / sum(seconds.values()))
     return [path for path in sorted(seconds, key=lambda path: seconds[path], reverse=True) for _ in range(times)]
 
 
 def with_cheaper_ways(floors: Sequence[Spent]) -> list[Spent]:
-    """Each clip's `decode` is that of its two ways with the lesser mean over the floors: the lesser of each pair would be too
-    little by what both waver."""
+    """Sets each clip's `decode` to that of its two ways with the smaller mean over the measurements. Taking the smaller of
+    each pair would be biased low by the noise of both."""
     chosen = {clip: min(DECODE_WAYS, key=lambda way: _mean_of(floors, clip, way)) for clip in floors[0]}
     return [{clip: parts | {"decode": parts[chosen[clip]]} for clip, parts in floor.items()} for floor in floors]
 
@@ -67,7 +67,7 @@ def _mean_of(floors: Sequence[Spent], clip: str, part: str) -> float:
 
 
 def bare_s(floors: Sequence[Spent], parts: Sequence[str]) -> float:
-    """Seconds of one core for bare work on all clips, once; the mean of the floors."""
+    """Core seconds of bare work on all clips, once; the mean over the measurements."""
     return statistics.mean(sum(clip.get(part, 0.0) for clip in floor.values() for part in parts) for floor in floors)
 
 
@@ -88,11 +88,11 @@ def _start_floor(detector: Weights, teacher: Weights) -> None:
 
 
 def _floor_of(path: str) -> dict[str, float] | str:
-    """Seconds of each part, or why the clip cannot be labelled."""
+    """Seconds of each step, or why the clip cannot be labelled."""
     try:
         spent = _floor(path)
     except Rejected as rejected:
         return str(rejected.reason)
-    except Exception as error:  # noqa: BLE001 (a plain loop has no reasons; a broken clip belongs in no comparison)
+    except Exception as error:  # noqa: BLE001 (a plain loop has no reject reasons; a broken clip is left out)
         return f"{type(error).__name__}: {error}"[:200]
     return spent if spent.get("teacher") else "no_face"

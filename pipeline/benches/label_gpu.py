@@ -1,4 +1,4 @@
-"""What a teacher makes of this machine's GPU, for `emovox bench label --gpu`: images a second beside the ceiling that a bare
+"""How well a teacher uses this machine's GPU, for `emovox bench label --gpu`: images per second, and the ceiling that a bare
 matrix product sets."""
 
 import time
@@ -16,7 +16,7 @@ from modeling.teachers.published import FerPlusNetwork, published_parts
 from pipeline.assets.weights import Weights
 
 MATRIX_SIDE = 8192
-"""Of both factors; large enough that the GPU does nothing but multiply."""
+"""Side of both factors; large enough that the GPU does nothing but multiply."""
 MATRIX_PRODUCTS = 20
 PASSES = 3
 WARM_UP = 2
@@ -26,9 +26,9 @@ BATCHES = 16
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherFigures:
-    """images_per_s: as the job calls the teacher, from crops in this process's memory to logits there; network_images_per_s: with
-    the pictures on the GPU and in the network's form already; of_ceiling, network_of_ceiling: these rates as fractions of
-    what the matrix product reaches."""
+    """images_per_s: as the job calls the teacher, from crops to logits in this process's memory; network_images_per_s: with the
+    network's input already on the GPU; of_ceiling, network_of_ceiling: these rates as fractions of what the matrix product
+    reaches."""
 
     side_px: int
     batch: int
@@ -41,7 +41,7 @@ class TeacherFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class GpuFigures:
-    """matrix_tflops: of a product of two square half-precision matrices, the ceiling. teachers: by name."""
+    """matrix_tflops: the ceiling, a product of two square half-precision matrices. teachers: name -> figures."""
 
     device: str
     precision: str
@@ -50,12 +50,12 @@ class GpuFigures:
 
 
 def gpu_figures(teacher: Weights) -> GpuFigures:
-    """The job's teacher and a SENet-50 of 224 pixels, the paper's (random weights: they do not change its speed)."""
+    """The job's teacher, and the paper's SENet-50 at 224 pixels (with random weights, which do not change its speed)."""
     ceiling = matrix_tflops()
     teachers = {
         teacher.name: load_teacher(
             teacher.name, teacher.data, teacher.description, device="cuda", flip_tta=False
-        ),  # as the job has it
+        ),  # as in the job
         "senet50, random weights": random_senet50(),
     }
     figures = {}
@@ -70,13 +70,13 @@ def gpu_figures(teacher: Weights) -> GpuFigures:
 
 
 def random_senet50() -> Teacher:
-    """The paper's teacher but for its weights."""
+    """The paper's teacher with random weights."""
     torch.manual_seed(0)
     return Teacher("senet50", b"", published_parts(FerPlusNetwork(gated=True)), device="cuda")
 
 
 def matrix_tflops() -> float:
-    """Tera floating point operations a second of one large product after another, the best of a few passes."""
+    """Tera floating point operations per second of repeated large products; the best of a few passes."""
     half = PRECISIONS[DEFAULT_PRECISION["cuda"]]
     a, b = (torch.randn(MATRIX_SIDE, MATRIX_SIDE, device="cuda", dtype=half) for _ in range(2))
     seconds = best_s(lambda: [torch.mm(a, b) for _ in range(MATRIX_PRODUCTS)])
@@ -84,7 +84,7 @@ def matrix_tflops() -> float:
 
 
 def teacher_figures(teacher: Teacher, ceiling_tflops: float) -> TeacherFigures:
-    """Operations are counted by torch, a multiplication and an addition as two."""
+    """Torch counts the operations; a multiplication and an addition are two."""
     rule = teacher.crop_rule
     batch = teacher.batch_faces
     shape = (BATCHES * batch, rule.side_px, rule.side_px) + (() if rule.grey else (3,))
@@ -112,7 +112,7 @@ def teacher_figures(teacher: Teacher, ceiling_tflops: float) -> TeacherFigures:
 
 @torch.inference_mode()
 def best_s(work: Callable[[], object]) -> float:
-    """Seconds of the clock of the fastest pass, all of it done on the GPU."""
+    """Wall seconds of the fastest pass, measured until the GPU has finished."""
     seconds = []
     for _ in range(WARM_UP + PASSES):
         torch.cuda.synchronize()

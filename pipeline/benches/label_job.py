@@ -1,4 +1,4 @@
-"""The job of `emovox bench label`, in a process of its own that stands still while the floor is measured."""
+"""The job of `emovox bench label`, in its own process, which is paused while the floor is measured."""
 
 import json
 import sys
@@ -29,17 +29,17 @@ from pipeline.labelling.cropper import CropOptions
 from pipeline.labelling.placement import LabelPlan
 
 CPU_STAGES = ("decode", "faces")
-"""Whose seconds of work are those of a core, in which a pause does not count; a teacher's on a GPU are the clock's."""
+"""Stages whose seconds are CPU seconds, which do not include pauses; a teacher's seconds on a GPU are wall seconds."""
 
 WORK_STAGES = (*CPU_STAGES, "teacher")
 
 DRY_AT = 0.9
-"""Of all rows decoded: after that the first cropping process may find no task any more."""
+"""Share of all rows decoded, after which a cropping process may find no more tasks."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What had been done at a moment: Unix seconds, seconds of work of all stages, rows decoded and rows on storage."""
+    """The progress at a moment: Unix seconds, seconds of work of all stages, rows decoded and rows on storage."""
 
     at: float
     work_s: float
@@ -49,7 +49,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class JobFacts:
-    """Of a `JobTiming`, what is told beside the figures. stages: what each of them counted."""
+    """Facts from a `JobTiming` that are reported with the figures. stages: the counts of each stage."""
 
     rows: int
     worked_s: float
@@ -62,9 +62,9 @@ class JobFacts:
 @dataclass(frozen=True)
 class JobTiming:
     """What the job did: rows, seconds from the first task to the last part on storage, seconds of Ray's start before and of
-    the audit after, what its stages counted, their seconds of work, and looks at it about a second apart.
+    the audit after, the counts of its stages, their seconds of work, and its progress about once a second.
 
-    pauses: (begin, end), Unix seconds, while it stood still; they are in `seconds`.
+    pauses: (begin, end) of each pause in Unix seconds; `seconds` includes them.
     """
 
     rows: int
@@ -82,8 +82,8 @@ class JobTiming:
 
     @property
     def steady_s(self) -> float:
-        """What `worked_s` would be at the speed of the steady state: seconds of work over seconds of the clock, from the first
-        part on storage until the tasks run out. How many rows are between the stages at either end does not matter."""
+        """What `worked_s` would be at the speed of the steady state: seconds of work per wall second, from the first part on
+        storage until tasks run out. The number of rows between the stages at either end does not matter."""
         within = [look for look in self.looks if look.written and look.decoded <= DRY_AT * self.rows]
         if len(within) < 2 or within[-1].work_s == within[0].work_s:
             return self.worked_s
@@ -107,8 +107,8 @@ def job_and_floors(
 ) -> tuple[JobTiming, list[Spent]]:
     """Labels the files as `emovox label` does, with the teacher on a GPU if `gpu`.
 
-    From its first part on the job stands still after every `slice_s` seconds of its work, until `floor` has been measured; so
-    both meet the same machine, however its speed wanders.
+    After its first part, the job is paused after every `slice_s` seconds of its work until `floor` has been measured, so
+    that both meet the same machine, however its speed drifts.
     """
     floors: list[Spent] = []
     with tempfile.TemporaryDirectory(prefix="emovox-bench-") as out:
@@ -131,12 +131,12 @@ def job_and_floors(
 
 
 def _written(labels: str) -> int:
-    """Utterances that are on storage."""
+    """Number of utterances on storage."""
     return len(distillation_set.read_columns(labels, ["utterance_id"]))
 
 
 def _labelled(manifest: str, labels: str, gpu: bool) -> JobTiming:
-    """In the process of the job."""
+    """Labels the clips; runs in the job's process."""
     plan, looks = LabelPlan(gpus_per_teacher=float(gpu)), []
     record = RunRecord("bench-label", plan)
 
@@ -154,7 +154,7 @@ def _labelled(manifest: str, labels: str, gpu: bool) -> JobTiming:
         detector=detector_weights(DEFAULT_DETECTOR),
         crop_options=CropOptions(
             deadline=Deadline(to_open_s=3600.0)
-        ),  # of the child's own alarm, which goes on in a pause
+        ),  # the child's own alarm, which keeps counting during a pause
         watcher=look,
     )
     with record.stage("all"), session(None):
@@ -168,7 +168,7 @@ def _labelled(manifest: str, labels: str, gpu: bool) -> JobTiming:
 
 
 def _manifest(paths: Sequence[str]) -> pa.Table:
-    """Each clip one utterance, from its beginning to its end."""
+    """A manifest in which each clip is one utterance, from its beginning to its end."""
     columns = {
         "utterance_id": [f"{place:06d}" for place in range(len(paths))],
         "speaker_id": ["speaker"] * len(paths),

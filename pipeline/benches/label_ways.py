@@ -1,5 +1,5 @@
-"""What `bench label` compares labelling with: its floor, the bare networks and decoder on the same files, and its peer, the
-script that one writes at first."""
+"""What `bench label` compares labelling with: the floor (bare networks and decoder on the same files) and the peer (a plain
+script, the obvious first version)."""
 
 import time
 from collections import defaultdict
@@ -31,16 +31,14 @@ MEAN_BGR = np.array([104, 117, 123], np.float32)
 
 
 class Floor:
-    """The bare work on one file, part by part, on one thread: seconds of `plain_decode` (a plain loop over PyAV),
+    """The bare work on one file, step by step, on one thread: seconds of `plain_decode` (a plain loop over PyAV),
     `sampled_decode` (the project's sampling), `plain_sound`, `speech`, `detect` and `teacher`, and how many `frames` were
     sampled and `faces` labelled."""
 
     def __init__(self, detector: Weights, teacher: Weights):
         one_thread()
         self.detector = load_detector(detector.name, detector.data)
-        self.teacher = load_teacher(
-            teacher.name, teacher.data, teacher.description, flip_tta=False
-        )  # as the job has it
+        self.teacher = load_teacher(teacher.name, teacher.data, teacher.description, flip_tta=False)  # as in the job
 
     def __call__(self, path: str) -> dict[str, float]:
         spent: defaultdict[str, float] = defaultdict(float)
@@ -72,7 +70,7 @@ class Floor:
 
 
 def one_thread() -> None:
-    """One core for one process, as the workers of the job have it."""
+    """Limits this process to one core, like the job's workers."""
     import torch
 
     torch.set_num_threads(1)
@@ -80,7 +78,7 @@ def one_thread() -> None:
 
 
 def plain_decode(path: str) -> int:
-    """Every frame decoded, every 6th as RGB: the loop of PyAV's own documentation, on one thread."""
+    """Decodes every frame, and every 6th to RGB: the loop in PyAV's documentation, on one thread."""
     with av.open(path) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -89,7 +87,7 @@ def plain_decode(path: str) -> int:
 
 
 def plain_sound(path: str) -> int:
-    """The sound, resampled to 16 kHz mono."""
+    """Decodes the sound and resamples it to 16 kHz mono."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
     with av.open(path) as container:
         decoded = container.decode(container.streams.audio[0])
@@ -98,7 +96,7 @@ def plain_sound(path: str) -> int:
 
 @dataclass(frozen=True)
 class ScriptRun:
-    """seconds: of the clock; rows: utterances labelled; mb: of the table at the end, in 10^6 bytes."""
+    """seconds: wall time; rows: utterances labelled; mb: size of the final table in 10^6 bytes."""
 
     seconds: float
     rows: int
@@ -107,7 +105,7 @@ class ScriptRun:
 
 def labelled_by_script(paths: Sequence[str], detector: Weights, teacher: Weights, device: str) -> ScriptRun:
     """A plain sequential script on all cores: decord, retinaface-pytorch's `predict_jsons` around the same small network, one
-    pass of the teacher a frame, one table at the end; both networks on `device`."""
+    teacher pass per frame, one table at the end; both networks on `device`."""
     model = package_predictor(detector, device)
     network = load_teacher(teacher.name, teacher.data, teacher.description, device=device, flip_tta=False)
     start = time.perf_counter()
@@ -117,13 +115,13 @@ def labelled_by_script(paths: Sequence[str], detector: Weights, teacher: Weights
 
 
 def package_predictor(detector: Weights, device: str = "cpu"):
-    """The package's predictor with the small network in place of its ResNet-50, whose weights no package carries."""
+    """The package's predictor with the small network in place of its ResNet-50, whose weights are in no package."""
     from retinaface.predict_single import Model
 
     model = Model(max_size=DETECTOR_SIDE_PX, device=device)
     network = load_network(detector.name, detector.data).to(device)
     model.model = network
-    model.transform = _network_input  # pyright: ignore[reportAttributeAccessIssue] (the package gives no type)
+    model.transform = _network_input  # pyright: ignore[reportAttributeAccessIssue] (the package has no types)
     model.eval()
     return model
 

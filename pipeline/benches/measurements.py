@@ -1,7 +1,7 @@
-"""The file of all measurements, `docs/benchmarks.csv`: one row a measurement, which `emovox bench --record` appends to.
+"""The file of all measurements, `docs/benchmarks.csv`, to which `emovox bench --record` appends.
 
-A row is one number of one bench, with the machine, versions and commit that it belongs to, so that the file is read by
-pandas or a spreadsheet as it is.
+A row is one number of one bench, with its machine, versions and commit, so pandas or a spreadsheet can read the file
+directly.
 """
 
 import csv
@@ -27,14 +27,14 @@ VERSIONS = ("python", "ray", "torch", "emovox")
 
 
 PLACES = {"address", "data", "labels", "out", "record", "record_file"}
-"""Options that say where things lie on somebody's machine; the others say what was measured."""
+"""Options that are paths on the user's machine; the others say what was measured."""
 
 
 def headlines(report: Mapping[str, Any], units: Mapping[str, str], *, notes: str = "") -> list[dict[str, Any]]:
     """The rows of a report made by `measuring.described`.
 
-    units: pattern of a quantity's dotted name, such as `job.seconds` or `*.cpu_s_a_clip`, to its unit. Numbers whose names
-    fit no pattern are left out.
+    units: pattern of a quantity's dotted name, such as `job.seconds` or `*.cpu_s_a_clip` -> its unit. Numbers whose names
+    match no pattern are left out.
     """
     hardware = report["hardware"]
     shared = {
@@ -56,7 +56,7 @@ def headlines(report: Mapping[str, Any], units: Mapping[str, str], *, notes: str
 
 
 def changed_options(options: Any) -> str:
-    """What was asked for that is not a bench's default, such as `workers (1,), steps 5`; no paths."""
+    """The options that differ from a bench's defaults, such as `workers (1,), steps 5`; without paths."""
     changed = [
         f"{field.name} {value}"
         for field in dataclasses.fields(options)
@@ -66,7 +66,7 @@ def changed_options(options: Any) -> str:
 
 
 def _numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Dotted name and value of every number, at any depth of the mappings."""
+    """Dotted name and value of every number in the nested mappings."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{prefix}{name}.")
@@ -75,12 +75,12 @@ def _numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def require_appendable(path: str | Path) -> None:
-    """Raises UserError unless the file is absent, empty or one of ours. To be asked before a bench takes its minutes."""
+    """Raises UserError unless the file is absent, empty or one of ours. Call it before a bench spends its minutes."""
     _content(path)
 
 
 def append(path: str | Path, rows: list[dict[str, Any]]) -> None:
-    """Writes the rows behind those that are there, all or none. The header is written once. Raises UserError."""
+    """Appends the rows, all or none; writes the header if the file is new. Raises UserError if the file is not one of ours."""
     content = _content(path)
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

@@ -1,5 +1,5 @@
-"""What all benches share: their options, the machine and version a figure belongs to, and ways that take turns so that they
-meet the same disturbances."""
+"""What all benches share: their options, the machine and versions of a figure, and taking turns, so that all ways meet the
+same disturbances."""
 
 import dataclasses
 import os
@@ -19,6 +19,7 @@ from cluster.run_record import installed_versions
 from cluster.working_tree import checked_out_commit
 from pipeline.benches.measurements import MEASUREMENTS
 from pipeline.media.file_types import VIDEO_SUFFIXES
+from pipeline.media.listing import list_media
 
 Measured = TypeVar("Measured")
 
@@ -28,13 +29,13 @@ class BenchOptions(JobOptions):
     """Options that every bench has."""
 
     record: bool = False
-    """Append the main figures to --record-file, one row each, with date, machine, versions and commit."""
+    """Append the main figures to --record-file, a row each, with date, machine, versions and commit."""
     record_file: str = str(MEASUREMENTS)
-    """CSV file for --record; its default is the one of this checkout."""
+    """CSV file for --record. Default: the one in this checkout."""
 
 
 def hardware() -> dict[str, Any]:
-    """CPU model, cores this process may use, memory in GiB, names of the GPUs, and the load when asked."""
+    """CPU model, cores that this process may use, memory in GiB, names of the GPUs, and the current load."""
     return {
         "cpu": _cpu_model(),
         "cores": local_cores(),
@@ -57,8 +58,8 @@ def _gpu_names() -> list[str]:
 
 
 def interleaved(ways: Mapping[str, Callable[[], Measured]], repeats: int) -> dict[str, list[Measured]]:
-    """Way -> what each of its calls returned. The ways take turns, every second round in reverse, so that a machine that
-    is busy for a while slows all of them and not the last."""
+    """Way -> the results of its calls. The ways take turns, in reverse order in every second round, so that a machine that is
+    busy for a while slows all of them and not only the last."""
     results: dict[str, list[Measured]] = {name: [] for name in ways}
     for turn in range(repeats):
         for name in list(ways)[:: -1 if turn % 2 else 1]:
@@ -67,16 +68,16 @@ def interleaved(ways: Mapping[str, Callable[[], Measured]], repeats: int) -> dic
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has had resident, in 10^6 bytes (Linux).
+    """Peak resident memory of this process in 10^6 bytes (Linux).
 
-    Not `ru_maxrss`: that keeps what the process which started this one held at that moment, here a manifest as Python lists.
+    `ru_maxrss` would include what its parent process held when it started this one, here a manifest as Python lists.
     """
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(fields["VmHWM"].split()[0]) * 1024 / 1e6
 
 
 def described(name: str, options: Any, figures: object) -> dict[str, Any]:
-    """The figures of a bench as JSON, with all that is needed to take them again."""
+    """The figures of a bench as JSON, with everything that is needed to measure them again."""
     return {
         "bench": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -89,17 +90,17 @@ def described(name: str, options: Any, figures: object) -> dict[str, Any]:
 
 
 def write_report(folder_uri: str, report: Mapping[str, Any]) -> str:
-    """Writes `bench_NAME.json` into the folder; returns its URI."""
+    """Writes `bench_NAME.json` into the folder. Returns its URI."""
     uri = storage.join(storage.absolute(folder_uri), f"bench_{report['bench']}.json")
     storage.write_json(uri, dict(report))
     return uri
 
 
 def chosen_clips(folder: str, most: int | None) -> list[str]:
-    """Videos of a folder on this machine, at most so many, spread evenly over the list. Raises UserError."""
+    """At most `most` videos of a folder on this machine, spread evenly over the list. Raises UserError if there are none."""
     if not storage.is_local(folder):
         raise UserError(f"{folder}: this bench measures files of this machine; copy some clips to a folder")
-    paths = [file.uri for file in storage.list_files(storage.absolute(folder), VIDEO_SUFFIXES)]
+    paths = [file.uri for file in list_media(folder, VIDEO_SUFFIXES)]
     if not paths:
         raise UserError(f"{folder}: no video ({' '.join(VIDEO_SUFFIXES)}) is there; give a folder with some")
     wanted = min(most or len(paths), len(paths))

@@ -1,4 +1,4 @@
-"""A program that can be stopped for a while, with every process that it has started, and goes on where it was."""
+"""Runs a program that can be paused, with every process that it has started, and continued."""
 
 import contextlib
 import os
@@ -17,10 +17,11 @@ MARK = "EMOVOX_BENCH_RUN"
 
 
 class Pausable:
-    """Runs a command whose output is kept in memory. Linux only: its processes are found by a mark in their environment, since
-    those of Ray are no children of the one that started them, and by their parents, since some write their name over it.
+    """Runs a command and keeps its output in memory. Linux only. Its processes are found by a mark in their environment,
+    because Ray's are not children of the process that started them, and by their parents, because some processes overwrite
+    their environment with their title.
 
-    pauses: (begin, end) of each, Unix seconds.
+    pauses: (begin, end) of each pause in Unix seconds.
     """
 
     def __init__(self, command: Sequence[str], cwd: str | Path):
@@ -35,7 +36,7 @@ class Pausable:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Whatever still lives is ended, so that nothing stays stopped."""
+        """Kills all processes that are still alive, so that none stays paused."""
         while self._signal(signal.SIGKILL):
             self.runs_on(0.1)
         self.process.wait()
@@ -43,7 +44,7 @@ class Pausable:
         signal.signal(signal.SIGTERM, self._on_term)
 
     def runs_on(self, seconds: float) -> bool:
-        """Waits; whether the program still runs then."""
+        """Waits for `seconds`; returns whether the program is still running."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
         return self.process.poll() is None
@@ -59,11 +60,11 @@ class Pausable:
             self.pauses.append((begin, time.time()))
 
     def output(self) -> str:
-        """What the program has printed, when it has ended."""
+        """What the program printed; waits for its end."""
         return self.process.communicate()[0].decode()
 
     def _signal(self, number: signal.Signals) -> bool:
-        """Whether there was any process to take it."""
+        """Sends the signal to all processes; returns whether there were any."""
         found = self._processes()
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
@@ -71,12 +72,12 @@ class Pausable:
         return bool(found)
 
     def _processes(self) -> set[int]:
-        """Those with the mark, and all that descend from them; none that has ended and is only not waited for."""
+        """The processes with the mark and all their descendants, without zombies."""
         parents, found = {}, set()
         for process in psutil.process_iter(["status", "ppid", "environ"]):
             if process.info["status"] != psutil.STATUS_ZOMBIE:
                 parents[process.pid] = process.info["ppid"]
-                if (process.info["environ"] or {}).get(MARK) == self.mark:  # None: another user's
+                if (process.info["environ"] or {}).get(MARK) == self.mark:  # None: another user's process
                     found.add(process.pid)
         while more := {pid for pid, parent in parents.items() if parent in found} - found:
             found |= more

@@ -1,6 +1,6 @@
-"""Labelling at the size of VoxCeleb2 with the media work replaced by a cheap one: what the plan itself costs.
+"""Labelling at the size of VoxCeleb2 with a cheap stand-in for the media work, to measure the cost of the plan itself.
 
-Everything but the work on an utterance is the job's own: cutting, actor pools, parts, resume and audit.
+Everything except the work on an utterance is the job's own: cutting, actor pools, parts, resume and audit.
 """
 
 import contextlib
@@ -52,11 +52,11 @@ UNITS = {
     "driver_peak_mb": "MB",
     "resume_first_work_s": "s",
 }
-"""Quantities that --record keeps."""
+"""Quantities that --record writes."""
 
 CHEAP_CROPS_BYTES = 4096
-"""Of an utterance. Where parts travel to the teacher, Ray would keep one below 100 kB in the driver's heap, where no real part
-ever is."""
+"""Bytes of an utterance's crops. If parts go to a teacher process, Ray keeps those below 100 kB in the driver's heap, and no
+real part is that small."""
 
 CHEAP_WORK = (
     "no file is opened: an utterance becomes a row with 33 frame times, 4 kB of random bytes for its crops instead of 135, "
@@ -66,21 +66,21 @@ CHEAP_WORK = (
 
 @dataclass(frozen=True, kw_only=True)
 class BenchScale(BenchOptions):
-    """Labels a manifest of 1.2 million made-up utterances, with a cheap stand-in for the media work: what remains is the time and
-    the memory of the plan itself, of the job that drives it and of going on after a stop.
+    """Labels a manifest of 1.2 million made-up utterances with a cheap stand-in for the media work. What remains is the time
+    and memory of the plan itself, of the job that drives it, and of continuing after a stop.
 
-    Floor: the same parts written one after another by one process, with no plan at all. The JSON says whether the driver
-    stayed under 1.5 GB and whether a run with 90 % done reached new work in less than 60 s.
+    Floor: one process writes the same parts one after another, without a plan. The JSON says whether the driver stayed
+    below 1.5 GB and whether a run with 90 % done reached new work in less than 60 s.
     """
 
     rows: int = VOXCELEB2_ROWS
-    """Utterances of the manifest; fewer for a quick look."""
+    """Utterances in the manifest; give fewer for a quick check."""
     out: str | None = None
-    """Folder or s3:// prefix for the set, new or empty; left out: a temporary folder, removed at the end."""
+    """Folder or s3:// prefix for the set, new or empty. Default: a temporary folder, removed at the end."""
     crop_workers: int | None = None
     """As in `emovox label`."""
     teacher_workers: int | None = None
-    """As in `emovox label`: give 1 to have the crops travel to a process of the teacher's own."""
+    """As in `emovox label`; give 1 to send the crops to a separate teacher process."""
 
     def __post_init__(self):
         if self.rows < 1000:
@@ -88,7 +88,7 @@ class BenchScale(BenchOptions):
 
 
 class CheapCropper:
-    """In place of `FaceCropper`: what leaves it has the columns of a cropped utterance, and made-up pictures."""
+    """In place of `FaceCropper`: its output has the columns of a cropped utterance, with made-up pictures."""
 
     def __init__(self, **arguments: Any):
         self.names = [field.name for field in IDENTITY_FIELDS]
@@ -124,7 +124,7 @@ class CheapLabeller:
 
 @dataclass(frozen=True, kw_only=True)
 class DrivenRun:
-    """A run in a process of its own: its seconds, those until its first part was on storage, and its memory, in 10^6 bytes."""
+    """A run in its own process: its seconds, the seconds until its first part was on storage, and its memory in 10^6 bytes."""
 
     seconds: float
     first_work_s: float
@@ -133,7 +133,7 @@ class DrivenRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleResult:
-    """A whole run, and one that goes on with 90 % done, beside the floor and the limits."""
+    """A whole run, a run that continues with 90 % done, the floor and the limits."""
 
     rows: int
     work: str = CHEAP_WORK
@@ -153,7 +153,7 @@ class ScaleResult:
 
 
 def bench_scale(options: BenchScale, record: RunRecord) -> ScaleResult:
-    """Each run is a process of its own, whose memory is its own."""
+    """Each run is a process of its own, so that its memory can be measured."""
     with _output(options.out) as out:
         labels, manifest = storage.join(out, "labels"), storage.join(out, "manifest.parquet")
         write_manifest(made_up_manifest(options.rows), manifest)
@@ -185,7 +185,7 @@ def bench_scale(options: BenchScale, record: RunRecord) -> ScaleResult:
 
 
 def made_up_manifest(rows: int, utterances_a_video: int = UTTERANCES_A_VIDEO) -> pa.Table:
-    """Names as long as VoxCeleb2's, utterances of 8 s."""
+    """A manifest with names as long as VoxCeleb2's and utterances of 8 s."""
     videos, places = np.divmod(np.arange(rows), utterances_a_video)
     names = [f"id{video % 6112:05d}/{video:011d}" for video in videos]
     uris = [f"s3://voxceleb/vox2/dev/mp4/{name}/video.mp4" for name in names]
@@ -203,7 +203,7 @@ def made_up_manifest(rows: int, utterances_a_video: int = UTTERANCES_A_VIDEO) ->
 
 
 def cheap_run(manifest: str, labels: str) -> LabelRequest:
-    """What `emovox label` would do with the compact teacher, with the cheap work."""
+    """The request that `emovox label` would make for the compact teacher, with the cheap work."""
     return LabelRequest(
         manifest=read_manifest(manifest),
         labels_uri=storage.absolute(labels),
@@ -215,7 +215,7 @@ def cheap_run(manifest: str, labels: str) -> LabelRequest:
 
 
 def floor_seconds(run: LabelRequest) -> float:
-    """Seconds to write all parts in one process without a plan, from the first `FLOOR_ROWS` utterances."""
+    """Seconds to write all parts in one process without a plan, extrapolated from the first `FLOOR_ROWS` utterances."""
     cropper, labeller = CheapCropper(), CheapLabeller(None, "cpu")
     rows = part_rows(len(run.manifest), run.crop_rule.size_bytes)
     parts = list(cut_parts(run.manifest.slice(0, FLOOR_ROWS), rows))
@@ -227,7 +227,7 @@ def floor_seconds(run: LabelRequest) -> float:
 
 
 def _driven(command: dict[str, Any]) -> DrivenRun:
-    """One run as a process of its own: a driver's memory is that of the process that labels, and of nothing before."""
+    """Does one run in a new process, so that its memory is that of the labelling driver alone."""
     request = json.dumps(command | {"started": time.time()})
     run = [sys.executable, "-m", "pipeline.benches.scale", request]
     ended = subprocess.run(run, stdout=subprocess.PIPE, cwd=PROJECT_ROOT, check=False)
@@ -239,7 +239,7 @@ def _driven(command: dict[str, Any]) -> DrivenRun:
 def drive(
     *, manifest: str, labels: str, address: str | None, started: float, workers: int | None, teachers: int | None = None
 ) -> DrivenRun:
-    """What `emovox label` does, with the cheap work. `started`: when the process was asked for, in Unix seconds."""
+    """Does what `emovox label` does, with the cheap work. `started`: when the process was started, in Unix seconds."""
     record = RunRecord("bench-scale", CropOptions())
     record.started = started
     plan = LabelPlan(crop_workers=workers, teacher_workers=teachers)

@@ -1,4 +1,4 @@
-"""`emovox bench train`: what the data path and Ray Train cost a training, beside the same training without them."""
+"""`emovox bench train`: what the data path and Ray Train cost a training, compared with the same training without them."""
 
 import logging
 import os
@@ -33,16 +33,16 @@ from pipeline.training.context import RayTrainContext
 from pipeline.training.ray_workers import Workers, train_on_workers
 
 UNTIMED_STEPS = 8
-"""At the head of every stretch: more than the batches that either data path holds ready when a stretch begins."""
+"""Steps at the start of every stretch; more than the batches that either data path has ready when a stretch begins."""
 
 PASSES_BEFORE = 6
-"""Passes whose batches are made and thrown away before all: a training has tens of passes, and a worker keeps the speech
-that it has seen decoded. With two workers each has then seen all but a sixty-fourth of the set."""
+"""Passes whose batches are made and thrown away first: a training has tens of passes, and a worker keeps the speech that it
+has decoded. After these, each of two workers has seen all but a sixty-fourth of the set."""
 
 MOST_BATCHES_BEFORE = 600
 
 UNITS = {"rows": "utterances", "workers.*.steps_per_s.*": "steps/s", "workers.*.*over_*": "ratio"}
-"""Quantities that --record keeps."""
+"""Quantities that --record writes."""
 
 PEER = "pipeline.benches.train_peer"
 
@@ -53,13 +53,13 @@ log = logging.getLogger(__name__)
 class BenchTrain(BenchOptions):
     """How much faster would training be if data cost nothing, and is plain PyTorch faster?
 
-    For each number of workers two trainings of the same student take turns, with the same batch size and one CPU thread a
-    worker. Ours: Ray Train and this program's data path, where stretches of steps on real data alternate with
-    stretches on one batch that lies in memory. The peer: a plain script under torchrun, with DistributedDataParallel and
-    a DataLoader over the same utterances. `over_memory` is steps per second with real data over those from memory (1 is
-    ideal), `over_torchrun` ours over the peer's: medians over neighbours in time, the least over the numbers of workers.
-    Both hold for a set whose decoded speech a worker keeps (4.6 hours, or `--speech-memory-gib`); `decoded_over_memory` and
-    `decoded_over_torchrun` are those of a set so large that every window is decoded anew.
+    For each number of workers, two trainings of the same student take turns, with the same batch size and one CPU thread per
+    worker. Ours uses Ray Train and this program's data path, and alternates stretches of steps on real data with stretches
+    on one batch in memory. The peer is a plain script under torchrun, with DistributedDataParallel and a DataLoader over the
+    same utterances. `over_memory` is steps per second with real data over those from memory (1 is ideal); `over_torchrun` is
+    ours over the peer's. Both are medians over pairs that are neighbours in time, and the minimum over the numbers of
+    workers. They hold for a set whose decoded speech a worker keeps (4.6 hours, or `--speech-memory-gib`);
+    `decoded_over_memory` and `decoded_over_torchrun` hold for a set so large that every window is decoded anew.
     """
 
     labels: str
@@ -67,21 +67,21 @@ class BenchTrain(BenchOptions):
     out: str
     """Folder for bench_train.json, which `emovox plan --train-rates` reads, and for what the workers need."""
     recipe: Literal[RECIPES_WITHOUT_FRONT_END] = "compact"  # pyright: ignore[reportInvalidTypeForm]
-    """Whose student, batch size and augmentation."""
+    """Recipe whose student, batch size and augmentation are used."""
     workers: tuple[int, ...] = (1, 2)
     """Numbers of DDP workers to measure."""
     steps: int = 20
-    """Timed steps of a stretch."""
+    """Timed steps per stretch."""
     stretches: int = 3
-    """Stretches of each kind in a training."""
+    """Stretches of each kind per training."""
     repeats: int = 3
-    """Times that ours and the peer's training take turns."""
+    """How often our training and the peer's take turns."""
     loaders: int | None = None
-    """DataLoader processes of each of the peer's workers; left out: the cores divided by the workers, 4 at most."""
+    """DataLoader processes per worker of the peer. Default: the cores divided by the workers, at most 4."""
     speech_memory_gib: float = KEPT_GIB
     """As in `emovox distill`."""
     gpu: bool = False
-    """Train on GPUs, one for each worker."""
+    """Train on GPUs, one per worker."""
 
     def __post_init__(self):
         for name in ("steps", "stretches", "repeats"):
@@ -93,8 +93,9 @@ class BenchTrain(BenchOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersFigures:
-    """One number of workers. Ratios are medians over pairs that lie side by side in time, so that a machine that others disturb
-    for a while does not decide; steps_per_s are medians of all stretches of a kind (real, memory, decoded, torchrun)."""
+    """Figures for one number of workers. Ratios are medians over pairs that are neighbours in time, so that a temporary
+    disturbance of the machine does not matter; steps_per_s are medians over all stretches of a kind (real, memory, decoded,
+    torchrun)."""
 
     steps_per_s: dict[str, float]
     over_memory: float
@@ -107,7 +108,7 @@ class WorkersFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """workers: by their number, as text. The ratios are the least of them."""
+    """workers: number of workers, as text -> figures. The ratios are the minimum over them."""
 
     workers: dict[str, WorkersFigures]
     over_memory: float
@@ -177,7 +178,7 @@ def _measure(options: BenchTrain, recipe: StudentRecipe, places: RowLocations, *
 
 
 def _ours(options: BenchTrain, recipe: StudentRecipe, places: RowLocations, workers: int) -> dict[str, list[float]]:
-    """Steps per second of stretches on real data and on a batch in memory, which take turns, on Ray Train's workers."""
+    """Steps per second on Ray Train's workers, of alternating stretches on real data and on a batch in memory."""
     out = storage.absolute(options.out)
     answer = storage.join(out, "rates.json")
 
@@ -203,7 +204,7 @@ def _ours(options: BenchTrain, recipe: StudentRecipe, places: RowLocations, work
 
 
 def _stretch(trainer: StudentTrainer, batches: Iterator[dict], steps: int) -> float:
-    """Steps per second, after some that are not timed; each step ends with a look at its loss, so nothing is under way."""
+    """Steps per second, after some untimed ones. Each step ends by reading its loss, so no work is pending."""
     trainer.run_epoch(islice(batches, UNTIMED_STEPS), trainer.epoch)
     began = time.perf_counter()
     trainer.run_epoch(islice(batches, steps), trainer.epoch)

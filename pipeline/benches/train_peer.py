@@ -1,4 +1,4 @@
-"""The peer of `emovox bench train`: how one would train the same student with plain PyTorch, started by torchrun.
+"""The peer of `emovox bench train`: a training of the same student in plain PyTorch, started by torchrun.
 
 DistributedDataParallel (gloo, or nccl on GPUs) and a DataLoader with persistent worker processes over a map-style
 dataset of the same utterances; network, loss, optimiser and augmentation are those of the recipe.
@@ -30,7 +30,7 @@ from pipeline.media.flac import decode_flac
 
 
 class Windows(Dataset):
-    """A random window of each utterance and its target; the rows lie in memory, the speech as FLAC."""
+    """A random window of each utterance and its target; the rows are in memory, the speech as FLAC."""
 
     def __init__(self, rows: pa.Table, recipe: StudentRecipe):
         self.rows = rows
@@ -81,7 +81,7 @@ class Training:
 
 
 class EndlessSampler(DistributedSampler):
-    """Pass after pass without an end, so that the loader does not run empty where a new one begins."""
+    """Endless passes, so that the loader does not run empty when a new pass begins."""
 
     def __iter__(self):
         for epoch in itertools.count():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from cluster import storage
 from cluster.failures import UserError
 from pipeline.corpora.clip import CorpusClip
+from pipeline.names import one_form
 from pipeline.rejects import RejectReason
 
 COLUMNS = ("file", "speaker", "emotion")
@@ -27,6 +28,10 @@ class TableRow:
         """Empty where the row is too short."""
         index = self.header.index(column)
         return self.values[index] if index < len(self.values) else ""
+
+    def name(self, column: str) -> str:
+        """A value that names a class or a person, in one form."""
+        return one_form(self.value(column))
 
 
 def read_csv_table(csv_uri: str, columns: Sequence[str]) -> list[TableRow]:
@@ -50,7 +55,7 @@ def _rows(csv_uri: str) -> Iterator[tuple[int, tuple[str, ...]]]:
         text = storage.read_bytes(csv_uri).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{csv_uri}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)  # a quote may follow a space
     try:
         for row in reader:
             yield reader.line_num, tuple(field.strip() for field in row)
@@ -75,9 +80,9 @@ def _clip(csv_uri: str, row: TableRow) -> CorpusClip:
             reject_reason=RejectReason.DAMAGED_ROW.value,
             reject_detail=f"{detail}; quote a field that holds a comma",
         )
-    file, speaker, emotion = (row.value(name) for name in COLUMNS)
+    file, speaker, emotion = row.value("file"), row.name("speaker"), row.name("emotion")
     uri = beside(csv_uri, file) if file else ""
-    if empty := [name for name in COLUMNS if not row.value(name)]:
+    if empty := [name for name, value in zip(COLUMNS, (file, speaker, emotion), strict=True) if not value]:
         detail = f"line {row.line} of the CSV: {' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty"
         return CorpusClip(file=file, uri=uri, reject_reason=RejectReason.NO_LABEL.value, reject_detail=detail)
     return CorpusClip(file=file, uri=uri, speaker=speaker, emotion=emotion, recording=uri)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from cluster.failures import UserError
 from pipeline.media.file_types import AUDIO_SUFFIXES
+from pipeline.names import likeness
 from pipeline.rejects import RejectReason
 
 
@@ -41,9 +42,11 @@ def find_doubles(clips: Sequence[Labelled], what: str) -> dict[int, tuple[Reject
 
 
 def require_one_spelling(names: Iterable[str], what: str, uri: str) -> None:
-    """Raises UserError where two names differ in capitals only."""
+    """Raises UserError where a person reads two names as one."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for name in names:
-        spellings[name.casefold()].add(name)
+        spellings[likeness(name)].add(name)
     if twice := [sorted(several) for several in spellings.values() if len(several) > 1]:
-        raise UserError(f"{uri}: {what}s that differ in capitals only: {twice}; write each in one way")
+        raise UserError(
+            f"{uri}: {what}s that differ in capitals, quotes or invisible characters only: {twice}; write each in one way"
+        )

@@ -34,7 +34,7 @@ def read_speech_csv(uri: str) -> tuple[list[SpeechFile], dict[str, int]]:
             raise UserError(
                 f"{uri}, line {row.line}: more fields than the header has; quote a field that holds a comma"
             )
-        if not row.value("ferplus_class"):
+        if not row.name("ferplus_class"):
             left_out[row.value("emotion") or "no emotion"] += 1
             continue
         files.append(_speech_file(uri, row))
@@ -49,9 +49,9 @@ def read_speech_csv(uri: str) -> tuple[list[SpeechFile], dict[str, int]]:
 
 
 def _speech_file(uri: str, row: TableRow) -> SpeechFile:
-    file, speaker, truth = row.value("file"), row.value("speaker"), row.value("ferplus_class").lower()
+    file, speaker, truth = row.value("file"), row.name("speaker"), row.name("ferplus_class").lower()
     for name in ("file", "speaker"):
-        if not row.value(name):
+        if not row.name(name):
             raise UserError(f"{uri}, line {row.line}: {name} is empty; fill it in, or take the line out")
     if truth not in EMOTIONS:
         raise UserError(

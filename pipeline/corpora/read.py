@@ -14,6 +14,7 @@ from pipeline.corpora import acted, csv_table, rml_enterface
 from pipeline.corpora.clip import ClipName, CorpusClip, NameProblem
 from pipeline.corpora.doubles import Labelled, find_doubles, require_one_spelling
 from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from pipeline.media.listing import list_media
 from pipeline.rejects import RejectReason
 
 MEDIA_SUFFIXES = AUDIO_SUFFIXES + VIDEO_SUFFIXES + (".flv",)  # CREMA-D's videos
@@ -98,7 +99,7 @@ def require_emotions(clips: Iterable[CorpusClip], data_uri: str) -> None:
 def _read_folder(corpus: Corpus, data_uri: str) -> list[CorpusClip]:
     if storage.exists(data_uri) and not storage.is_folder(data_uri):
         raise UserError(f"{data_uri} is a file; give the folder that holds {corpus.expects}")
-    files = storage.list_files(data_uri, MEDIA_SUFFIXES)
+    files = list_media(data_uri, MEDIA_SUFFIXES)
     clips = [_named(corpus, file.uri, file.uri.removeprefix(data_uri).lstrip("/")) for file in files]
     if all(clip.reject_reason == RejectReason.UNKNOWN_NAME for clip in clips):
         found = f"none of {len(clips)} media files has such a name" if clips else "there is no media file"

@@ -1,15 +1,14 @@
 """The manifest: one row an utterance, in one parquet file. `pipeline/schema.py` names the columns."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cluster import storage
 from cluster.failures import UserError
+from pipeline.dataset.array_hash import hash_array
 from pipeline.schema import MANIFEST_SCHEMA, SCHEMA_VERSION, SPLITS
 
 REQUIRED_COLUMNS = ("utterance_id", "speaker_id", "video_id", "video_uri", "audio_uri", "start_s", "split")
@@ -147,26 +146,6 @@ def manifest_fingerprint(table: pa.Table) -> str:
     digest = hashlib.sha256()
     for field in MANIFEST_SCHEMA:
         digest.update(f"{field.name}:{field.type}".encode())
-        _hash_array(digest.update, table[field.name].take(order).combine_chunks())
+        hash_array(digest.update, table[field.name].take(order).combine_chunks())
     pa.default_memory_pool().release_unused()
     return digest.hexdigest()
-
-
-def _hash_array(update: Callable[[Any], None], array: pa.Array) -> None:
-    """Validity and values, with values under null set to zero: Arrow leaves them undefined."""
-    update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)).tobytes())
-    if pa.types.is_string(array.type):
-        texts = array.fill_null("").cast(pa.large_string())
-        update(pc.utf8_length(texts).to_numpy().astype(np.int64).tobytes())
-        _, offsets, content = texts.buffers()
-        ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-        if content is not None and len(ends):
-            update(content.slice(ends[0], ends[-1] - ends[0]))
-    elif pa.types.is_list(array.type):
-        update(pc.list_value_length(array).fill_null(0).to_numpy().tobytes())
-        _hash_array(update, array.flatten())
-    elif pa.types.is_struct(array.type):
-        for child in array.flatten():
-            _hash_array(update, child)
-    else:
-        update(array.fill_null(0).to_numpy().tobytes())

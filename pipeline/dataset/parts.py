@@ -1,8 +1,7 @@
-"""How a manifest is cut into parts, and what they are called.
+"""How a manifest is cut into parts, and how parts are named.
 
-A part is one parquet file, written in one go, of at most `part_rows` utterances. Parts are cut from the manifest in the
-order of its files and depend on the manifest alone where it is large: a run that goes on finds its parts again by their
-names.
+A part is one parquet file of at most `part_rows` utterances, written in one go. Parts follow the order of the manifest's
+files. For a large manifest they depend on nothing but the manifest, so a resumed run recognises its parts by their names.
 """
 
 import hashlib
@@ -13,42 +12,44 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 PART_ROWS = 32
-"""Utterances in a part: 32 x 33 crops fill a teacher batch and, at 224 px in colour, 160 MB; with 8 s of FLAC each a part is
-5 MB on storage."""
+"""Utterances per part. 32 x 33 crops fill a teacher batch and, at 224 px in colour, 160 MB; with 8 s of FLAC per utterance, a
+part takes 5 MB on storage."""
 
 LARGE_PART_ROWS = 128
-"""The same for a large manifest and small crops. What the driver does and keeps is by the part, and so are a store's requests;
-a stop loses the part that each worker is at, a minute or two of its work, and those that wait for a teacher elsewhere."""
+"""Utterances per part for a large manifest and small crops. The driver's work and memory and the requests to a store grow with
+the number of parts. A stop loses each worker's current part, a minute or two of its work, and the parts that wait for a
+separate teacher."""
 
 LARGE_MANIFEST = 100_000
-"""Utterances from which a manifest is large: VoxCeleb1 and 2 are."""
+"""A manifest with at least this many utterances is large; those of VoxCeleb1 and 2 are."""
 
 MAX_PART_BYTES = 160_000_000
-"""A part is held, and travels to a teacher elsewhere, whole: its crops together take no more, at `USUAL_FRAMES` an utterance."""
+"""Most bytes of a part's crops, at `USUAL_FRAMES` per utterance. A part is in memory as a whole, and goes to a separate
+teacher as a whole."""
 
 USUAL_FRAMES = 33
-"""Frames of an utterance of 8 s at 0.24 s a frame."""
+"""Frames of an utterance of 8 s, one every 0.24 s."""
 
 
 def part_rows(manifest_rows: int, crop_bytes: int) -> int:
-    """The most utterances in a part of a manifest of `manifest_rows`; `crop_bytes`: of one face crop of the teacher."""
+    """Most utterances per part for a manifest of `manifest_rows`; `crop_bytes`: size of one face crop for the teacher."""
     fits = LARGE_PART_ROWS * USUAL_FRAMES * crop_bytes <= MAX_PART_BYTES
     return LARGE_PART_ROWS if manifest_rows >= LARGE_MANIFEST and fits else PART_ROWS
 
 
 def part_name(utterance_ids: Iterable[str]) -> str:
-    """File name of the part that holds these utterances, in whatever order."""
+    """File name of the part with these utterances; their order does not matter."""
     return f"part-{hashlib.sha256(chr(10).join(sorted(utterance_ids)).encode()).hexdigest()[:20]}.parquet"
 
 
 def cut_parts(manifest: pa.Table, rows: int = PART_ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The manifest in parts of at most `rows`; a file's utterances are split only where they are more than a part.
+    """The manifest in parts of at most `rows`; the utterances of one file are split only if they do not fit into a part.
 
-    columns: those that are wanted of a part; left out: all.
+    columns: the columns of the parts; None: all.
     """
     row_indices = part_row_indices(manifest, rows)
     manifest = manifest.select(columns or manifest.column_names)
-    # one take of all: one by one it takes twenty times as long
+    # a single `take`; one per part is twenty times as slow
     ordered = manifest.take(np.concatenate(row_indices)) if row_indices else manifest
     start = 0
     for part in row_indices:
@@ -57,7 +58,7 @@ def cut_parts(manifest: pa.Table, rows: int = PART_ROWS, columns: list[str] | No
 
 
 def part_row_indices(manifest: pa.Table, rows: int) -> list[np.ndarray]:
-    """For each part, at which rows of the manifest its utterances are."""
+    """For each part, the manifest rows of its utterances."""
     order = pc.sort_indices(manifest, [(name, "ascending") for name in ("video_uri", "start_s", "utterance_id")])
     order = order.to_numpy()
     uris = manifest["video_uri"].combine_chunks().dictionary_encode().indices.to_numpy()[order]

@@ -1,11 +1,14 @@
 """The utterances of a set that a student can use, as a filter of tables and as a Ray dataset."""
 
+from dataclasses import asdict
+
+import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
-from ray.data.expressions import Expr, col
 
-from cluster import storage
-from pipeline.dataset.distillation_set import part_uris
+from pipeline.dataset.distillation_set import set_parts
+from pipeline.dataset.part_file import read_part_file
+from pipeline.dataset.set_record import Part
 
 FILTER_COLUMNS = ["split", "reject_reason", "speech_samples"]
 
@@ -14,14 +17,13 @@ USABLE = pc.field("reject_reason").is_null() & (pc.field("speech_samples") > 0)
 """Utterances that a student can learn from or be scored on: labelled, and with speech. For a pyarrow table."""
 
 
-def usable() -> Expr:
-    """The same as `USABLE`, for a Ray dataset."""
-    return col("reject_reason").is_null() & (col("speech_samples") > 0)
+def read_utterances(labels_uri: str, columns: list[str]) -> ray.data.Dataset:
+    """Some columns of the usable rows of a set, read part by part by Ray's tasks and held against the part's digests."""
+    wanted = list(dict.fromkeys([*columns, *FILTER_COLUMNS]))
 
+    def read(batch: pa.Table) -> pa.Table:
+        (part,) = (Part(**row) for row in batch.to_pylist())
+        return read_part_file(part.uri, wanted, seal=part.seal).table.filter(USABLE).select(columns)
 
-def read_utterances(labels_uri: str, columns: list[str], wanted: Expr) -> ray.data.Dataset:
-    """Some columns of the wanted rows of a set; Ray reads no other columns and prunes parts by their statistics."""
-    fs, _ = storage.resolve(labels_uri)
-    paths = [storage.resolve(uri)[1] for uri in part_uris(labels_uri)]
-    read = list(dict.fromkeys([*columns, *FILTER_COLUMNS]))
-    return ray.data.read_parquet(paths, filesystem=fs).select_columns(read).filter(expr=wanted).select_columns(columns)
+    parts = ray.data.from_items([asdict(part) for part in set_parts(labels_uri)])
+    return parts.map_batches(read, batch_size=1, batch_format="pyarrow")

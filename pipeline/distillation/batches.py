@@ -16,7 +16,7 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -25,11 +25,14 @@ import pyarrow.compute as pc
 import torch
 
 from cluster.failures import UserError
-from pipeline.dataset.distillation_set import read_part, read_parts
+from pipeline.dataset.distillation_set import read_parts, set_parts, warn_unchecked
+from pipeline.dataset.part_file import read_part_file
+from pipeline.dataset.set_record import Part
 from pipeline.dataset.utterances import FILTER_COLUMNS, USABLE
 from pipeline.distillation.windows import KEPT_GIB, WINDOW_COLUMNS, Row, Utterances, WindowSampler, WindowSampling
+from pipeline.schema import CONTENT_COLUMN
 
-INDEX_COLUMNS = ["utterance_id", "speaker_id", "teacher", "emotion", "logits", *FILTER_COLUMNS]
+INDEX_COLUMNS = ["utterance_id", "speaker_id", "teacher", "emotion", "logits", CONTENT_COLUMN, *FILTER_COLUMNS]
 
 BLOCK_UTTERANCES = 1000
 """Parts are read and their utterances mixed in blocks of at least so many (about 150 MB of FLAC), one being trained on
@@ -46,11 +49,15 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class RowLocations:
-    """Where utterances lie: number n is row `row_N[n]` of part `parts[part_N[n]]`, a URI."""
+    """Where utterances lie: number n is row `row_N[n]` of part `parts[part_N[n]]`.
 
-    parts: tuple[str, ...]
+    checked: numbers of the parts that this process has held against their digests; pass after pass costs that once.
+    """
+
+    parts: tuple[Part, ...]
     part_N: np.ndarray
     row_N: np.ndarray
+    checked: set[int] = field(default_factory=set[int], compare=False)
 
     def __len__(self) -> int:
         return len(self.row_N)
@@ -61,27 +68,34 @@ class RowLocations:
         numbers, firsts = np.unique(self.part_N[indices_M][by_part_M], return_index=True)
         wanted = np.split(self.row_N[indices_M][by_part_M], firsts[1:])
         with ThreadPoolExecutor(READ_THREADS) as pool:
-            tables = pool.map(
-                lambda part, rows: read_part(self.parts[part], WINDOW_COLUMNS).take(rows), numbers, wanted
-            )
+            tables = pool.map(lambda part, rows: self._part(int(part)).take(rows), numbers, wanted)
             return pa.concat_tables(tables).take(np.argsort(by_part_M))
+
+    def _part(self, number: int) -> pa.Table:
+        part = self.parts[number]
+        table = read_part_file(part.uri, WINDOW_COLUMNS, seal=part.seal, check=number not in self.checked).table
+        self.checked.add(number)
+        return table
 
 
 class LabelIndex:
     """What is known of every utterance of a set without its sound and frames, read once."""
 
     def __init__(self, labels_uri: str):
-        """Raises UserError if no set is there, it is of another version, or utterances are in it twice."""
+        """Raises UserError if no set is there, it is of another version, it was changed, or utterances are in it twice."""
         self.labels_uri = labels_uri
-        parts = read_parts(labels_uri, INDEX_COLUMNS)
-        if not any(len(table) for _, table in parts):
+        parts = set_parts(labels_uri)
+        read = read_parts(parts, INDEX_COLUMNS)
+        self.parts = tuple(Part(part.uri, found.seal) for part, found in zip(parts, read, strict=True))
+        warn_unchecked(labels_uri, [part.seal for part in read])
+        tables = [part.table for part in read]
+        if not any(map(len, tables)):
             raise UserError(
                 f"{labels_uri}: no distillation set is there; write one with `emovox label --out {labels_uri}`"
             )
-        self.parts = tuple(uri for uri, _ in parts)
-        part_N = np.repeat(np.arange(len(parts)), [len(table) for _, table in parts])
-        row_N = np.concatenate([np.arange(len(table)) for _, table in parts])
-        self.table = pa.concat_tables([table for _, table in parts])
+        part_N = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+        row_N = np.concatenate([np.arange(len(table)) for table in tables])
+        self.table = pa.concat_tables(tables)
         self.table = self.table.append_column("part", pa.array(part_N)).append_column("row", pa.array(row_N))
         ids = self.table.filter(USABLE)["utterance_id"]
         if doubled := len(ids) - pc.count_distinct(ids).as_py():
@@ -110,13 +124,17 @@ class LabelIndex:
         return rows
 
     def fingerprint(self) -> str:
-        """How many utterances a student learns from and is chosen by, and a hash of their ids and logits in whatever order."""
+        """How many utterances a student learns from and is chosen by, and a hash of their ids and labels and, where the set has
+        hashes of them, of their speech and frame labels; in whatever order."""
         counts, digest = [], hashlib.sha256()
         for split in ("train", "val"):
-            rows = self.usable(split).select(["utterance_id", "logits"]).sort_by("utterance_id").combine_chunks()
+            rows = self.usable(split).select(["utterance_id", "logits", CONTENT_COLUMN])
+            rows = rows.sort_by("utterance_id").combine_chunks()
             counts.append(f"{len(rows)} of {split}")
             digest.update("\n".join(rows["utterance_id"].to_pylist()).encode())
             digest.update(pc.list_flatten(rows["logits"]).to_numpy().tobytes())
+            if rows[CONTENT_COLUMN].null_count < len(rows):  # a set of before keeps its fingerprint
+                digest.update("\n".join(rows[CONTENT_COLUMN].fill_null("").to_pylist()).encode())
         return f"{' and '.join(counts)}, {digest.hexdigest()[:16]}"
 
     def places(self, rows: pa.Table) -> RowLocations:

@@ -1,4 +1,4 @@
-"""How a training goes, for people: curves for TensorBoard, and early words about the time it will take."""
+"""Shows how a training proceeds: curves for TensorBoard, and an early estimate of the time it will take."""
 
 import logging
 import tempfile
@@ -12,10 +12,10 @@ from cluster import storage
 EVENTS_FILE = "tensorboard/events.out.tfevents.0.emovox"
 
 EARLY_STEPS = 20
-"""Steps after which the time to the end is told, the first of the process left out: it also waits for files to open."""
+"""Steps after which the time to the end is logged. The first step of a process does not count, since it also opens files."""
 
 LARGEST_WAIT = 0.2
-"""Share of a step's time spent waiting for data from which on the user is told what to do about it."""
+"""If waiting for data takes more than this share of a step's time, the log says what to do about it."""
 
 log = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
@@ -24,9 +24,9 @@ Batch = TypeVar("Batch")
 def write_curves(output_uri: str, history: list[dict[str, Any]]) -> None:
     """Writes every number of every epoch, by optimiser step, to OUT/tensorboard: `tensorboard --logdir OUT`.
 
-    history: one dict an epoch with `step`, `time` (seconds since 1970), and numbers or dicts of numbers; None is no point.
-    The file is made anew from the whole history, so a resumed run has no point twice and storage needs no appending; as
-    its bytes only grow, a TensorBoard that is open reads on.
+    history: a dict per epoch with `step`, `time` (seconds since 1970), and numbers or dicts of numbers; None gives no point.
+    The file is rewritten from the whole history, so a resumed run has no duplicate points and the storage need not support
+    appending. An open TensorBoard continues to read it, because its earlier bytes do not change.
     """
     from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 
@@ -48,7 +48,7 @@ def _scalars(metrics: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 class Pace:
-    """Watches how long steps take and how much of it is waiting for data; says so once, early."""
+    """Measures how long steps take and how much of that is waiting for data, and logs both once, early."""
 
     def __init__(self, steps_left: int, after_step: Callable[[], object] = lambda: None):
         self.steps_left = steps_left
@@ -57,7 +57,7 @@ class Pace:
         self.wait_s = self.step_s = 0.0
 
     def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The same batches. The time until the next one is asked for counts as their step's."""
+        """Passes the batches through. The time until the next one is requested counts as the step of the last one."""
         source = iter(batches)
         while True:
             asked = time.perf_counter()

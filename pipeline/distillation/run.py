@@ -1,11 +1,11 @@
 """Trains the student on a distillation set: in this process, or with Ray Train on any number of DDP workers.
 
-The loop is `modeling.distillation.trainer`; here it is given its batches and told where its state goes.
+The loop is `modeling.distillation.trainer`; this module gives it its batches and saves its state.
 
-OUT/student.safetensors       the student after the last epoch: what other jobs load
-OUT/student_best.safetensors  the student of the epoch with the best mean AUC on the split `val`; the last one where
-                              that split gives no AUC
-OUT/training_state.pt         what training goes on from, written after every epoch
+OUT/student.safetensors       the student after the last epoch, which other jobs load
+OUT/student_best.safetensors  the student of the epoch with the best mean AUC on the split `val`; the last one if that
+                              split gives no AUC
+OUT/training_state.pt         what training continues from, written after every epoch
 OUT/tensorboard               curves
 """
 
@@ -46,9 +46,9 @@ log = logging.getLogger(__name__)
 class DistillRun:
     """One distillation: labels in, student out.
 
-    min_workers: train with as few as these while the cluster has no room for `workers`; None: with `workers`, or not.
-    front_end_uri: file of the frozen network under an ssl student; None for other students.
-    speech_memory_gib: of decoded speech that each worker keeps.
+    min_workers: train with as few as this many while the cluster has no room for `workers`; None: always with `workers`.
+    front_end_uri: file of an ssl student's frozen network; None for other students.
+    speech_memory_gib: decoded speech that each worker keeps, in GiB.
     """
 
     labels_uri: str
@@ -64,7 +64,7 @@ class DistillRun:
         return storage.read_bytes(self.front_end_uri) if self.front_end_uri else None
 
     def identity(self) -> dict:
-        """What decides the student; the number of workers does not."""
+        """What determines the student; the number of workers does not."""
         identity = {"labels": read_identity(self.labels_uri), "recipe": self.recipe.as_written()}
         front_end = self.front_end()
         return identity | ({"front_end": storage.sha256(front_end)} if front_end else {})
@@ -72,7 +72,7 @@ class DistillRun:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What every worker knows: the run, where its training utterances lie, and what scores the student."""
+    """What every worker gets: the run, the locations of its training utterances, and the validation set."""
 
     run: DistillRun
     places: RowLocations
@@ -81,10 +81,10 @@ class TrainingData:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedStudent:
-    """What a finished distillation wrote and measured; utterances and speakers are those of its training.
+    """What a finished distillation wrote and measured; utterances and speakers count the training data.
 
-    val_mean_auc: epoch -> AUC, or None where the split `val` gives none, of the epochs that were scored.
-    prior: of the training set, and the strength at which it is best taken out of the answers.
+    val_mean_auc: scored epoch -> AUC, or None if the split `val` gives none.
+    prior: of the training set, with the best strength for removing it from the answers.
     """
 
     checkpoint: str
@@ -102,9 +102,10 @@ class TrainedStudent:
 
 
 def distill_student(run: DistillRun, address: str | None = None) -> TrainedStudent:
-    """Trains until the recipe's last epoch, going on from the last saved state.
+    """Trains from the last saved state until the recipe's last epoch.
 
-    Raises UserError if the set, the front end or the number of workers does not fit, and as `pipeline.training.run.train`.
+    Raises UserError if the set, the front end or the number of workers does not fit, and as `pipeline.training.run.train`
+    does.
     """
     index = LabelIndex(run.labels_uri)
     rows = index.training()
@@ -127,7 +128,7 @@ def distill_student(run: DistillRun, address: str | None = None) -> TrainedStude
         return data
 
     history = train(plan, prepare, _train, address).history
-    # a run that was stopped between its last state and its curves has no other chance to write them
+    # in case an earlier run was stopped between its last state and its curves
     write_curves(run.student_uri, history)
     last = history[-1]
     return TrainedStudent(
@@ -147,8 +148,7 @@ def distill_student(run: DistillRun, address: str | None = None) -> TrainedStude
 
 
 def _warn_missing(run: DistillRun, rows: pa.Table) -> None:
-    """A line where the set is not whole yet, and one where its speech does not fit into memory, which costs time in every
-    epoch."""
+    """Logs a line if the set is not complete, and one if its speech does not fit into memory, which makes epochs slower."""
     if not storage.exists(storage.join(run.labels_uri, "run.json")):
         log.warning(
             "%s: its labelling has not ended (no run.json is there); this student learns from the %d utterances that are there "
@@ -167,13 +167,13 @@ def _warn_missing(run: DistillRun, rows: pa.Table) -> None:
 
 
 def best_epoch(history: list[dict[str, Any]]) -> int:
-    """The first of the epochs with the best mean AUC on the split `val`; the last one where there is no AUC."""
+    """The first epoch with the best mean AUC on the split `val`; the last epoch if there is no AUC."""
     scored = [metrics for metrics in history if metrics["val_mean_auc"] is not None]
     return max(scored, key=lambda metrics: metrics["val_mean_auc"], default=history[-1])["epoch"]
 
 
 def require_shares(recipe: StudentRecipe, utterances: int, workers: int) -> None:
-    """Raises UserError where a worker would get a single window of a batch, which batch normalisation cannot use."""
+    """Raises UserError if a worker would get a single window of a batch, which batch normalisation cannot use."""
     batch = _batch_utterances(recipe, utterances)
     if batch // workers * recipe.windows_per_utterance < 2:
         raise UserError(
@@ -183,7 +183,7 @@ def require_shares(recipe: StudentRecipe, utterances: int, workers: int) -> None
 
 
 def _require_student(run: DistillRun) -> None:
-    """Raises UserError where the front end's file is missing, another, or not wanted."""
+    """Raises UserError if the front end's file is missing, wrong, or given to a student without one."""
     with torch.random.fork_rng(devices=[]):
         try:
             build_student(run.recipe.student, run.front_end())
@@ -192,12 +192,12 @@ def _require_student(run: DistillRun) -> None:
 
 
 def _batch_utterances(recipe: StudentRecipe, utterances: int) -> int:
-    """Utterances of a batch over all workers; a set smaller than a batch is used whole."""
+    """Utterances per batch over all workers; a set smaller than a batch is used whole."""
     return min(utterances, max(1, recipe.batch_size // recipe.windows_per_utterance))
 
 
 def _train(data: TrainingData, context: LocalContext) -> None:
-    """What one worker does: its share of each batch; after every epoch the state goes to the output folder."""
+    """Runs on each worker: trains on its share of each batch and saves the state after every epoch."""
     run, recipe, utterances = data.run, data.run.recipe, len(data.places)
     share = RankShare(batch=_batch_utterances(recipe, utterances), rank=context.rank, world_size=context.world_size)
     trainer = StudentTrainer(recipe, context.process(run.gpu), weight=share.weight, front_end=run.front_end())
@@ -222,7 +222,7 @@ def _train(data: TrainingData, context: LocalContext) -> None:
 
 
 def _throughput(metrics: dict[str, Any], share: RankShare) -> dict[str, Any]:
-    """Of all workers together, from what one of them has counted in an epoch."""
+    """Throughput of all workers together, from the counts of one of them in an epoch."""
     seconds = metrics["data_wait_s"] + metrics["compute_s"]
     return {
         "windows_per_s": metrics["windows"] * share.batch / share.rows / seconds,
@@ -232,14 +232,14 @@ def _throughput(metrics: dict[str, Any], share: RankShare) -> dict[str, Any]:
 
 
 def _scores(data: TrainingData, trainer: StudentTrainer, history: list[dict[str, Any]], scored: bool) -> dict[str, Any]:
-    """On the split `val`; of an epoch that is not scored only the strength of the prior, which is the last one's."""
+    """Scores on the split `val`. An epoch that is not scored only gets the prior strength, from the epoch before."""
     strength = history[-1]["prior_strength"] if history else 1.0
     found = {**NOT_SCORED, "prior_strength": strength, "scored": scored}
     return found | (data.validation.score(trainer.student) if scored else {}) | {"time": time.time()}
 
 
 def _student_files(data: TrainingData, trainer: StudentTrainer, checkpoints: CheckpointWriter) -> dict[str, bytes]:
-    """The student of the last epoch, as users load it, and that of the best."""
+    """Files of the last epoch's student and of the best epoch's student."""
     metrics = checkpoints.history[-1]
     meta = {"epochs": metrics["epoch"], "steps": metrics["step"], "loss": metrics["loss"]}
     meta |= {name: metrics[name] for name in ("val_mean_auc", "prior_strength")}

@@ -1,6 +1,6 @@
-"""The student during its training, scored on utterances that it does not learn from: the split `val`.
+"""Scores the student during its training on utterances that it does not learn from, the split `val`.
 
-N utterances, E = 8 emotions.
+Shape letters: N utterances, E = 8 emotions.
 """
 
 import hashlib
@@ -18,18 +18,18 @@ from pipeline.distillation.batches import LabelIndex
 from pipeline.media.flac import decode_flac
 
 LARGEST = 500
-"""Utterances that are scored: of a larger split those whose ids have the least SHA-256, the same in every run."""
+"""Most utterances that are scored: those whose ids have the smallest SHA-256, so they are the same in every run."""
 
 CLIP_WINDOWS = 4
-"""What scoring a whole clip costs, in windows trained on: 4.0 s forward and back is about as much as 10 s forward, and
-clips are scored one by one."""
+"""Cost of scoring a whole clip, in training windows: forward and backward through 4.0 s costs about as much as forward
+through 10 s, and clips are scored one by one."""
 
 SCORING_SHARE = 0.2
-"""Share of the training time that scoring may take, by that estimate."""
+"""Share of the training time that scoring may take, by this estimate."""
 
 
 class ValidationSet:
-    """Scores a student on whole clips by the paper's measure: the teacher's dominant emotion, one against the rest."""
+    """Scores a student on whole clips by the paper's measure: one-vs-rest AUC for the teacher's dominant emotion."""
 
     def __init__(self, index: LabelIndex, prior_E: np.ndarray):
         rows = index.usable("val")
@@ -45,12 +45,13 @@ class ValidationSet:
         return len(self.places)
 
     def evaluate_every(self, recipe: StudentRecipe, utterances: int) -> int:
-        """Scored are the epochs that this divides, and the last: as many as cost a fifth of the training at most."""
+        """Epochs between scorings, so that scoring costs at most `SCORING_SHARE` of the training. The last epoch is always
+        scored."""
         windows = recipe.steps_per_epoch(utterances) * recipe.batch_size
         return max(1, -(-round(len(self) * CLIP_WINDOWS / SCORING_SHARE) // windows))
 
     def score(self, student: Student) -> dict:
-        """val_mean_auc, val_auc (emotion -> AUC; None where not estimable) and prior_strength."""
+        """val_mean_auc, val_auc (emotion -> AUC, None if not estimable) and prior_strength."""
         if not len(self):
             return {"val_mean_auc": None, "val_auc": dict.fromkeys(EMOTIONS), "prior_strength": 1.0}
         speech = self.speech or self.places.read(np.arange(len(self)))["speech_flac"].to_pylist()

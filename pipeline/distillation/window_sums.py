@@ -6,7 +6,7 @@ to the rounding of another number of threads. Shape letters: T samples at 16 kHz
 
 import pickle
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import cast
 
 import numpy as np
@@ -25,11 +25,15 @@ from modeling.distillation.targets import frame_span, pool_logits
 from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.base import MAX_SAMPLES, MIN_SAMPLES
 from modeling.students.build import WhisperStudent
-from pipeline.dataset.distillation_set import read_part
+from pipeline.dataset.part_file import read_part_file
+from pipeline.dataset.set_record import Part
 from pipeline.dataset.utterances import USABLE
 from pipeline.media.flac import decode_flac
 
 GROUP_UTTERANCES = 256
+GROUP_SCHEMA = pa.schema(
+    [("number", pa.int64()), ("parts", pa.list_(pa.struct([("uri", pa.string()), ("seal", pa.string())])))]
+)
 COLUMNS = [
     "speaker_id",
     "split",
@@ -64,10 +68,11 @@ class WindowSums:
     pooling: str
     ambiguous: bool
 
-    def of_parts(self, uris: Iterable[str]) -> GroupSums:
+    def of_parts(self, parts: Iterable[Part]) -> GroupSums:
         found = GroupSums(LinearSums())
-        for uri in uris:
-            for row in learnable(read_part(uri, COLUMNS), self.ambiguous).to_pylist():
+        for part in parts:
+            rows = read_part_file(part.uri, COLUMNS, seal=part.seal).table
+            for row in learnable(rows, self.ambiguous).to_pylist():
                 features_NF, targets_NE = self._windows(row)
                 if len(features_NF):
                     found.sums.add(row["speaker_id"], features_NF, targets_NE)
@@ -108,7 +113,8 @@ class GroupWorker:
         self.windows: WindowSums = ray.get(windows)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        sums = [pickle.dumps(self.windows.of_parts(parts)) for parts in rows["parts"].to_pylist()]
+        groups = [[Part(**part) for part in parts] for parts in rows["parts"].to_pylist()]
+        sums = [pickle.dumps(self.windows.of_parts(parts)) for parts in groups]
         return pa.table({"number": rows["number"], "sums": pa.array(sums, pa.large_binary())})
 
 
@@ -120,9 +126,9 @@ def learnable(rows: pa.Table, ambiguous: bool) -> pa.Table:
     return rows.filter(wanted)
 
 
-def part_groups(parts: tuple[str, ...], part_N: np.ndarray) -> list[list[str]]:
+def part_groups(parts: tuple[Part, ...], part_N: np.ndarray) -> list[list[Part]]:
     """The parts that hold the utterances, in order, in groups of some hundred utterances. part_N: part of each."""
-    groups: list[list[str]] = [[]]
+    groups: list[list[Part]] = [[]]
     held = 0
     for part, count in zip(*np.unique(part_N, return_counts=True), strict=True):
         if held >= GROUP_UTTERANCES:
@@ -133,7 +139,7 @@ def part_groups(parts: tuple[str, ...], part_N: np.ndarray) -> list[list[str]]:
     return groups
 
 
-def sums_of_groups(windows: WindowSums, groups: list[list[str]], *, on_ray: bool, address: str | None) -> GroupSums:
+def sums_of_groups(windows: WindowSums, groups: list[list[Part]], *, on_ray: bool, address: str | None) -> GroupSums:
     """Of all groups together."""
     total = GroupSums(LinearSums())
     with progress(len(groups), "distill", "groups of parts") as bar:
@@ -143,13 +149,15 @@ def sums_of_groups(windows: WindowSums, groups: list[list[str]], *, on_ray: bool
     return total
 
 
-def _on_ray(windows: WindowSums, groups: list[list[str]], address: str | None) -> Iterator[GroupSums]:
+def _on_ray(windows: WindowSums, groups: list[list[Part]], address: str | None) -> Iterator[GroupSums]:
     """In the order of the groups."""
     with session(address):
         stage = Stage(name="student", workers=min(worker_cores(address), len(groups)))
         wait_for_room([stage])
+        rows = [[{"number": number, "parts": [asdict(part) for part in parts]}] for number, parts in enumerate(groups)]
+        tables = [pa.Table.from_pylist(row, schema=GROUP_SCHEMA) for row in rows]
         batches = (
-            ray.data.from_arrow([pa.table({"number": [n], "parts": [parts]}) for n, parts in enumerate(groups)])
+            ray.data.from_arrow(tables)
             .map_batches(GroupWorker, fn_constructor_args=(ray.put(windows),), **actor_pool(stage, batch_size=None))
             .iter_batches(batch_format="pyarrow", batch_size=None)
         )

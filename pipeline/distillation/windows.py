@@ -1,6 +1,6 @@
 """From rows of a distillation set to windows of speech and their targets.
 
-T samples, N labelled frames, E = 8 emotions, B windows of a batch.
+Shape letters: T samples, N labelled frames, E = 8 emotions, B windows per batch.
 """
 
 import zlib
@@ -20,18 +20,17 @@ from pipeline.media.flac import decode_flac
 WINDOW_COLUMNS = ["utterance_id", "speech_samples", "speech_flac", "frame_indices", "frame_logits"]
 
 KEPT_GIB = 0.5
-"""Of decoded speech that a worker keeps from pass to pass, where it is not told otherwise: 4.6 hours. Decoding costs a CPU
-core 1.1 ms for a window, with finding its place and reading it some 2 ms: a quarter of what the compact student's training
-on it costs the same core."""
+"""Default amount of decoded speech that a worker keeps from pass to pass: 4.6 hours. Decoding a window takes 1.1 ms of a CPU
+core, about 2 ms with finding and reading it: a quarter of the time that training the compact student on it takes."""
 
 SAMPLE_BYTES = 2
-"""Of decoded speech: int16."""
+"""Decoded speech is int16."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSampling:
-    """How windows are drawn: `windows` from each utterance of a batch; `pooling` of frame logits and `padding` of short
-    speech as `modeling.distillation.targets` has them."""
+    """How windows are drawn. windows: per utterance of a batch; pooling of frame logits and padding of short speech: as in
+    `modeling.distillation.targets`."""
 
     windows: int
     pooling: str
@@ -41,7 +40,7 @@ class WindowSampling:
 
 @dataclass(frozen=True)
 class Utterance:
-    """What windows are drawn from. speech_T: the whole of it, int16, or None: then a window is decoded from `flac`."""
+    """An utterance to draw windows from. speech_T: all of its speech, int16; None: each window is decoded from `flac`."""
 
     id: str
     samples: int
@@ -51,15 +50,15 @@ class Utterance:
     frame_logits_NE: np.ndarray
 
     def window(self, start: int, padding: str) -> np.ndarray:
-        """As `modeling.distillation.targets.window_of` cuts it from the whole speech."""
+        """The same as `modeling.distillation.targets.window_of` on the whole speech."""
         if self.speech_T is None:
             return window_of(decode_flac(self.flac, start, WINDOW_SAMPLES), 0, padding)
         return window_of(self.speech_T[start : start + WINDOW_SAMPLES], 0, padding)
 
 
 class Row(NamedTuple):
-    """Where an utterance of a set is to be read: its number in the set, and its row of a table with `WINDOW_COLUMNS`. table is
-    None for an utterance that is kept."""
+    """An utterance that may still have to be read: its number in the set, and row `at` of a table with `WINDOW_COLUMNS`. table
+    is None if the utterance is kept in memory."""
 
     number: int
     table: pa.Table | None
@@ -67,9 +66,9 @@ class Row(NamedTuple):
 
 
 class Utterances:
-    """Rows as they are drawn from. The first `kept_gib` of speech that come by are decoded once and kept.
+    """Turns rows into utterances. The first `kept_gib` of speech are decoded once and kept.
 
-    Safe to use from several threads: the worst is that an utterance is read or decoded twice, and that a few more are kept.
+    Threads may share it: at worst an utterance is read or decoded twice, or slightly more speech is kept.
     """
 
     def __init__(self, kept_gib: float = KEPT_GIB):
@@ -78,7 +77,7 @@ class Utterances:
         self.kept_bytes = 0
 
     def rows(self, numbers_M: np.ndarray, read: Callable[[np.ndarray], pa.Table]) -> list[Row]:
-        """The utterances of these numbers; `read` is asked for those that are not kept, if there are any."""
+        """The rows of the utterances with these numbers; calls `read` for those that are not kept, if any."""
         numbers = numbers_M.tolist()
         lacking = [number for number in numbers if number not in self.kept]
         table = read(np.array(lacking)) if lacking else None
@@ -111,7 +110,7 @@ class Utterances:
 class WindowSampler:
     """Utterances -> {"speech": int16 (B, 64384), "target": float32 (B, 8)}, `windows` entries for each.
 
-    A draw depends on the seed, the pass and the utterance only.
+    A draw depends only on the seed, the pass and the utterance.
     """
 
     def __init__(self, draw: WindowSampling, pass_index: int):

@@ -1,4 +1,4 @@
-"""Several students on the same utterances: what to call them, and whether they differ."""
+"""Compares several students on the same utterances: their names, and whether they differ."""
 
 import logging
 from collections import Counter
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 
 def student_names(paths: Sequence[str]) -> list[str]:
-    """The last part of each path, with as many parts before it as it takes to tell them apart.
+    """The last component of each path, with as many components before it as are needed to tell them apart.
 
-    Raises UserError if one is given twice.
+    Raises UserError if a path is given twice.
     """
     uris = [storage.absolute(path).rstrip("/") for path in paths]
     if doubled := [uri for uri, n in Counter(uris).items() if n > 1]:
@@ -42,7 +42,7 @@ def student_names(paths: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """finding: "better", "worse", or "no difference shown" where the interval contains 0; None where there is none."""
+    """finding: "better", "worse", or "no difference shown" if the interval contains 0; None if there is no interval."""
 
     finding: str | None
 
@@ -58,16 +58,16 @@ class Difference(Estimate):
 
 @dataclass(frozen=True)
 class Differences:
-    """Of a student to the first one. An AUC difference above 0 and a KL difference below 0 are in its favour."""
+    """A student minus the first one. An AUC difference above 0 and a KL difference below 0 are in its favour."""
 
     mean_auc: Difference
     kl: Difference
 
 
 def differences(scores: dict[str, pa.Table], split: str) -> dict[str, Differences]:
-    """Each student but the first against the first, by name.
+    """Name -> differences to the first student, for every other student.
 
-    Paired: the same utterances, and for the interval the same resamples of speakers.
+    They are paired: the same utterances and, for the intervals, the same resamples of speakers.
     """
     first, *others = ((name, ScoredRows.of(rows_of_split(table, split))) for name, table in scores.items())
     reference = first[1]
@@ -84,9 +84,9 @@ def differences(scores: dict[str, pa.Table], split: str) -> dict[str, Difference
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Whether a student learned from the labels that it is scored on. teacher: of those labels; trained_by: of its own.
+    """Whether a student learned from the labels that it is scored on. teacher: of these labels; trained_by: of its own.
 
-    None stands for what the student's file or the labels' folder does not tell.
+    A value is None if the student's file or the labels' folder does not tell.
     """
 
     teacher: str
@@ -96,7 +96,7 @@ class Origin:
 
 
 def origin(name: str, student: Student, labels_uri: str, teacher: str) -> Origin:
-    """teacher: of the labels. Warns in one line where the student learned from others."""
+    """teacher: of the labels. Logs a warning of one line if the student learned from other labels."""
     learned_from = student_meta(student).get("labels") or {}
     identity_uri = storage.join(labels_uri, IDENTITY_FILE)
     scored_on = storage.read_json(identity_uri) if storage.exists(identity_uri) else {}

@@ -1,4 +1,4 @@
-"""The table of scores: students' answers beside the teacher's, all that an evaluation takes.
+"""The table of scores: the students' and the teacher's answers, which are all that an evaluation needs.
 
 Shape letters: N utterances, E = 8 emotions.
 """
@@ -20,9 +20,9 @@ SCORE_SCHEMA = pa.schema(
     [
         pa.field("student", pa.string()),
         *(pa.field(name, pa.string()) for name in LABEL_COLUMNS[:-1]),
-        pa.field("logits", EIGHT),  # the teacher's, aggregated over frames; -100 for what it does not know
+        pa.field("logits", EIGHT),  # the teacher's, aggregated over frames; -100 for emotions it does not know
         pa.field("probabilities", EIGHT),  # the student's
-        pa.field("corrected", EIGHT),  # without the prior of its training set; null where the student has none
+        pa.field("corrected", EIGHT),  # without its training set's prior; null if the student has none
     ]
 )
 HELD_OUT = ("heard", "unheard")
@@ -33,7 +33,7 @@ def matrix(rows: pa.Table, column: str) -> np.ndarray:
 
 
 def rows_of_split(scores: pa.Table, split: str) -> pa.Table:
-    """Those of one split, or of "held-out" (heard and unheard together) or "all". Raises UserError if there are none."""
+    """The rows of a split, of "held-out" (heard and unheard together) or of "all". Raises UserError if there are none."""
     wanted = {"held-out": HELD_OUT, "all": SPLITS}.get(split, (split,))
     rows = scores.filter(pc.is_in(scores["split"], pa.array(wanted)))
     if not len(rows):
@@ -46,8 +46,8 @@ def rows_of_split(scores: pa.Table, split: str) -> pa.Table:
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """One student's rows as arrays: probabilities_NE, corrected_NE (None without a prior), the teacher's logits_NE, its
-    dominant_N, and speakers_N."""
+    """One student's rows as arrays. probabilities_NE, corrected_NE (None without a prior): the student's; logits_NE,
+    dominant_N: the teacher's."""
 
     probabilities_NE: np.ndarray
     corrected_NE: np.ndarray | None
@@ -57,7 +57,7 @@ class ScoredRows:
 
     @classmethod
     def of(cls, rows: pa.Table) -> Self:
-        """rows: of `SCORE_SCHEMA`, one student."""
+        """rows: one student's, with `SCORE_SCHEMA`."""
         return cls(
             matrix(rows, "probabilities"),
             None if rows["corrected"].null_count else matrix(rows, "corrected"),

@@ -31,7 +31,7 @@ from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.build import Student
 from modeling.students.prior import corrected
 from pipeline.dataset.distillation_set import read_labels
-from pipeline.dataset.utterances import USABLE, read_utterances, usable
+from pipeline.dataset.utterances import USABLE, read_utterances
 from pipeline.evaluation.scores import EIGHT, LABEL_COLUMNS, SCORE_SCHEMA, ScoredRows, matrix, rows_of_split
 from pipeline.media.flac import decode_flac
 from pipeline.students.load import student_meta
@@ -68,7 +68,7 @@ def score_students(students: dict[str, Student], labels_uri: str, address: str |
     with session(address), progress(utterances, "evaluate", "utterances") as bar:
         stage = Stage(name="student", workers=min(worker_cores(address), -(-utterances // ROWS_PER_BATCH)))
         wait_for_room([stage], task_cpus=READING_CPUS)
-        scored = read_utterances(labels_uri, [*LABEL_COLUMNS, "speech_flac"], usable()).map_batches(
+        scored = read_utterances(labels_uri, [*LABEL_COLUMNS, "speech_flac"]).map_batches(
             StudentScorer,
             fn_constructor_args=(ray.put(students),),
             **actor_pool(stage, batch_size=ROWS_PER_BATCH),

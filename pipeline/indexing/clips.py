@@ -1,6 +1,7 @@
 """Layout `clips`: any folder or s3 prefix with videos. Long videos are cut into utterances of a stated length."""
 
 import logging
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +63,8 @@ def read_clips(files: list[storage.StoredFile], prefix: str, options: ClipsOptio
     """Columns of the manifest. A file that cannot be opened gives one row from 0 to null, which becomes a reject later.
 
     video_id is the path below the prefix, with its suffix (a.mp4 and a.mov are two videos); utterance_id adds "#" and
-    the start in milliseconds. The speaker is the first folder, or the file's name where it lies at the top.
+    the start in milliseconds. The speaker is the first folder, or the file's name where it lies at the top; a name in
+    two forms of Unicode, as copies from macOS have it, is one speaker.
     """
     durations = probe_durations(files)
     names = ("utterance_id", "speaker_id", "video_id", "video_uri", "audio_uri", "start_s", "end_s")
@@ -70,7 +72,7 @@ def read_clips(files: list[storage.StoredFile], prefix: str, options: ClipsOptio
     for file, duration_s in zip(files, durations, strict=True):
         video_id = file.uri.removeprefix(prefix).lstrip("/")
         folder, slash, _ = video_id.partition("/")
-        speaker_id = folder if slash else video_id.rpartition(".")[0]
+        speaker_id = unicodedata.normalize("NFC", folder if slash else video_id.rpartition(".")[0])
         for start_s, end_s in cut(duration_s, options.utterance_s):
             utterance_id = f"{video_id}#{round(start_s * 1000):08d}"
             row = (utterance_id, speaker_id, video_id, file.uri, file.uri, start_s, end_s)

@@ -14,6 +14,7 @@ from pipeline.indexing.clips import ClipsOptions
 from pipeline.indexing.voxceleb1 import VoxCeleb1Options
 from pipeline.indexing.voxceleb2 import VoxCeleb2Options
 from pipeline.media.file_types import VIDEO_SUFFIXES
+from pipeline.media.listing import list_media
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def build_manifest(data_uri: str, layout: str, options: object | None = None) ->
     kind = LAYOUTS[layout]
     prefix = storage.absolute(data_uri)
     try:
-        files = storage.list_files(prefix, kind.suffixes)
+        files = list_media(prefix, kind.suffixes)
     except UserError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise

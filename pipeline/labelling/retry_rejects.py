@@ -6,7 +6,7 @@ OUT/retry.json holds what was asked for until then, so that the same command, gi
 utterances again that it has tried already.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from cluster import storage
 from cluster.failures import UserError
 from pipeline.dataset import distillation_set
+from pipeline.dataset.set_record import Part
 from pipeline.rejects import RejectReason
 
 FILE = "retry.json"
@@ -86,7 +87,7 @@ def begin(manifest: pa.Table, labels_uri: str, reasons: tuple[str, ...]) -> Retr
 def _rejects(labels_uri: str, reasons: tuple[str, ...], before: int) -> pa.Array:
     """Ids of the rejects of these reasons that have no row in the generation `before`, or a later one."""
     waiting, tried = [pa.array([], pa.string())], [pa.array([], pa.string())]
-    for uri, rows in distillation_set.read_parts(labels_uri, ["utterance_id", "reject_reason"]):
+    for uri, rows in _read(labels_uri, ["utterance_id", "reject_reason"]):
         if distillation_set.generation(uri) >= before:
             tried.append(rows["utterance_id"].combine_chunks())
         else:
@@ -97,6 +98,13 @@ def _rejects(labels_uri: str, reasons: tuple[str, ...], before: int) -> pa.Array
 
 
 def _rows_of(labels_uri: str, generation: int) -> pa.Table:
-    parts = distillation_set.read_parts(labels_uri, ["reject_reason"])
+    parts = _read(labels_uri, ["reject_reason"])
     own = [rows for uri, rows in parts if distillation_set.generation(uri) == generation]
     return pa.concat_tables(own) if own else pa.table({"reject_reason": pa.array([], pa.string())})
+
+
+def _read(labels_uri: str, columns: list[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Of each part that is there, whether the set is whole or not, its URI and some columns."""
+    uris = distillation_set.part_uris(labels_uri)
+    parts = distillation_set.read_parts([Part(uri) for uri in uris], columns)
+    yield from zip(uris, (part.table for part in parts), strict=True)

@@ -27,10 +27,11 @@ from cluster.tally import Counts, start_tally
 from modeling.teachers.base import CropRule
 from modeling.teachers.load import load_teacher
 from pipeline.assets.weights import Weights
-from pipeline.dataset import distillation_set
+from pipeline.dataset import distillation_set, set_record
 from pipeline.dataset.distillation_set import SetCounts
 from pipeline.dataset.manifest import manifest_fingerprint
 from pipeline.dataset.parts import part_rows
+from pipeline.dataset.verification import require_unchanged
 from pipeline.labelling import retry_rejects
 from pipeline.labelling.cropper import CropOptions, FaceCropper
 from pipeline.labelling.labeller import TeacherLabeller
@@ -112,6 +113,7 @@ def label(request: LabelRequest, plan: LabelPlan, *, address: str | None, record
     manifest, labels_uri = request.manifest, request.labels_uri
     with lease(labels_uri) as held:
         claim(labels_uri, request.identity, may_change=LIMITS if request.retry_reasons else ())
+        require_unchanged(manifest, labels_uri)
         distillation_set.drop_doubles(manifest, labels_uri)
         retry = None
         if request.retry_reasons:
@@ -119,6 +121,7 @@ def label(request: LabelRequest, plan: LabelPlan, *, address: str | None, record
         todo = _pending(request, retry)
         log.info("%d of %d utterances are to be labelled", len(todo), len(manifest))
         if len(todo):
+            set_record.delete_record(labels_uri)
             with session(address):
                 run = LabellingRun(request, plan, record=record, proof=held.proof, retry=retry)
                 for _ in run.summaries(todo):

@@ -1,7 +1,7 @@
-"""How long a labelling run takes on which nodes, what it stores and costs, and which stage limits it: arithmetic only.
+"""How long a labelling run takes on given nodes, what it stores and costs, and which stage limits it. Plain arithmetic.
 
-A stage's hours are its work divided by what the nodes have for it. Stages work at the same time, so the longest is the
-run's; `Rates.overhead` is what a real run took beside this ideal.
+A stage's hours are its work divided by the workers that the nodes have for it. Stages work at the same time, so the slowest
+one determines the run; `Rates.overhead` is the ratio of a real run to this ideal.
 """
 
 import math
@@ -15,21 +15,21 @@ from pipeline.planning.nodes import Nodes
 from pipeline.planning.workload import Workload
 
 PARTS_AT_A_CROPPER = 3
-"""Packed parts of crops that wait in the object store for each cropping process: two tasks in flight at the next stage
-and the one being made."""
+"""Packed parts of crops in the object store per cropping process: two tasks in flight at the next stage and the one that is
+being made."""
 
 COPIES_AT_A_CROPPER = 3
-"""Source files on a node's disk for each cropping process (`pipeline/media/source_files.py`)."""
+"""Source files on a node's disk per cropping process (`pipeline/media/source_files.py`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """What an utterance of `utterance_s` seconds takes. core_s: seconds of one CPU core.
+    """The work for an utterance of `utterance_s` seconds. core_s: seconds of one CPU core.
 
-    source: where the figures are from, and whose hardware. fetch and decode: to read the media and give frames and sound;
-    detect: faces, tracks, crops, FLAC; teacher: its network on a CPU core. images_per_s: crops a second of the teacher on
-    one GPU, None where no GPU was measured. overhead: clock time of a real run over the ideal, 1 or more. start_s: from
-    the start of a job to its first written part. bytes_in: of video, None where unknown.
+    source: where the figures come from, and on what hardware. fetch, decode: reading the media and making frames and sound;
+    detect: faces, tracks, crops, FLAC; teacher: its network on a CPU core. images_per_s: the teacher's crops per second on
+    one GPU, None if no GPU was measured. overhead: wall time of a real run over the ideal, 1 or more. start_s: from the
+    start of a job to its first written part. bytes_in: bytes of video, None if unknown.
     """
 
     source: str
@@ -51,7 +51,7 @@ class Rates:
         return self.fetch_core_s + self.decode_core_s + self.detect_core_s
 
     def of_length(self, utterance_s: float) -> "Rates":
-        """The same for utterances of another length: all but the start grows with it."""
+        """The rates for utterances of another length. Everything but the start is proportional to it."""
         factor = utterance_s / self.utterance_s
         grows = "faces fetch_core_s decode_core_s detect_core_s teacher_core_s bytes_in bytes_out".split()
         scaled = {name: value * factor for name in grows if (value := getattr(self, name)) is not None}
@@ -60,8 +60,8 @@ class Rates:
 
 @dataclass(frozen=True, kw_only=True)
 class StorageNeeds:
-    """Bytes in and out, requests to the storage, and what each node needs of object store (where crops travel to teacher
-    processes) and disk; None where the rates do not say."""
+    """Bytes in and out, requests to the storage, and the object store (if crops go to separate teacher processes) and disk
+    that each node needs; None if the rates do not say."""
 
     bytes_in: float | None
     bytes_out: float | None
@@ -73,8 +73,8 @@ class StorageNeeds:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """hours_alone: each stage, if the others took no time. hours: of the whole run. limits: the stage that decides, and
-    margin: how many times as long it takes as the next one (None if there is only one)."""
+    """hours_alone: of each stage, if the others took no time. hours: of the whole run. limits: the slowest stage. margin:
+    its time relative to the next slowest (None if there is only one)."""
 
     hours: float
     hours_alone: Mapping[str, float]
@@ -97,11 +97,11 @@ def estimate(
     teacher_workers: int | None = None,
     gbit_per_node: float | None = None,
 ) -> Plan:
-    """The run on these nodes, whose GPUs serve the teacher where the rates know one: all of them, or `teacher_workers`.
+    """The run on these nodes. Their GPUs run the teacher if the rates include one: all GPUs, or `teacher_workers` of them.
 
-    teacher_workers: None: one for each GPU; without GPUs none, since the teacher then works in the cropping processes.
-    crop_workers: None: one for each core that no teacher takes. A cropping process decodes one utterance while it does
-    the rest for another, so alone it is as slow as the slower of the two. gbit_per_node: network; None: not counted.
+    teacher_workers: None: one per GPU; without GPUs none, since the teacher then runs in the cropping processes.
+    crop_workers: None: one per core that no teacher uses. A cropping process decodes one utterance while it does the rest
+    for another, so it is as slow as the slower of the two. gbit_per_node: network speed; None: ignored.
     """
     rates = rates.of_length(workload.utterance_s)
     cores, gpus = sum(kind.count * kind.cpus for kind in nodes), sum(kind.count * kind.gpus for kind in nodes)
@@ -142,7 +142,7 @@ def estimate(
 
 
 def seconds_an_utterance(rates: Rates, *, cores: int, gpus: int, croppers: int, teachers: int) -> dict[str, float]:
-    """Stage -> seconds of the clock for each utterance, all its workers together. teachers: 0 where the croppers are it."""
+    """Stage -> wall seconds per utterance, all its workers together. teachers: 0 if the teacher runs in the croppers."""
     beside_decoding_s = rates.detect_core_s + (0.0 if teachers else rates.teacher_core_s)
     one_cropper_s = max(rates.fetch_core_s + rates.decode_core_s, beside_decoding_s)
     if gpus and rates.images_per_s:
@@ -157,7 +157,7 @@ def seconds_an_utterance(rates: Rates, *, cores: int, gpus: int, croppers: int, 
 
 
 def _cores_for_each_gpu(rates: Rates) -> float | None:
-    """CPU cores that keep one GPU's teacher busy: its images a second times the core seconds before each image."""
+    """CPU cores that keep one GPU's teacher busy: its images per second times the core seconds spent before each image."""
     if not rates.images_per_s or not rates.faces:
         return None
     return rates.images_per_s * rates.crop_core_s() / rates.faces
@@ -186,8 +186,8 @@ def _storage(
 def smallest_fleet(
     workload: Workload, rates: Rates, nodes: Sequence[Nodes], *, hours: float, gbit_per_node: float | None = None
 ) -> list[Nodes]:
-    """As few nodes of the given kinds as end within `hours`: first as many with GPUs as the teacher needs, then as many of
-    the first kind without GPUs (of the first kind, if all have some). Raises UserError where no number could do it."""
+    """The smallest number of nodes that finishes within `hours`: first the nodes with GPUs that the teacher needs, then nodes
+    of the first kind without GPUs (of the first kind, if all have some). Raises UserError if no number is enough."""
     gpu_kind = next((place for place, kind in enumerate(nodes) if kind.gpus and rates.images_per_s), None)
     cpu_kind = next((place for place, kind in enumerate(nodes) if not kind.gpus), 0)
     counts = [1 if place in (gpu_kind, cpu_kind) else 0 for place in range(len(nodes))]
@@ -206,6 +206,6 @@ def smallest_fleet(
 def student_hours(
     workload: Workload, *, steps_per_s: float, epochs: int, fraction_per_epoch: float, windows: int, batch: int
 ) -> float:
-    """Hours of a training that visits `fraction_per_epoch` of the utterances in each epoch, `windows` of each."""
+    """Hours of a training that visits `fraction_per_epoch` of the utterances in each epoch, and `windows` in each of them."""
     steps_per_epoch = math.ceil(workload.utterances * fraction_per_epoch * windows / batch)
     return epochs * steps_per_epoch / steps_per_s / 3600

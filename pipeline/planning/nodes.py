@@ -1,4 +1,4 @@
-"""The nodes of a plan, as a person writes them, and whether so many workers have room on them."""
+"""The nodes of a plan, as the user writes them, and whether the workers fit on them."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Nodes:
 
     @classmethod
     def read(cls, text: str, usd_per_hour: float = 0.0) -> "Nodes":
-        """From `8x16cpu` or `2x8cpu1gpu`. Raises UserError."""
+        """Reads `8x16cpu` or `2x8cpu1gpu`. Raises UserError for anything else."""
         found = NODE_SYNTAX.fullmatch(text)
         count, cpus, gpus = (int(number or 0) for number in found.groups()) if found else (0, 0, 0)
         if count < 1 or cpus < 1:
@@ -37,9 +37,9 @@ class Nodes:
 
 
 def require_room_on(nodes: Sequence[Nodes], *, croppers: int, teachers: int, gpus: int) -> None:
-    """Raises UserError, in the words of `emovox label`, where that would refuse so many workers on these nodes."""
+    """Raises the UserError of `emovox label` if it would refuse these workers on these nodes."""
     label = LabelPlan(crop_workers=croppers, teacher_workers=teachers or None, gpus_per_teacher=1.0 if gpus else 0.0)
-    extra_cpus = EMBEDDED_EXTRA_CPUS if sum(kind.count for kind in nodes) == 1 else 0  # it may be a session of its own
+    extra_cpus = EMBEDDED_EXTRA_CPUS if sum(kind.count for kind in nodes) == 1 else 0  # perhaps an embedded session
     offers = [
         {"CPU": float(kind.cpus + extra_cpus), "GPU": float(kind.gpus)} for kind in nodes for _ in range(kind.count)
     ]

@@ -1,4 +1,4 @@
-"""`Rates` out of what was measured: a labelling run's run.json, bench_label.json, or rates that were written down."""
+"""Makes `Rates` from measurements: a labelling run's run.json, bench_label.json, or rates in the JSON of a plan."""
 
 import dataclasses
 import json
@@ -16,24 +16,24 @@ from pipeline.labelling.run import WORK
 from pipeline.planning.capacity import Rates, seconds_an_utterance
 
 REFERENCE = Path(__file__).with_name("reference_rates.json")
-"""`scenes` and `face_tracks`, measured as the file says; of another machine than the one they are used on."""
+"""Rates for `scenes` and `face_tracks`; the file says how they were measured. They are another machine's."""
 
 USUAL_START_S = 25.0
 
 WORK_BEFORE = "from the first task to the last part"
-"""What `WORK` was called in each run.json up to version 0.1.0."""
+"""The name of `WORK` in each run.json up to version 0.1.0."""
 
 LABEL_OPTIONS = ("crop_workers", "teacher_workers", "gpus_per_teacher", "gpus_per_cropper")
-"""Of a labelling run, which with its `placing` say how its work was spread."""
+"""Options of a labelling run which, with its `placing`, say how its work was distributed."""
 
 
 def reference_rates(kind: str) -> Rates:
-    """`scenes`: faces are looked for; `face_tracks`: 224x224 clips of one face each, as VoxCeleb2 has."""
+    """kind: `scenes`, in which faces must be found, or `face_tracks`, 224x224 clips of one face each, as in VoxCeleb2."""
     return Rates(**json.loads(REFERENCE.read_text())[kind])
 
 
 def read_rates(uri: str) -> Rates:
-    """The rates in a file of one of the three kinds. Raises UserError for another."""
+    """The rates in a file of one of the three kinds. Raises UserError for any other file."""
     content = storage.read_json(uri)
     try:
         if "rates" in content:
@@ -52,7 +52,7 @@ def read_rates(uri: str) -> Rates:
 
 
 def steps_per_s(uri: str) -> float:
-    """Student steps a second in a bench_train.json, with the number of workers that did most."""
+    """The student's steps per second in a bench_train.json, for the fastest number of workers."""
     content = storage.read_json(uri)
     if content.get("bench") != "train" or not content.get("workers"):
         raise UserError(f"{uri}: this is not a bench_train.json; write one with `emovox bench train --out FOLDER`")
@@ -60,7 +60,7 @@ def steps_per_s(uri: str) -> float:
 
 
 def rates_of_bench(report: Mapping[str, Any], uri: str) -> Rates:
-    """From `emovox bench label`: the bare work of the floor, and the job's seconds over it."""
+    """Rates from `emovox bench label`: the bare work of the floor, and as overhead the job's seconds over it."""
     work_s, clips = report["floor"]["work_s"], report["clips"]
     frames = report["frames"] / clips
     return Rates(
@@ -77,13 +77,13 @@ def rates_of_bench(report: Mapping[str, Any], uri: str) -> Rates:
 
 
 def _images_per_s(report: Mapping[str, Any]) -> float | None:
-    """Of the job's teacher on a GPU, where the bench was taken with one."""
+    """Images per second of the job's teacher on a GPU, if the bench ran with one."""
     return report["gpu"]["teachers"][DEFAULT_TEACHER]["images_per_s"] if report.get("gpu") else None
 
 
 def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
-    """From the run.json of a labelling run, which may be one that went on, and the set beside it. Where the run had a
-    machine to itself, its seconds of the clock give what a plan costs over the bare work; on a cluster that stays 1."""
+    """Rates from the run.json of a labelling run, which may have been resumed, and the set next to it. If the run had one
+    machine to itself, its wall seconds give the overhead over the bare work; on a cluster the overhead stays 1."""
     counts, cores = record["counts"], record["machine"]["cpus"]
     _require_labels(counts, uri)
     rows = counts.get("worker_rows") or counts.get("stages", {}).get("write", {}).get("rows") or counts["rows"]
@@ -94,7 +94,7 @@ def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
     is_alone = counts.get("embedded", record["configuration"].get("address") is None)
     worked = {name: counts[f"worker_{name}_s"] for name in ("decode", "detect", "teacher")}
     fetch_s = counts.get("stages", {}).get("fetch", {}).get("seconds", 0.0)
-    # on a full machine a second of work is less than a second of a core
+    # on a fully loaded machine, a worker's second is less than a second of a core
     core_share = min(1.0, cores * record["seconds"] / (sum(worked.values()) or 1.0)) if is_alone else 1.0
     rates = Rates(
         source=_source(record, uri, rows, is_alone),
@@ -111,7 +111,7 @@ def rates_of_run(record: Mapping[str, Any], uri: str) -> Rates:
 
 
 def _require_labels(counts: Mapping[str, Any], uri: str) -> None:
-    """Raises UserError for a run that says nothing about labelling other utterances."""
+    """Raises UserError for a run that does not tell how long other utterances would take."""
     if not counts["labelled"] or not counts.get("worker_decode_s"):
         raise UserError(
             f"{uri}: this run labelled nothing (it was complete already, or all were rejects); give another run"
@@ -123,7 +123,7 @@ def _require_labels(counts: Mapping[str, Any], uri: str) -> None:
 
 
 def _source(record: Mapping[str, Any], uri: str, rows: int, is_alone: bool) -> str:
-    """Where the rates are from, with what makes them doubtful."""
+    """Where the rates come from, and what makes them unreliable."""
     repeated = max(0, record["counts"].get("stages", {}).get("decode", {}).get("rows", 0) - rows)
     where = f"{record['machine']['cpus']} cores" if is_alone else "a cluster"
     doubt = f"; {repeated} of them twice since a worker died, so that the overhead is too high"
@@ -131,7 +131,7 @@ def _source(record: Mapping[str, Any], uri: str, rows: int, is_alone: bool) -> s
 
 
 def _with_overhead(rates: Rates, record: Mapping[str, Any], rows: int, cores: int) -> Rates:
-    """The run as it was: its own seconds from the first task to the last part over the ideal, and the rest as the start."""
+    """Sets the overhead to the run's seconds, from first task to last part, over the ideal; its other seconds are the start."""
     options = record["configuration"]
     placing = Placing(**options.get("placing") or {})
     asked = {name: options[name] for name in LABEL_OPTIONS if name in options}
@@ -150,5 +150,5 @@ def _parts(folder: str) -> list:
 
 
 def _bytes_in(counts: Mapping[str, Any], rows: int) -> float | None:
-    """Only files that are copied from an object store are counted by a run."""
+    """Bytes of video per utterance. A run counts only files that it copies from an object store."""
     return (counts.get("stages", {}).get("fetch", {}).get("size_bytes") or 0) / rows or None

@@ -10,7 +10,7 @@ NOT_YOURS = " (NOT YOUR MACHINE)"
 
 
 def plan_table(workload: Workload, rates: Rates, nodes: Sequence[Nodes], plan: Plan, *, rates_are_foreign: bool) -> str:
-    """The workload, the hours of each stage and which of them limits, the options of `emovox label`, storage and cost."""
+    """The workload, the hours of each stage and the limiting one, the options for `emovox label`, storage and cost."""
     length = time_in_words(workload.utterances * workload.utterance_s / 3600)
     lines = [
         f"{workload.name}: {workload.utterances:,} utterances of {workload.utterance_s:.1f} s ({length}) on {names(nodes)}",
@@ -36,7 +36,7 @@ def plan_table(workload: Workload, rates: Rates, nodes: Sequence[Nodes], plan: P
 
 
 def fleet_line(hours: float, fleet: Sequence[Nodes], plan: Plan) -> str:
-    """How many nodes end within `hours`, and their plan."""
+    """The number of nodes that finishes within `hours`, and their plan."""
     return f"  within {hours:g} h   {names(fleet)}: {time_in_words(plan.hours)}{price(plan)}"
 
 

@@ -1,4 +1,4 @@
-"""What is to be labelled: a published set, a manifest, or so many utterances."""
+"""What is to be labelled: a published set, a manifest, or a number of utterances."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from pipeline.dataset.manifest import read_manifest
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What is to be labelled. bytes_in: of all videos, None where only the rates tell."""
+    """What is to be labelled. bytes_in: bytes of all videos; None: estimated from the rates."""
 
     name: str
     utterances: int
@@ -36,11 +36,11 @@ VOXCELEB2 = Workload(
 )
 DATASETS = {workload.name: workload for workload in (VOXCELEB1, VOXCELEB2)}
 """Counts and mean seconds as published (Nagrani et al. 2017, table 1; Chung et al. 2018, table 2). VoxCeleb2 was cut from
-150,480 videos; its mp4 archives have about 249 GB (dev) and 8 GB (test)."""
+150,480 videos; its mp4 archives take about 249 GB (dev) and 8 GB (test)."""
 
 
 def manifest_workload(uri: str, usual_s: float) -> Workload:
-    """A manifest's utterances. Mean seconds are those of rows that have an end; `usual_s` where none has."""
+    """A manifest's utterances. Mean seconds come from the rows that have an end; `usual_s` if none has."""
     table = read_manifest(uri)
     spans_s = table["end_s"].to_numpy() - table["start_s"].to_numpy()
     known_s = spans_s[~np.isnan(spans_s)]

@@ -1,4 +1,4 @@
-"""The page of `emovox demo`: a whole run from the videos to the student, one HTML text."""
+"""The page of `emovox demo`: a whole run, from the videos to the student, in one HTML text."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from pipeline.reports.rendering import ReportFacts, render_page
 from pipeline.reports.utterance_card import utterance_card
 
 PAGE_BYTES = 5_000_000
-"""Sound is embedded while the page stays below this; pictures always are."""
+"""Sound is embedded only while the page stays below this; pictures always are."""
 TEXT_BYTES, CARD_TEXT_BYTES = 100_000, 6_000
-"""Allowance for the text, on the page and in each card."""
+"""Bytes reserved for the text of the page and of each card."""
 MOST_DETAILED = 40
 MOST_REJECTS_LISTED = 40
 HEAVY_COLUMNS = ("frame_logits", "frame_boxes", "face_tracks", "thumbnails", "speech_flac")
@@ -32,10 +32,10 @@ def demo_report(
     facts: ReportFacts,
     max_detailed: int = MOST_DETAILED,
 ) -> str:
-    """The page for a whole run, labelling to evaluation.
+    """The page for a whole run, from labelling to evaluation.
 
-    table: `DISTILLATION_SCHEMA`; training: one dict an epoch (epoch, loss, lr, optional val_mean_auc); evaluations: by split;
-    timelines: of the student, by utterance_id, {"times_s": window centres in seconds from the start of the utterance,
+    table: `DISTILLATION_SCHEMA`; training: a dict per epoch (epoch, loss, lr, optional val_mean_auc); evaluations: split ->
+    result; timelines: utterance_id -> the student's {"times_s": window centres in seconds from the start of the utterance,
     "probabilities": n x 8}. At most `max_detailed` utterances are drawn, spread evenly over the list.
     """
     rows = table.drop_columns(list(HEAVY_COLUMNS)).to_pylist()
@@ -69,7 +69,7 @@ def demo_report(
 
 
 def _keep_within_page(cards: list[dict]) -> None:
-    """Drops the sound of the cards that would push the page over `PAGE_BYTES`; the first cards keep theirs."""
+    """Drops the sound of cards that would make the page larger than `PAGE_BYTES`; the first cards keep theirs."""
     pictures = ("teacher", "student", "thumbnails", "sound")
     used = sum(len(repr(card[name])) for card in cards for name in pictures) + TEXT_BYTES + CARD_TEXT_BYTES * len(cards)
     for card in cards:
@@ -97,14 +97,14 @@ def _summary(labelled: list[dict], rows: list[dict]) -> dict:
 
 
 def _distribution(labelled: list[dict]) -> dict:
-    """Utterances by dominant emotion for each split, and the largest count, which sets the scale."""
+    """Number of utterances by split and dominant emotion, and the largest of them, which sets the scale."""
     splits = sorted({row["split"] for row in labelled}, key=split_order)
     counts = {split: Counter(row["emotion"] for row in labelled if row["split"] == split) for split in splits}
     return {"counts": counts, "largest": max((n for counter in counts.values() for n in counter.values()), default=1)}
 
 
 def _rejects(rows: list[dict]) -> list[dict]:
-    """The reasons, most frequent first, each with the first utterances it met."""
+    """The reasons, most frequent first, each with its first utterances."""
     reasons = Counter(row["reject_reason"] for row in rows if row["reject_reason"] is not None)
     return [
         {
@@ -118,7 +118,7 @@ def _rejects(rows: list[dict]) -> list[dict]:
 
 
 def _curves(training: Sequence[Mapping[str, Any]]) -> list[dict]:
-    """Loss, learning rate and, where it was measured, the validation AUC over the epochs."""
+    """Loss, learning rate and, if it was measured, validation AUC over the epochs."""
     curves = []
     for key, label in (("loss", "loss"), ("val_mean_auc", "mean AUC on val"), ("lr", "learning rate")):
         points = [(epoch["epoch"], epoch[key]) for epoch in training if epoch.get(key) is not None]

@@ -1,4 +1,4 @@
-"""The page of an evaluation: one student in detail, or several side by side and then each in detail."""
+"""The page of an evaluation: one student in detail, or several compared and then each in detail."""
 
 import math
 
@@ -10,14 +10,14 @@ from pipeline.reports.findings import auc_tables, confusion_cells, counted, eval
 from pipeline.reports.rendering import ReportFacts, render_page
 
 AXIS_STEP = 0.05
-"""An axis of differences ends at a multiple of this."""
+"""The axis of a plot of differences ends at a multiple of this."""
 
 
 def evaluation_report(
     results: dict[str, dict], differences: dict[str, dict], scores: dict[str, pa.Table], facts: ReportFacts
 ) -> str:
-    """results: by student, of `scoring.evaluate_scores` on the chosen split, with `splits` (the same for each split) and
-    what `comparison.origin` tells; differences: of `comparison.differences`; scores: by student, of `SCORE_SCHEMA`.
+    """results: student -> `scoring.evaluate_scores` on the chosen split, with `splits` (the same for each split) and the
+    fields of `comparison.origin`; differences: from `comparison.differences`; scores: student -> table of `SCORE_SCHEMA`.
     """
     students = [_drawn(name, result, scores[name]) for name, result in results.items()]
     return render_page(
@@ -47,7 +47,7 @@ def _drawn(name: str, result: dict, scores: pa.Table) -> dict:
 
 
 def _comparison(first: dict, differences: dict[str, dict]) -> dict:
-    """What the tables of several students share."""
+    """What the tables that compare several students share."""
     where = f"{counted(first['utterances'], 'utterance')} of {counted(first['speakers'], 'speaker')}"
     axes = (("mean_auc", "mean AUC"), ("kl", "KL"))
     return {
@@ -58,7 +58,7 @@ def _comparison(first: dict, differences: dict[str, dict]) -> dict:
 
 
 def _axis(differences: dict[str, dict], measure: str) -> dict:
-    """One forest plot: the differences of a measure on an axis that ends at a round number on both sides of 0."""
+    """One forest plot: the differences of a measure, on an axis that ends at a round number on both sides of 0."""
     shown = {name: found[measure] for name, found in differences.items()}
     furthest = max(abs(found[side] or 0) for found in shown.values() for side in ("value", "low", "high"))
     reach = AXIS_STEP * max(1, math.ceil(furthest / AXIS_STEP))
@@ -66,7 +66,7 @@ def _axis(differences: dict[str, dict], measure: str) -> dict:
 
 
 def origin_warnings(name: str, result: dict) -> list[str]:
-    """What a reader must know before any number: other labels than those that the student learned from."""
+    """What a reader must know before any number: that the student learned from other labels than these."""
     said = []
     if result.get("teacher_differs"):
         said.append(
@@ -81,7 +81,7 @@ def origin_warnings(name: str, result: dict) -> list[str]:
 
 
 def _limits(results: dict[str, dict]) -> list[str]:
-    """Sentences that hold for every student once; the others with the student's name."""
+    """Sentences about what the figures cannot show: once if they hold for every student, else with the student's name."""
     said = {name: evaluation_limits({result["split"]: result, **result["splits"]}) for name, result in results.items()}
     if masked := next(iter(results.values()))["masked"]:
         known_not = (

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation as data URIs: ROC curves, and the student's probabilities over the teacher's.
+"""Pictures of an evaluation as data URIs: ROC curves, and the student's probabilities against the teacher's.
 
 Shape letters: N utterances, E = 8 emotions.
 """
@@ -12,18 +12,18 @@ from pipeline.evaluation.scores import ScoredRows
 from pipeline.reports.figures import COLOURS, styled, svg_uri
 
 CURVE_POINTS = 200
-"""Of a ROC curve: finer than the picture's pixels are."""
+"""Points of a ROC curve; finer than the picture's pixels."""
 DOTS = 300
-"""Utterances drawn in each panel, chosen at random; the line is over all of them."""
+"""Number of utterances drawn in each panel, chosen at random; the line is over all utterances."""
 BINS = 10
 EDGE = "#444444"
-"""Thin border of the lines: two of the colours are too light on white."""
+"""Colour of a thin border around lines, since two of the colours are too light on white."""
 
 
 def roc_curves(answers: ScoredRows, evaluation: dict) -> dict | None:
     """One curve for each frequent emotion whose AUC is estimable, {"uri", "alt"}; None if there is none.
 
-    evaluation: of `scoring.evaluate_scores`, on the same rows.
+    evaluation: from `scoring.evaluate_scores` on the same rows.
     """
     from matplotlib.figure import Figure
     from matplotlib.patheffects import Normal, Stroke
@@ -68,8 +68,8 @@ def _roc_points(answers: ScoredRows, column: int) -> tuple[np.ndarray, np.ndarra
 
 
 def probability_panels(answers: ScoredRows, evaluation: dict) -> dict:
-    """A panel for each frequent emotion: a dot an utterance, the teacher's probability across, the student's upwards, and
-    the mean of each tenth of the utterances; {"uri", "alt"}."""
+    """A panel for each frequent emotion, {"uri", "alt"}: a dot per utterance, with the teacher's probability on the x axis
+    and the student's on the y axis, and the mean of each tenth of the utterances."""
     from matplotlib.figure import Figure
 
     teacher_NE = teacher_probabilities(answers.logits_NE)
@@ -96,6 +96,6 @@ def probability_panels(answers: ScoredRows, evaluation: dict) -> dict:
 
 
 def _tenths(teacher_N: np.ndarray, student_N: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean probability of both in up to ten equal shares of the utterances, ordered by the teacher's."""
+    """Mean probabilities of teacher and student in up to ten equal groups of utterances, ordered by the teacher's."""
     shares = [share for share in np.array_split(np.argsort(teacher_N, kind="stable"), BINS) if len(share)]
     return [float(teacher_N[share].mean()) for share in shares], [float(student_N[share].mean()) for share in shares]

@@ -1,6 +1,6 @@
 """Pictures of the report as data URIs: probabilities over time, spectrograms, training curves.
 
-Shape letters: N values or samples, E = 8 emotions, F frequencies, T spectrogram columns. Time axes carry no
+Shape letters: N values or samples, E = 8 emotions, F frequencies, T spectrogram columns. Time axes have no
 text: the page writes it, so that it stays readable when the pictures shrink to the width of a phone.
 """
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HUES = ("#d9d9d9", "#e69f00", "#f0e442", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#1a1a1a")
-"""Okabe and Ito's colours for all kinds of colour vision (jfly.uni-koeln.de/color), sky blue replaced by light grey."""
+"""Okabe and Ito's colours for all kinds of colour vision (jfly.uni-koeln.de/color), with light grey for sky blue."""
 COLOURS: dict[str, str] = dict(zip(EMOTIONS, HUES, strict=True))
 
 WINDOW_S, HOP_S = 0.025, 0.010
-"""Of the spectrogram, as in the student's input (VGGVox mfcc/mfccspec.m)."""
+"""Window and hop of the spectrogram, as in the student's input (VGGVox mfcc/mfccspec.m)."""
 LEVELS_DB = 65
 SPECTROGRAM_PX = (480, 96)
 GREYS = 32
@@ -46,7 +46,7 @@ def data_uri(kind: str, data: bytes) -> str:
 
 @contextlib.contextmanager
 def styled() -> Generator[None]:
-    """Figures that are made and saved inside have the look of our pages."""
+    """Gives figures that are made and saved inside the block the style of our pages."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
@@ -54,7 +54,7 @@ def styled() -> Generator[None]:
 
 
 def new_figure(width_in: float, height_in: float) -> "tuple[Figure, Axes]":
-    """A figure without pyplot's global state, and its only axes."""
+    """A figure without pyplot's global state, and its single axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_in, height_in))
@@ -62,7 +62,7 @@ def new_figure(width_in: float, height_in: float) -> "tuple[Figure, Axes]":
 
 
 def svg_uri(figure: "Figure", *, stretch: bool = False) -> str:
-    """SVG as a data URI. `stretch`: a picture without text, which fills the width and the height that the page gives it."""
+    """The figure as SVG in a data URI. `stretch`: it has no text and may be stretched to the size that the page gives it."""
     sink = io.BytesIO()
     figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = sink.getvalue()
@@ -73,9 +73,9 @@ def svg_uri(figure: "Figure", *, stretch: bool = False) -> str:
 
 
 def stacked_probabilities(edges_s: np.ndarray, probabilities_NE: np.ndarray, duration_s: float) -> str:
-    """Stacked areas in steps, one colour an emotion, on the axis [0, duration_s].
+    """Stacked areas in steps, one colour per emotion, on the axis [0, duration_s].
 
-    edges_s: (N+1,), value k holds from edge k to edge k+1; a row of NaN stays empty, and so does what lies outside.
+    edges_s: (N+1,), value k holds from edge k to edge k+1; rows of NaN and times outside the edges stay empty.
     """
     tops_NE = np.cumsum(probabilities_NE, axis=1)
     bottoms_NE = tops_NE - probabilities_NE
@@ -100,18 +100,18 @@ def spectrogram_levels(speech_N: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def spectrogram(speech_N: np.ndarray, rate_hz: int) -> str:
-    """Grey PNG of the whole sound, dark for loud, 0 Hz at the bottom, half the sampling rate at the top."""
+    """Grey PNG of the whole sound: dark is loud, 0 Hz is at the bottom, half the sampling rate at the top."""
     levels_FT = spectrogram_levels(speech_N, rate_hz)
     width, height = SPECTROGRAM_PX
     small_FT = cv2.resize(levels_FT, (min(width, levels_FT.shape[1]), height), interpolation=cv2.INTER_AREA)
-    step = 255 / (GREYS - 1)  # few greys: a smaller picture
+    step = 255 / (GREYS - 1)  # few greys make a small file
     greys_FT = 255 - np.round(small_FT / step) * step
     _, png = cv2.imencode(".png", greys_FT.astype(np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     return data_uri("image/png", png.tobytes())
 
 
 def training_curve(epochs: list[int], values: list[float], label: str) -> str:
-    """One line over the epochs with its axes named."""
+    """One line over the epochs, with labelled axes."""
     from matplotlib.ticker import MaxNLocator
 
     with styled():

@@ -1,4 +1,4 @@
-"""What the evaluation says, as tables and as plain sentences with the numbers in them."""
+"""The findings of an evaluation, as tables and as plain sentences with the numbers in them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from modeling.evaluation.auc import MIN_POSITIVES
 from pipeline.schema import SPLITS
 
 PAPER_UTTERANCES = 153_516
-"""Utterances of VoxCeleb1, the set of the paper (section 7.2: 148,642 + 4,874)."""
+"""Utterances of VoxCeleb1, the paper's set (section 7.2: 148,642 + 4,874)."""
 SMALL_SHARE = 0.05
 CHANCE = 0.5
 
@@ -30,7 +30,7 @@ def counted(n: int, noun: str) -> str:
 
 
 def auc_tables(evaluations: Mapping[str, dict]) -> list[dict]:
-    """One table a split, in the order of `SPLITS`."""
+    """One table per split, in the order of `SPLITS`."""
     return [
         {
             "split": split,
@@ -47,7 +47,7 @@ def auc_tables(evaluations: Mapping[str, dict]) -> list[dict]:
 
 
 def _why_not(evaluation: dict, emotion: str) -> str:
-    """What an AUC without a value lacks."""
+    """Why an AUC has no value."""
     positives = evaluation["auc"][emotion]["positives"]
     others = evaluation["utterances"] - positives
     lacking = (
@@ -57,7 +57,7 @@ def _why_not(evaluation: dict, emotion: str) -> str:
 
 
 def confusion_cells(confusion: Sequence[Sequence[int]], names: Sequence[str] = EMOTIONS) -> list[dict]:
-    """Rows by true emotion; a cell's share is of its row, None where the row is empty."""
+    """Rows by true emotion; a cell's share is relative to its row, None if the row is empty."""
     return [
         {
             "emotion": emotion,
@@ -73,14 +73,14 @@ def _has_interval(cell: dict) -> bool:
 
 
 def _without_overlap(evaluations: Mapping[str, dict]) -> Mapping[str, dict]:
-    """The splits on their own, so that no utterance counts twice; the unions too where the splits alone estimate nothing."""
+    """The single splits, so that no utterance counts twice; with the unions if no single split gives an estimate."""
     single = {split: evaluations[split] for split in SPLITS if split in evaluations}
     estimated = any(_has_interval(cell) for evaluation in single.values() for cell in evaluation["auc"].values())
     return single if estimated else evaluations
 
 
 def size_limits(labelled: int, videos: int, speakers: int, speech_s: float) -> list[str]:
-    """How much was learned from, against the paper."""
+    """Sentences that compare the amount of training data with the paper's."""
     share = labelled / PAPER_UTTERANCES
     said = [
         f"The set has {counted(labelled, 'labelled utterance')} ({speech_s:,.0f} s of speech) of {counted(videos, 'video')} and "
@@ -95,7 +95,7 @@ def size_limits(labelled: int, videos: int, speakers: int, speech_s: float) -> l
 
 
 def evaluation_limits(evaluations: Mapping[str, dict]) -> list[str]:
-    """What the AUC values can and cannot show, computed from their intervals."""
+    """Sentences on what the AUC values can and cannot show, from their intervals."""
     said = []
     evaluations = _without_overlap(evaluations)
     all_cells = [cell for evaluation in evaluations.values() for cell in evaluation["auc"].values()]

@@ -1,4 +1,4 @@
-"""The page of a probe: one self-contained HTML text with the bars of both protocols and the confusion of the embedding."""
+"""The page of a probe: one self-contained HTML text with bars for both protocols and the confusion of the embedding."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ FEW_SPEAKERS = 5
 
 
 def probe_report(result: dict, clips: Sequence[CorpusClip], facts: ReportFacts) -> str:
-    """The page. result: what `emovox probe` prints; clips: all of the corpus, used and set aside."""
+    """The page. result: what `emovox probe` prints; clips: all of the corpus, used and rejected."""
     return render_page(
         "probe.html.j2",
         facts,
@@ -58,7 +58,7 @@ def _bars(figures: dict, chance: float) -> dict:
     lows = [value - figures[name]["uar"]["low"] for name, value in zip(names, values, strict=True)]
     highs = [figures[name]["uar"]["high"] - value for name, value in zip(names, values, strict=True)]
     colours = {"logits": OF_STUDENT, "embedding": OF_STUDENT, "supervised": OF_CEILING}
-    # A percentile interval of few clips may leave its value out; a bar has no negative length.
+    # with few clips a percentile interval may exclude its value; an error bar cannot be negative
     ends = [[max(0.0, length) for length in lengths] for lengths in (lows, highs)]
     with styled():
         figure, axes = new_figure(6.4, 0.7 + 0.34 * len(names))
@@ -93,7 +93,7 @@ def _rejects(result: dict, clips: Sequence[CorpusClip]) -> list[dict]:
 
 
 def probe_limits(result: dict) -> list[str]:
-    """What the figures can and cannot show, with the numbers in the sentences."""
+    """Sentences on what the figures can and cannot show, with the numbers."""
     said = [
         "In the paper's protocol each speaker is in training and test, and on some corpora each sentence too: it also "
         "rewards features that recognise a voice or a text. Only the speaker-independent protocol says what to expect "

@@ -1,4 +1,4 @@
-"""What all pages share: one HTML text each, which needs no network and no other file.
+"""What all pages share. Each is one HTML text that needs no network and no other file.
 
 Everything that comes from outside (file names, ids, error texts) reaches a page through jinja2's autoescape.
 """
@@ -17,7 +17,7 @@ from pipeline.reports.findings import counted
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSource:
-    """Where a video of the page came from."""
+    """The source of a video on the page."""
 
     name: str
     source: str
@@ -26,10 +26,10 @@ class ClipSource:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFacts:
-    """What the tables of a page do not hold; what is not given is left out of the page.
+    """Facts for a page that are not in its tables. Those that are not given are left out of the page.
 
     seconds: wall seconds of each stage; teacher, detector: names as in the distillation set; versions: package -> version;
-    configuration: name -> value, may be nested; files: what -> where it lies.
+    configuration: name -> value, may be nested; files: name -> path.
     """
 
     title: str | None = None
@@ -43,7 +43,7 @@ class ReportFacts:
 
 
 def render_page(template: str, facts: ReportFacts, **context: Any) -> str:
-    """One of `templates/`, with the facts and what every page shares beside its own context."""
+    """Renders one of `templates/` with its own context, the facts, and what every page shares."""
     environment = Environment(
         loader=PackageLoader("pipeline.reports"),
         autoescape=True,

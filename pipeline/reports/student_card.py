@@ -1,4 +1,4 @@
-"""The model card of a student: what it is, what it learned from and how well, in Markdown, written from run.json."""
+"""The model card of a student in Markdown, from run.json: what it is, what it learned from, and how well."""
 
 import math
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from modeling.emotions import EMOTIONS
 from pipeline.reports.exam_section import exam_section
 
 FLAT = 0.01
-"""A mean AUC that moves by less than this after half of the epochs has settled."""
+"""A mean AUC that changes by less than this after half of the epochs has settled."""
 
 
 def student_card(run: dict, evaluation: dict | None = None, exams: Sequence[dict] = ()) -> str:
-    """run: the content of the run.json that `distill` wrote; evaluation: that of evaluation.json, if there is one; exams: those
-    of zero_shot.json, one a corpus."""
+    """run: the content of `distill`'s run.json; evaluation: the content of evaluation.json, if there is one; exams: the
+    contents of zero_shot.json, one per corpus."""
     sections = [
         _head(run),
         _data(run),
@@ -81,7 +81,7 @@ def _linear_facts(counts: dict) -> dict:
 
 
 def _named(labels: dict, key: str) -> str | None:
-    """An identity's entry as text; it may hold a name and a sha256, or one string."""
+    """An entry of an identity as text. It may be a name and a sha256, or one string."""
     value = labels.get(key)
     return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else value
 

@@ -19,7 +19,7 @@ from pipeline.reports.rendering import ReportFacts, render_page
 
 MOST_MISTAKES = 24
 FEW_FACES = 50
-"""Below this, one face moves a recall by more than two points."""
+"""With fewer faces, one face changes a recall by more than two points."""
 RULE_MEANINGS = {
     "paper": "the paper's cleaning: single votes removed, up to two emotions may share the most votes, which are more than half",
     "majority": "FER+'s majority: single votes removed, one emotion has more than half of the votes",
@@ -29,9 +29,9 @@ RULE_MEANINGS = {
 
 @dataclass(frozen=True)
 class Mistake:
-    """A face that the teacher takes for another emotion than the majority of the voters.
+    """A face for which the teacher's emotion differs from that of the majority of voters.
 
-    row: its place among the faces read, from 0; image_HW: uint8 grey; votes_V: raw counts; probabilities_E: of the teacher.
+    row: its index among the faces read; image_HW: uint8 grey; votes_V: raw counts; probabilities_E: the teacher's.
     """
 
     row: int
@@ -42,7 +42,7 @@ class Mistake:
 
 
 def mistakes(faces: FaceSet, logits_NE: np.ndarray, most: int = MOST_MISTAKES) -> list[Mistake]:
-    """The most confident errors under the majority rule, the most confident first."""
+    """The most confident errors under the majority rule, in order of confidence."""
     rows = most_confident_errors(logits_NE, faces.votes_NV, most)
     truth_N = truth_under("majority", faces.votes_NV)[1]
     probabilities_NE = softmax(logits_NE[rows].astype(np.float64), axis=1)
@@ -53,7 +53,7 @@ def mistakes(faces: FaceSet, logits_NE: np.ndarray, most: int = MOST_MISTAKES) -
 
 
 def teacher_report(result: dict, examples: Sequence[Mistake], facts: ReportFacts) -> str:
-    """The page. result: from `ferplus_accuracy.evaluate_ferplus`, as JSON; examples: drawn in their order, all of them."""
+    """The page. result: from `ferplus_accuracy.evaluate_ferplus`, as JSON; examples: all are shown, in their order."""
     return render_page(
         "teacher.html.j2",
         facts,
@@ -86,7 +86,7 @@ def _drawn(mistake: Mistake) -> dict:
 
 
 def _reliability_diagram(bins: list[dict]) -> dict | None:
-    """Accuracy over confidence, a dot a bin, its area the number of faces; None without any face."""
+    """Accuracy against confidence, a dot per bin, with its area for the number of faces; None without faces."""
     filled = [entry for entry in bins if entry["n"]]
     if not filled:
         return None
@@ -119,7 +119,7 @@ def _reliability_diagram(bins: list[dict]) -> dict | None:
 
 
 def teacher_limits(result: dict) -> list[str]:
-    """What the figures can and cannot show, with the numbers in the sentences."""
+    """Sentences on what the figures can and cannot show, with the numbers."""
     said = [
         "The intervals say how far chance moves an accuracy on other faces of the same kind. FER+ holds small grey pictures "
         "found by web search; faces of a video, of other people and cameras, may be read better or worse."

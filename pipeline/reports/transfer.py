@@ -1,4 +1,4 @@
-"""The page of the transfer benchmark: quality against how often the face fits the voice, the ceiling and the control."""
+"""The page of the transfer benchmark: quality against how often the face fits the voice, with ceiling and control."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ FEW_SEEDS = 3
 
 
 def transfer_report(result: dict, rhos: Sequence[str], facts: ReportFacts) -> str:
-    """The page. result: the job's JSON; rhos: its keys of students that learned from faces, drawn in order of value."""
+    """The page. result: the job's JSON; rhos: its keys for students that learned from faces, drawn in order of value."""
     rhos = sorted(rhos, key=float)
     supervised = result[SUPERVISED]
     means = [(float(rho), result[rho]) for rho in rhos]
@@ -41,7 +41,7 @@ def transfer_report(result: dict, rhos: Sequence[str], facts: ReportFacts) -> st
 
 
 def control_sentence(result: dict) -> str:
-    """The verdict of the negative control, in words."""
+    """The negative control's verdict in words."""
     control = result["negative_control"]
     if control is None:
         return "Negative control: not made (rho 0 was not asked for), so nothing shows that no truth leaks in."
@@ -55,7 +55,7 @@ def control_sentence(result: dict) -> str:
 
 
 def ceiling_sentence(result: dict) -> str:
-    """How far the student gets at rho 1, as part of the way from chance to the student with true labels."""
+    """How far the student gets at rho 1, as a share of the way from chance to the student with true labels."""
     share = result["transfer_of_ceiling"]
     if share is None:
         return "The part of the ceiling that is reached needs rho 1 and a ceiling above chance; it is not known here."
@@ -63,7 +63,7 @@ def ceiling_sentence(result: dict) -> str:
 
 
 def transfer_limits(result: dict, measured: Sequence[str]) -> list[str]:
-    """What the figures can and cannot show."""
+    """Sentences on what the figures can and cannot show."""
     supervised, seeds = result[SUPERVISED], result["seeds"]
     said = [
         f"The figures are of {counted(result['n'], 'held-out clip')} of {counted(result['speakers'], 'speaker')}, "
@@ -100,7 +100,7 @@ def transfer_limits(result: dict, measured: Sequence[str]) -> list[str]:
 
 
 def _of_emotion(emotion: str, means: Sequence[tuple[float, dict]], supervised: dict) -> tuple[list, dict]:
-    """The same shape as the means, for one emotion."""
+    """`means` and `supervised` with the figures of one emotion."""
 
     def of(quality: dict) -> dict:
         cell = quality["auc"][emotion]
@@ -115,7 +115,7 @@ def _in_words(what: str, means: Sequence[tuple[float, dict]], supervised: dict) 
 
 
 def _curve(means: Sequence[tuple[float, dict]], supervised: dict, label: str, small: bool = False) -> str:
-    """AUC against rho with intervals, the seeds as dots, the ceiling as a band and chance as a dashed line."""
+    """AUC against rho with intervals; the seeds are dots, the ceiling is a band and chance a dashed line."""
     with styled():
         figure, axes = new_figure(2.6, 2.1) if small else new_figure(6.6, 3.8)
         figure.set_layout_engine("constrained")
@@ -124,7 +124,7 @@ def _curve(means: Sequence[tuple[float, dict]], supervised: dict, label: str, sm
         axes.axhspan(supervised["low"], supervised["high"], color=BAND, alpha=0.15, linewidth=0)
         axes.axhline(supervised["mean_auc"], color=BAND, linewidth=1.4, label="true labels (ceiling)")
         axes.axhline(CHANCE, color="#777777", linestyle="--", linewidth=1, label="chance")
-        # A percentile interval over a few speakers may leave its value out; a bar has no negative length.
+        # with few speakers a percentile interval may exclude its value; an error bar cannot be negative
         spread = [[max(0.0, v - q["low"]) for v, (_, q) in zip(value, means, strict=True)]]
         spread.append([max(0.0, q["high"] - v) for v, (_, q) in zip(value, means, strict=True)])
         axes.errorbar(

@@ -1,4 +1,4 @@
-"""One labelled utterance as the report shows it: everything on one time axis, in percent of its length.
+"""One labelled utterance in the report: everything on one time axis, in percent of its length.
 
 Times here are seconds from the start of the utterance. Shape letters: N values, E = 8 emotions.
 """
@@ -14,7 +14,7 @@ from pipeline.reports import figures
 TICK_STEPS_S = (0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 MOST_TICKS = 8
 LEAST_ROOM = 4.0
-"""Percent of the axis; pictures of faces are at least this wide, even where they then overlap."""
+"""Percent of the axis; pictures of faces are at least this wide, even if they then overlap."""
 
 
 def _percent(part: float, whole: float) -> float:
@@ -22,14 +22,14 @@ def _percent(part: float, whole: float) -> float:
 
 
 def axis_length(row: dict) -> float:
-    """Seconds: the speech, or the sampled frames where the speech ends before the last of them."""
+    """Length of the axis in seconds: the speech's, or that of the sampled frames if they end after the speech."""
     speech_s = (row["speech_samples"] or 0) / SAMPLE_RATE_HZ
     last_s = FRAME_PERIOD_S * (row["frames_sampled"] - 1)
     return speech_s if speech_s > last_s else last_s + FRAME_PERIOD_S
 
 
 def teacher_steps(row: dict, duration_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """(edges_s (N+1,), probabilities_NE) over the whole grid: softmax of the frame logits at T = 1, NaN without a face."""
+    """(edges_s (N+1,), probabilities_NE) over the whole grid: softmax of the frame logits at T = 1; NaN without a face."""
     probabilities_NE = np.full((row["frames_sampled"], len(EMOTIONS)), np.nan)
     probabilities_NE[row["frame_indices"]] = softmax(np.asarray(row["frame_logits"], np.float64), axis=1)
     edges_s = FRAME_PERIOD_S * np.arange(row["frames_sampled"] + 1)
@@ -37,7 +37,7 @@ def teacher_steps(row: dict, duration_s: float) -> tuple[np.ndarray, np.ndarray]
 
 
 def student_steps(timeline: dict, duration_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """(edges_s (N+1,), probabilities_NE): each window holds to the middle between it and its neighbour."""
+    """(edges_s (N+1,), probabilities_NE): each window extends halfway to its neighbours."""
     times_s = np.asarray(timeline["times_s"], np.float64)
     middles_s = (times_s[1:] + times_s[:-1]) / 2
     half_s = np.diff(times_s).mean() / 2 if len(times_s) > 1 else duration_s
@@ -46,7 +46,7 @@ def student_steps(timeline: dict, duration_s: float) -> tuple[np.ndarray, np.nda
 
 
 def gaps(edges_s: np.ndarray, probabilities_NE: np.ndarray, duration_s: float) -> list[dict]:
-    """Stretches without a face, as left and width in percent."""
+    """Spans without a face: left end and width in percent."""
     faceless = np.ma.clump_masked(np.ma.masked_invalid(probabilities_NE[:, 0]))
     spans_s = [(float(edges_s[clump.start]), float(edges_s[clump.stop])) for clump in faceless]
     return [{"left": _percent(a, duration_s), "width": _percent(b - a, duration_s)} for a, b in spans_s]
@@ -61,7 +61,7 @@ def _ticks(duration_s: float) -> list[dict]:
 
 
 def _thumbnails(row: dict, duration_s: float) -> dict:
-    """Pictures with their place on the axis; `room`: the width in percent at which none hides its neighbour."""
+    """Pictures with their position on the axis; `room`: the width in percent at which none overlaps its neighbour."""
     times_s = np.clip(np.asarray(row["thumbnail_times_s"] or []) - row["start_s"], 0, duration_s)
     pictures = [
         {"left": _percent(time, duration_s), "time_s": time, "uri": figures.data_uri("image/jpeg", jpeg)}
@@ -75,7 +75,7 @@ def _thumbnails(row: dict, duration_s: float) -> dict:
 
 
 def _in_words(probabilities_E: np.ndarray) -> str:
-    """The likeliest emotions, three at most, with their share."""
+    """The most likely emotions, at most three, with their probabilities."""
     best = [k for k in np.argsort(-probabilities_E)[:3] if probabilities_E[k] >= 0.01]
     return ", ".join(f"{EMOTIONS[k]} {100 * probabilities_E[k]:.0f}\N{NO-BREAK SPACE}%" for k in best)
 
@@ -87,7 +87,7 @@ def _lane(name: str, steps: tuple[np.ndarray, np.ndarray], duration_s: float) ->
 
 
 def _sound(flac: bytes | None, duration_s: float) -> dict | None:
-    """Spectrogram and player; None for a row labelled without speech."""
+    """Spectrogram and player; None for a row without speech."""
     if not flac:
         return None
     speech_N = decode_flac(flac)
@@ -99,7 +99,7 @@ def _sound(flac: bytes | None, duration_s: float) -> dict | None:
 
 
 def utterance_card(row: dict, timeline: dict | None) -> dict:
-    """What the template needs for one labelled row of the distillation set; `timeline`: the student's, if any."""
+    """The template's values for one labelled row of the distillation set; `timeline`: the student's, if any."""
     duration_s = axis_length(row)
     steps = teacher_steps(row, duration_s)
     soft_label_E = softmax(np.asarray(row["logits"], np.float64))

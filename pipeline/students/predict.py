@@ -7,6 +7,7 @@ from cluster.failures import UserError
 from cluster.progress import progress
 from modeling.students.build import Student
 from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from pipeline.media.listing import list_media
 from pipeline.students.file_prediction import ROWS_SCHEMA, PredictionOptions, prediction_of
 
 FEW_FILES = 200
@@ -19,7 +20,7 @@ def media_files(paths: list[str]) -> list[str]:
     found = []
     for path in map(storage.absolute, paths):
         if storage.is_folder(path):
-            found += [file.uri for file in storage.list_files(path, AUDIO_SUFFIXES + VIDEO_SUFFIXES)]
+            found += [file.uri for file in list_media(path, AUDIO_SUFFIXES + VIDEO_SUFFIXES)]
         elif storage.exists(path):
             found.append(path)
         else:

@@ -1,6 +1,6 @@
-"""Where a training loop runs and keeps its state: in the output folder, written whole after each epoch, by whatever runs there.
+"""Where a training loop runs, and how it keeps its state: written to the output folder after each epoch.
 
-So a lost worker, a lost node or a stopped command costs the steps since the last epoch, and the next run may have any
+So a lost worker, a lost node or a stopped command costs only the steps since the last epoch, and the next run may have any
 number of workers.
 """
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class LocalContext:
     """A training in this process: its rank, its device, and its files in the output folder.
 
-    lease: of the run that this training belongs to; its output folder is the training's.
+    lease: the lease of the run; it names the output folder.
     """
 
     rank, world_size = 0, 1
@@ -44,18 +44,18 @@ class LocalContext:
         return network
 
     def process(self, gpu: bool) -> TrainingProcess:
-        """What a trainer needs to know of where it runs."""
+        """What a trainer needs to know about where it runs."""
         return TrainingProcess(device=self.device(gpu), rank=self.rank, world_size=self.world_size, wrap=self.wrap)
 
     def load(self) -> TrainingState | None:
-        """The last saved state, or None before the first."""
+        """The last saved state, or None if there is none yet."""
         return read_state(self.output_uri)
 
     def save(self, files: dict[str, bytes], metrics: dict[str, Any]) -> None:
-        """files: name -> content, `STATE_FILE` among them, which is written last; rank 0's count.
+        """files: name -> content, including `STATE_FILE`, which is written last. Only rank 0 writes.
 
-        Raises UserError, before anything more is written, where another run has taken the output over: this one stood still
-        or was cut off, and its files are older than what is there.
+        Raises UserError, before anything more is written, if another run has taken over the output: this one was suspended
+        or cut off, and its files are older than what is there.
         """
         for name in sorted(files, key=lambda name: name == STATE_FILE):
             self.lease.check()
@@ -79,7 +79,7 @@ class RayTrainContext(LocalContext):
         return ray.train.torch.prepare_model(network)
 
     def load(self) -> TrainingState | None:
-        """As for any run. Raises UserError if this worker does not see the output folder."""
+        """The last saved state. Raises UserError if this worker does not see the output folder."""
         if not storage.exists(storage.join(self.output_uri, identity.FILE)):
             raise UserError(
                 f"{self.output_uri} is not the same folder on every node of the cluster; give --out as s3:// or on a "

@@ -1,8 +1,8 @@
-"""Runs a training loop on the DDP workers of Ray Train, through the loss of workers and of nodes.
+"""Runs a training loop on Ray Train's DDP workers, and survives the loss of workers and nodes.
 
-An attempt ends when a worker is lost: the others stop, and all begin anew from the last saved epoch. Attempts are
+An attempt ends when a worker is lost: the others stop, and all start again from the last saved epoch. Attempts are
 counted here and not by Ray's FailureConfig, which counts over the whole run (days of training on nodes that come and
-go would use up any number) and waits for ever, without a word, for a node that does not come back.
+go would use up any number) and waits silently and forever for a node that does not come back.
 """
 
 import contextlib
@@ -31,22 +31,22 @@ from pipeline.training.context import RayTrainContext
 from pipeline.training.state import STATE_FILE
 
 RESTARTS = 3
-"""How often in a row workers are replaced, without an epoch finished in between, before the job gives up."""
+"""How often in a row workers are replaced, without a finished epoch in between, before the job gives up."""
 
 SILENT_WAIT_S = 15.0
-"""How long workers are waited for without a word; a free cluster places them in less than a second."""
+"""How long the job waits for workers before it says so; a free cluster places them in less than a second."""
 
 LONGEST_WAIT_S = 900.0
-"""How long a cluster that lost nodes is waited for: longer than a cloud takes to bring a new one, mostly."""
+"""How long the job waits for a cluster that lost nodes; a cloud usually brings a new node sooner."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Workers:
-    """DDP workers of Ray Train, each with a CPU and, where asked for, a GPU.
+    """DDP workers of Ray Train, each with a CPU and, if asked for, a GPU.
 
-    least: train with as few as these while the cluster has no room for all, and take more when it has; None: never fewer.
+    least: train with as few as this many while the cluster has no room for all, and add more when it has; None: always all.
     """
 
     number: int
@@ -66,13 +66,13 @@ class Workers:
 
 
 def train_on_workers(name: str, loop: Callable[[RayTrainContext], None], workers: Workers, lease: Proof) -> None:
-    """Runs the loop on every worker until it ends. Lines that rank 0 logs appear here.
+    """Runs the loop on every worker until it ends. Log lines of rank 0 appear in this process.
 
-    lease: of the run, whose output folder the loop's context writes to.
+    lease: the lease of the run, whose output folder the loop's context writes to.
 
-    Raises UserError if the loop stops by FloatingPointError (on all workers alike) or UserError, if workers are lost
-    again and again, or if no node comes in the place of a lost one. Any other exception of the loop is a bug and raises
-    at once, but for RuntimeError: so torch tells that another worker is gone.
+    Raises UserError if the loop raises FloatingPointError (which all workers raise alike) or UserError, if workers are lost
+    again and again, or if no node replaces a lost one. Any other exception of the loop is a bug and raises at once,
+    except RuntimeError, with which torch reports that another worker is gone.
     """
     wait_for_room([workers.stage(name)])
     failures, saved = 0, _saved(lease.output_uri)
@@ -96,16 +96,16 @@ def train_on_workers(name: str, loop: Callable[[RayTrainContext], None], workers
 def _run(loop: Callable[[RayTrainContext], None], worker: RayTrainContext) -> str | None:
     try:
         loop(worker)
-    except FloatingPointError as error:  # would come again: no restart
+    except FloatingPointError as error:  # it would happen again, so no restart
         return str(error)
     return None
 
 
 def _attempt(name: str, train: Callable[[], str | None], workers: Workers) -> str | None:
-    """One group of workers, until the loop ends or one of them is lost. Returns what rank 0's loop returns.
+    """Runs one group of workers until the loop ends or one of them is lost. Returns what rank 0's loop returns.
 
-    Ray Train gets a scratch folder: the state is written by `LocalContext`, and Ray's own notes, which it writes without
-    trying twice, must not end a training when the object store is away for a moment.
+    Ray Train gets a scratch folder. `LocalContext` writes the state; Ray's own files, which it writes without retries, must
+    not end a training when the object store is away for a moment.
     """
     with tempfile.TemporaryDirectory(prefix="emovox-") as scratch, _interruptible():
         trainer = ray.train.torch.TorchTrainer(
@@ -122,7 +122,8 @@ def _attempt(name: str, train: Callable[[], str | None], workers: Workers) -> st
 
 @contextlib.contextmanager
 def _interruptible() -> Generator[None]:
-    """Ray Train answers Ctrl-C by ending the process with code 0, as if all were done, and leaves its handler behind."""
+    """Makes Ctrl-C raise KeyboardInterrupt. Ray Train would end the process with code 0, as if it had finished, and leave
+    its handler in place."""
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -135,25 +136,25 @@ def _interruptible() -> Generator[None]:
 
 
 def _saved(output_uri: str) -> str | None:
-    """What tells one saved state from another."""
+    """A string that identifies the saved state."""
     uri = storage.join(output_uri, STATE_FILE)
     return storage.version(uri) if storage.exists(uri) else None
 
 
 def _failures(error: Exception) -> list[Exception]:
-    """What happened, on each worker that failed or in Ray's own part."""
+    """The exception of each worker that failed, or Ray's own."""
     if isinstance(error, WorkerGroupError):
         return list(error.worker_failures.values())
     return [error.controller_failure] if isinstance(error, ControllerError) else [error]
 
 
 def _is_ray(failure: Exception) -> bool:
-    """Ray's own word that a process or a node is gone or does not start."""
+    """Whether Ray reports that a process or a node is gone or does not start."""
     return type(failure).__module__.split(".")[0] == "ray"
 
 
 def _require_accident(error: Exception) -> None:
-    """Raises what another attempt would meet again: a UserError of the loop, or a bug."""
+    """Raises what would happen again in another attempt: a UserError of the loop, or a bug."""
     for failure in _failures(error):
         if isinstance(failure, UserError):
             raise failure from error
@@ -162,7 +163,7 @@ def _require_accident(error: Exception) -> None:
 
 
 def _cause(error: Exception) -> str:
-    """One line, of a lost worker rather than of those that noticed."""
+    """One line, preferably about the lost worker and not from those that noticed the loss."""
     failures = sorted(_failures(error), key=lambda failure: not _is_ray(failure))
     told = getattr(failures[0], "health_check_failure", failures[0])  # what Ray wraps
     lines = [line.strip() for line in str(told).splitlines() if line.strip()]
@@ -184,10 +185,11 @@ def _given_up(name: str, error: Exception) -> Exception:
 
 
 def _wait_for_room(stage: Stage) -> None:
-    """Until its workers can be placed, which also tells an autoscaler what to bring. Raises UserError in the end.
+    """Waits until the stage's workers can be placed, and tells an autoscaler what they need. Raises UserError after
+    `LONGEST_WAIT_S`.
 
-    Not by `cluster.session.wait_for_room`, which looks at what nodes have and not at what is free: a node that is gone counts
-    there until its silence is noticed, and another job may have taken the room.
+    `cluster.session.wait_for_room` is not enough here, because it looks at what nodes have and not at what is free: a dead
+    node still counts until Ray notices its silence, and another job may have taken the room.
     """
     group = placement_group([stage.needs()] * stage.workers)
     try:
@@ -205,7 +207,7 @@ def _wait_for_room(stage: Stage) -> None:
 
 
 def _lack(stage: Stage) -> str:
-    """What is wanted and what is there, in words."""
+    """Says what is needed and what is free."""
     nodes = living_nodes()
     each = " and ".join(f"{amount:g} {name}" for name, amount in stage.needs().items())
     free = ", ".join(f"{ray.available_resources().get(name, 0):g} {name}" for name in stage.needs())
@@ -222,9 +224,9 @@ class _Forward(logging.Handler):
 
 @contextlib.contextmanager
 def _messages() -> Generator[Queue]:
-    """A queue whose log records, put there by any process of the cluster, go through this process's log.
+    """A queue of log records from any process of the cluster, which this process logs.
 
-    It lives on this process's node, so that no other node takes it along when it goes.
+    It runs on this process's node, so that it is not lost with another node.
     """
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     queue = Queue(actor_options={"num_cpus": 0, "label_selector": here})

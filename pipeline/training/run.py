@@ -1,10 +1,8 @@
-"""One training from its first look at the output folder to its last saved state, in this process or on Ray Train's workers.
+"""Runs a training, of a student or a teacher, until its last epoch is saved: in this process or on Ray Train's workers.
 
-OUT/identity.json       what decides the weights; another training into the same folder is refused
-OUT/lease.json          while it runs: a second command into the same folder is refused
-OUT/training_state.pt   what it goes on from, beside the files of the network that the loop writes
-
-Student and teacher are both trained so; what differs is the loop.
+OUT/identity.json       what determines the weights; another training into the same folder is refused
+OUT/lease.json          exists during the run; a second command into the same folder is refused
+OUT/training_state.pt   what the training continues from, next to the network files that the loop writes
 """
 
 from collections.abc import Callable
@@ -27,10 +25,10 @@ Data = TypeVar("Data")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """name: for people; identity: what decides the weights, as against where and how fast they are computed.
+    """name: for messages; identity: what determines the weights, and not where or how fast they are computed.
 
-    workers: of Ray Train; 0 trains in this process. min_workers: train with as few as these while the cluster has no room
-    for all; None: never fewer.
+    workers: of Ray Train; 0 trains in this process. min_workers: train with as few as this many while the cluster has no
+    room for all; None: always all.
     """
 
     name: str
@@ -48,12 +46,12 @@ def train(
     loop: Callable[[Data, LocalContext], None],
     address: str | None = None,
 ) -> TrainingState:
-    """Runs the loop until the last epoch is saved, from the last saved one on. Returns the state after it.
+    """Runs the loop from the last saved epoch until the last epoch is saved. Returns the final state.
 
-    prepare: makes what every worker is given; it is called where epochs are left to train. Ray hands it to each node once.
+    prepare: makes the data for the workers; it is called only if epochs are left. Ray sends the data to each node once.
 
-    Raises UserError if another run writes into the folder, takes it over, or another training is there; if there is no GPU
-    where one is asked for; if the loop raises FloatingPointError; or as `train_on_workers`.
+    Raises UserError if another run writes into the folder or takes it over, or the folder holds another training; if a GPU
+    is asked for and there is none; if the loop raises FloatingPointError; and as `train_on_workers` does.
     """
     if plan.workers == 0:
         local_device(plan.gpu)
@@ -93,7 +91,8 @@ class Trainer(Protocol):
 
 
 class CheckpointWriter:
-    """The history of a training and its best network so far; goes on from the last saved state, trainer included."""
+    """Keeps the history of a training and its best network so far. It starts from the last saved state, which it also loads
+    into the trainer."""
 
     def __init__(self, trainer: Trainer, context: LocalContext):
         self.trainer, self.context = trainer, context
@@ -104,14 +103,14 @@ class CheckpointWriter:
             self.history, self.best = state.history, state.best
 
     def record(self, metrics: dict[str, Any]) -> None:
-        """Of an epoch that is done."""
+        """Adds the metrics of a finished epoch to the history."""
         self.history.append(metrics)
 
     def keep_best(self, network_file: bytes) -> None:
         self.best = network_file
 
     def save(self, network_files: dict[str, bytes]) -> None:
-        """After an epoch, on every worker: rank 0 writes the network's files (name -> content) and, last, the state."""
+        """Call after each epoch on every worker: rank 0 writes the network's files (name -> content) and then the state."""
         files = {}
         if self.context.rank == 0:
             state = TrainingState(trainer=self.trainer.state(), history=self.history, best=self.best)

@@ -1,4 +1,4 @@
-"""What a training goes on from: OUT/training_state.pt, written after every epoch beside the trained network's own file."""
+"""The state that a training continues from: OUT/training_state.pt, written after every epoch."""
 
 import io
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ STATE_FILE = "training_state.pt"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """trainer: what the trainer's `load_state` takes; history: what was measured after each epoch; best: the file of the best
-    network so far, empty before there is one."""
+    """trainer: for the trainer's `load_state`; history: the metrics of each epoch; best: the file of the best network so
+    far, empty if there is none yet."""
 
     trainer: dict[str, Any]
     history: list[dict[str, Any]]
@@ -22,7 +22,7 @@ class TrainingState:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of finished epochs."""
         return self.trainer["epoch"]
 
     def to_bytes(self) -> bytes:
@@ -37,13 +37,13 @@ class TrainingState:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """Reads files of earlier commits too, where the history is called curve."""
+        """Also reads files of earlier versions, which call the history `curve`."""
         saved = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         history = saved["history"] if "history" in saved else saved["curve"]
         return cls(trainer=saved["trainer"], history=history, best=saved["best"].numpy().tobytes())
 
 
 def read_state(output_uri: str) -> TrainingState | None:
-    """The last saved state in a training's folder, or None before the first."""
+    """The last saved state in a training's folder, or None if there is none yet."""
     uri = storage.join(output_uri, STATE_FILE)
     return TrainingState.from_bytes(storage.read_bytes(uri)) if storage.exists(uri) else None

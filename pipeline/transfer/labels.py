@@ -21,7 +21,8 @@ from modeling.emotions import EMOTIONS
 from modeling.evaluation.transfer import SpeakerSplit
 from modeling.faces.ferplus import FaceSet, majority_rule
 from modeling.teachers.load import Teacher
-from pipeline.dataset.distillation_set import read_columns, write_part
+from pipeline.dataset.distillation_set import close, read_columns, write_part
+from pipeline.dataset.set_record import delete_record
 from pipeline.media.frame_grid import sample_times
 from pipeline.media.pictures import jpeg
 from pipeline.rejects import RejectReason
@@ -179,9 +180,11 @@ def write_set(labels_uri: str, clips: Sequence[SpeechClip], split: SpeakerSplit,
     there = Counter(read_columns(labels_uri, ["utterance_id"])["utterance_id"].to_pylist())
     if there == Counter(clip.file.utterance_id for clip in clips):
         return
+    delete_record(labels_uri)
     for start in range(0, len(clips), TRANSFER_PART_ROWS):
         rows = [_row(clip, split, labels) for clip in clips[start : start + TRANSFER_PART_ROWS]]
         write_part(labels_uri, pa.Table.from_pylist(rows, schema=DISTILLATION_SCHEMA))
+    close(labels_uri)
 
 
 def _row(clip: SpeechClip, split: SpeakerSplit, labels: Labels) -> dict:

@@ -1,8 +1,8 @@
-"""How much of the emotion in a voice a student learns from faces: the same speech, faces that fit it more or less often.
+"""How much of a voice's emotion a student learns from faces: the same speech with faces that fit it more or less often.
 
-OUT/identity.json             speech, faces, teacher and recipe; other ones are refused
-OUT/face_logits.parquet       what the teacher says of the faces
-OUT/runs                      a student for each rho and seed, and for the true emotions (`pipeline/transfer/trials.py`)
+OUT/identity.json             speech, faces, teacher and recipe; a benchmark with others is refused
+OUT/face_logits.parquet       the teacher's logits of the faces
+OUT/runs                      a student per rho and seed, and per seed with true emotions (`pipeline/transfer/trials.py`)
 """
 
 import itertools
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict[str, Any]:
-    """Makes every set, student and score that is not there yet. Returns the JSON of the job, without report and seconds."""
+    """Makes every set, student and score that is missing. Returns the job's JSON, without report and seconds."""
     clips = benchmark.readable
     wanted = [emotion for emotion in EMOTIONS if emotion in {clip.file.truth for clip in clips}]
     rows_M, emotion_M = chosen_faces(benchmark.faces, wanted, benchmark.faces_per_clip, benchmark.faces_uri)
@@ -72,7 +72,7 @@ def run_benchmark(benchmark: TransferBenchmark, address: str | None) -> dict[str
 
 @dataclass(frozen=True)
 class NegativeControl:
-    """Whether the interval at rho = 0, where faces say nothing of voices, contains chance."""
+    """Whether the interval at rho = 0, where faces tell nothing about voices, contains chance."""
 
     contains_chance: bool
     low: float
@@ -81,8 +81,8 @@ class NegativeControl:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the benchmark is for: chance at rho = 0, more with rho, and how much of the ceiling at rho = 1. None where a rho
-    was not asked for, or the ceiling itself is not above chance."""
+    """The benchmark's answers: whether it is at chance at rho = 0, whether it rises with rho, and how much of the ceiling it
+    reaches at rho = 1. None if the rho was not asked for, or the ceiling itself is not above chance."""
 
     negative_control: NegativeControl | None
     rises_with_rho: bool | None
@@ -90,7 +90,7 @@ class Findings:
 
 
 def findings(result: dict[str, dict[str, Any]], rhos: Sequence[str]) -> Findings:
-    """result: quality of the students by rho, and `SUPERVISED`."""
+    """result: rho, or `SUPERVISED` -> quality of its students."""
     at = {float(rho): result[rho] for rho in rhos}
     control = None
     if 0.0 in at:

@@ -1,4 +1,4 @@
-"""The speech of the transfer benchmark: every clip in memory as FLAC."""
+"""The speech of the transfer benchmark; every clip is kept in memory as FLAC."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ READ_THREADS = 4
 
 @dataclass(frozen=True)
 class SpeechClip:
-    """A file that was read: 16 kHz mono FLAC; or why it was not (reject_reason, reject_detail), and then no samples."""
+    """A file's sound as 16 kHz mono FLAC; or, without samples, why it could not be read (reject_reason, reject_detail)."""
 
     file: SpeechFile
     speech_flac: bytes | None
@@ -32,10 +32,10 @@ class SpeechClip:
 
 
 def read_speech_clips(files: list[SpeechFile]) -> list[SpeechClip]:
-    """Every file decoded once, in the given order; about 20 kB of memory for a second of speech.
+    """Decodes every file once, in the given order; takes about 20 kB of memory per second of speech.
 
-    A file that cannot be read is a clip with a reject reason, and so is one that sounds sample for sample as an earlier one;
-    where those two differ in speaker or emotion, both are. Raises UserError if that is all of them.
+    A file that cannot be read becomes a clip with a reject reason. So does a file with exactly the samples of an earlier one;
+    if the two differ in speaker or emotion, both do. Raises UserError if no usable clip is left.
     """
     with ThreadPoolExecutor(READ_THREADS) as pool, progress(len(files), "read speech", "clips") as bar:
         clips = []
@@ -54,7 +54,8 @@ def read_speech_clips(files: list[SpeechFile]) -> list[SpeechClip]:
 
 
 def _without_doubles(clips: list[SpeechClip]) -> list[SpeechClip]:
-    """A recording under two names would count twice, under two speakers it would be learned from and scored on."""
+    """Rejects duplicates: a recording under two names would count twice; under two speakers, it could be both learned from
+    and scored on."""
     clips = list(clips)
     labelled = [
         Labelled(clip.file.utterance_id, clip.file.speaker_id, clip.file.truth, clip.speech_flac) for clip in clips

@@ -1,6 +1,6 @@
-"""The students of the transfer benchmark, one after another: set, training, answers; what is there already is kept.
+"""Makes the students of the transfer benchmark one after another: set, training, scores. Finished steps are kept.
 
-OUT/runs/rho-R_seed-S/        labels (a distillation set), student, scores.parquet (its answers on the held-out speakers)
+OUT/runs/rho-R_seed-S/        labels (a distillation set), student, scores.parquet (its answers for the held-out speakers)
 OUT/runs/supervised_seed-S/   the same with the true emotions as labels: the ceiling
 """
 
@@ -33,14 +33,14 @@ from pipeline.transfer.labels import MOST_FACES, VARIANTS, FaceBank, face_labels
 from pipeline.transfer.speech import SpeechClip
 
 SUPERVISED = "supervised"
-PAIRING_STREAM = 1  # tells the random numbers of the pairing from those of the choice of faces
+PAIRING_STREAM = 1  # keeps the pairing's random numbers apart from those that choose the faces
 
 SCORE_SCHEMA = pa.schema(
     [
         ("utterance_id", pa.string()),
         ("speaker_id", pa.string()),
         ("truth", pa.string()),
-        ("face", pa.string()),  # emotion of the faces that the clip was paired with; null for the supervised set
+        ("face", pa.string()),  # emotion of the clip's faces; null in the supervised set
         ("probabilities", pa.list_(pa.float32(), len(EMOTIONS))),
     ]
 )
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TransferBenchmark:
-    """What goes in and where it goes out. faces_uri: as users wrote it; recipe: its seed is replaced by each seed."""
+    """Input and output of the benchmark. faces_uri: as the user wrote it; recipe: each run replaces its seed."""
 
     clips: Sequence[SpeechClip]
     faces: FaceSet
@@ -68,7 +68,7 @@ class TransferBenchmark:
         return [clip for clip in self.clips if not clip.reject_reason]
 
     def identity(self) -> dict:
-        """What every run shares; a folder may get more rhos and seeds later."""
+        """What all runs share. Rhos and seeds are not included, so more can be added to a folder later."""
         return {
             "schema_version": SCHEMA_VERSION,
             "speech": speech_fingerprint(self.clips),
@@ -84,7 +84,7 @@ class TransferBenchmark:
 
 @dataclass(frozen=True)
 class TransferRun:
-    """One student: its pairing (rho as users wrote it, or `SUPERVISED`), its seed and who is held out."""
+    """One student: its pairing (rho as the user wrote it, or `SUPERVISED`), its seed and the held-out speakers."""
 
     rho: str
     seed: int
@@ -97,7 +97,7 @@ class TransferRun:
 
 
 def speech_fingerprint(clips: Sequence[SpeechClip]) -> str:
-    """First 16 hex digits of the sha256 of names, speakers, emotions and sounds; where the files lie does not count."""
+    """First 16 hex digits of the sha256 over names, speakers, emotions and sounds; the files' location does not matter."""
     digest = hashlib.sha256()
     for clip in clips:
         file = clip.file
@@ -107,7 +107,7 @@ def speech_fingerprint(clips: Sequence[SpeechClip]) -> str:
 
 
 def paired_faces(clips: Sequence[SpeechClip], run: TransferRun) -> dict[str, int] | None:
-    """utterance_id -> emotion of its faces, paired within each split; None for the supervised set."""
+    """utterance_id -> emotion of its faces. Pairing happens within each split. None for the supervised set."""
     if run.rho == SUPERVISED:
         return None
     emotions = {}
@@ -122,12 +122,12 @@ def paired_faces(clips: Sequence[SpeechClip], run: TransferRun) -> dict[str, int
 def all_scores(
     benchmark: TransferBenchmark, runs: Sequence[TransferRun], bank: FaceBank, address: str | None
 ) -> dict[TransferRun, pa.Table]:
-    """The scores of every run; those of an earlier call are read. One Ray session for all that is left to do."""
+    """The scores of every run. Those of an earlier call are read; one Ray session does the rest."""
     todo = [run for run in runs if not storage.exists(_scores_uri(benchmark, run))]
     if len(todo) < len(runs):
         log.info("%d of %d runs are done already", len(runs) - len(todo), len(runs))
     for run in runs:
-        if run not in todo:  # `_make` claims the others
+        if run not in todo:  # `_make` claims those in it
             _claim(benchmark, run)
     began = time.perf_counter()
     with session(address) if todo else contextlib.nullcontext():
@@ -148,7 +148,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _make(benchmark: TransferBenchmark, run: TransferRun, bank: FaceBank, address: str | None) -> None:
-    """Set, student and scores of one run; what is there of it already is used."""
+    """Makes set, student and scores of one run; uses what is already there."""
     labels_uri, student_uri = (_uri(benchmark, run, name) for name in ("labels", "student"))
     clips, faces = benchmark.readable, paired_faces(benchmark.readable, run)
     _claim(benchmark, run)
@@ -188,7 +188,7 @@ def _scores_uri(benchmark: TransferBenchmark, run: TransferRun) -> str:
 
 
 def _claim(benchmark: TransferBenchmark, run: TransferRun) -> None:
-    """The set's own identity; refused where the folder holds another pairing or other held-out speakers."""
+    """Claims the run's folder. Raises UserError if it holds another pairing or other held-out speakers."""
     pairing = {"rho": run.rho if run.rho == SUPERVISED else float(run.rho), "seed": run.seed, **asdict(run.split)}
     identity = benchmark.identity()
     identity.pop("recipe")  # the set does not depend on it
@@ -196,7 +196,7 @@ def _claim(benchmark: TransferBenchmark, run: TransferRun) -> None:
 
 
 def labels_right(benchmark: TransferBenchmark, run: TransferRun) -> float:
-    """Share of the training clips whose label's dominant emotion is the voice's true one."""
+    """Share of the training clips whose label has the voice's true emotion as its dominant one."""
     truth = {clip.file.utterance_id: clip.file.truth for clip in benchmark.readable}
     rows = read_columns(_uri(benchmark, run, "labels"), ["utterance_id", "split", "emotion"]).to_pylist()
     return float(

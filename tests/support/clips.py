@@ -1,7 +1,7 @@
-"""Synthetic clips that state their truth, and what the ffmpeg program reads from any clip.
+"""Synthetic clips with known content, and what the ffmpeg program reads from any clip.
 
-A stamped clip shows its frame number as eight black or white bars, the lowest bit on the left; its tone sounds from a
-stated time on. Frames are encoded with the presentation times that are asked for, whatever their spacing.
+A stamped clip shows its frame number as eight black or white bars, the lowest bit on the left. Its tone sounds during a
+given time. Frames are encoded with the given presentation times, whatever their spacing.
 """
 
 import re
@@ -75,8 +75,8 @@ def ffmpeg(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def ffmpeg_frames(path: Path, video_stream: int = 0, seconds: float = 2.0) -> tuple[list[float], np.ndarray]:
-    """Presentation times in s, and frames (N, H, W, 3), uint8 RGB upright, of the first seconds of a file, as the
-    ffmpeg program gives them."""
+    """The ffmpeg program's presentation times in s and frames (N, H, W, 3), uint8 RGB upright, of the first seconds of a
+    file."""
     choice = ("-map", f"0:v:{video_stream}", "-fps_mode", "passthrough", "-t", seconds)
     run = ffmpeg("-i", path, *choice, "-vf", "showinfo", "-pix_fmt", "rgb24", "-f", "rawvideo", "-")
     lines = [line for line in run.stderr.decode(errors="replace").splitlines() if "pts_time:" in line]
@@ -86,6 +86,6 @@ def ffmpeg_frames(path: Path, video_stream: int = 0, seconds: float = 2.0) -> tu
 
 
 def ffmpeg_speech(path: Path, audio_stream: int = 0) -> np.ndarray:
-    """int16 (n,) mono 16 kHz of the whole file, as the ffmpeg program gives it."""
+    """The ffmpeg program's int16 (n,), mono 16 kHz, of the whole file."""
     choice = ("-map", f"0:a:{audio_stream}", "-ac", "1", "-ar", "16000", "-f", "s16le")
     return np.frombuffer(ffmpeg("-v", "error", "-i", path, *choice, "-").stdout, np.int16)

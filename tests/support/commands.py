@@ -1,4 +1,4 @@
-"""The `emovox` and `make` commands of documents: found in fenced blocks, and parsed by each job's own parser without running."""
+"""The `emovox` and `make` commands in documents: found in fenced blocks, and parsed by each job's parser without running."""
 
 import contextlib
 import importlib
@@ -15,19 +15,19 @@ from jobs.__main__ import JOBS
 
 
 def fenced_blocks(text: str) -> list[str]:
-    """What stands between the fences of a Markdown text."""
+    """The content of each fenced block of a Markdown text."""
     return re.findall(r"^```[a-z]*\n(.*?)^```", text, flags=re.M | re.S)
 
 
 def commands(text: str, program: str = "emovox") -> list[list[str]]:
-    """The words behind the program's name of every command in the fenced blocks of a Markdown text."""
+    """The words after the program's name, for every command in the fenced blocks of a Markdown text."""
     lines = "\n".join(fenced_blocks(text)).replace("\\\n", " ").splitlines()
     found = (re.search(rf"(?:^|\s){program} (?=[a-z])(.*)", line) for line in lines)
     return [shlex.split(match.group(1), comments=True) for match in found if match]
 
 
 def problem_of(words: Sequence[str]) -> str | None:
-    """What is wrong with a command (job first) as its user would read it, or None."""
+    """The message that a user of the command (job first) would get if it is wrong, or None."""
     job, *rest = words
     if job not in JOBS:
         return f"there is no job {job!r}"

@@ -1,4 +1,4 @@
-"""What the tests read of `cluster/deploy/`: the manifests and what they say."""
+"""The manifests in `cluster/deploy/`, as the tests read them."""
 
 import re
 from pathlib import Path

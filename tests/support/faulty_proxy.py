@@ -1,4 +1,4 @@
-"""A proxy before an S3 server, for tests: it counts, and gives the troubles that a busy storage gives."""
+"""A proxy before an S3 server, for tests: it counts requests, and fails like a busy storage."""
 
 import contextlib
 import http.client
@@ -14,10 +14,10 @@ SLOW_DOWN = (
 
 
 class FaultyProxy(ThreadingHTTPServer):
-    """Passes requests on, with the headers as they are, so that their signatures stay valid.
+    """Passes requests on with unchanged headers, so that their signatures stay valid.
 
-    refuse: this many of the next requests get 503 SlowDown. cut: this many of the next bodies end half way.
-    frozen: requests for keys that hold this are not answered until `thawed` is set.
+    refuse: this many of the next requests get 503 SlowDown. cut: this many of the next bodies end halfway.
+    frozen: requests for keys that contain this are not answered until `thawed` is set.
     """
 
     daemon_threads = True
@@ -37,7 +37,7 @@ class FaultyProxy(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def take(self, trouble: str) -> bool:
-        """Whether the next trouble of this kind is due; takes it off the count."""
+        """Whether a fault of this kind is due; counts it down."""
         with self.lock:
             left = getattr(self, trouble)
             setattr(self, trouble, max(0, left - 1))

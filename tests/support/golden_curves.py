@@ -1,10 +1,10 @@
-"""Ten losses of each shipped recipe, small enough for a test: its own network, optimiser, loss, augmentation and schedule.
+"""Ten losses of each shipped recipe, with its own network, optimiser, loss, augmentation and schedule.
 
-A recipe in closed form has no steps: its ten losses are what is left of the targets' variance after each of ten speakers.
-
-Fewer faces and windows, batches smaller by a fixed factor, and for `ssl` a narrower front end with random weights (the
-published one is a file of its own). The ten steps are spread over the whole schedule. A file of tests/golden/ holds the
-recipe, as one line of JSON, and the ten losses. Where a recipe is changed on purpose, write the files again:
+To be quick enough for a test, there are fewer faces and windows, batches are smaller by a fixed factor, and `ssl` has a
+narrower front end with random weights (the published one needs a file). The ten steps are spread over the whole schedule. A
+recipe in closed form has no steps: its ten losses are the share of the targets' variance that is left after each of ten
+speakers. A file in tests/golden/ holds the recipe as one line of JSON, and the ten losses. After changing a recipe on
+purpose, write the files again:
 
     python -m tests.support.golden_curves [NAME ...]
 """
@@ -44,14 +44,14 @@ BATCH_IS_SMALLER_BY = {
 
 
 def recipes() -> dict[str, StudentRecipe | RidgeRecipe | TeacherRecipe]:
-    """Name of a file in tests/golden/ -> the recipe as it is shipped."""
+    """Name of a file in tests/golden/ -> the shipped recipe."""
     students = {f"student-{name}": recipe() for name, recipe in (STUDENT_RECIPES | RIDGE_RECIPES).items()}
     teachers = {f"teacher-{name}": recipe() for name, recipe in TEACHER_RECIPES.items()}
     return students | teachers | {"teacher-paper-resnet50": paper("resnet50_ferplus")}
 
 
 def curve(name: str) -> list[float]:
-    """The losses before ten optimiser steps, at epochs spread over the recipe's schedule."""
+    """The losses before each of ten optimiser steps, at epochs spread over the recipe's schedule."""
     recipe = recipes()[name]
     if isinstance(recipe, RidgeRecipe):
         return _ridge_losses(recipe)
@@ -63,7 +63,7 @@ def curve(name: str) -> list[float]:
 
 
 def as_json(recipe: StudentRecipe | RidgeRecipe | TeacherRecipe) -> dict:
-    """All fields, as a file of a training has them."""
+    """All fields, as in a training's files."""
     return json.loads(json.dumps(recipe.as_written()))
 
 
@@ -78,7 +78,7 @@ def write(name: str) -> None:
 
 
 def _student_losses(recipe: StudentRecipe, epochs: list[int]) -> list[float]:
-    """One batch, of speech shorter and longer than a window, at each of the epochs."""
+    """The losses of one batch at each of the epochs; its speech is shorter and longer than a window."""
     if recipe.student.kind != "ssl":
         trainer = StudentTrainer(recipe)
     else:
@@ -122,7 +122,7 @@ def _teacher_losses(recipe: TeacherRecipe, epochs: list[int]) -> list[float]:
 
 
 def some_faces(n: int) -> FaceSet:
-    """Faces whose emotion shows in their brightness gradient, so that there is something to learn."""
+    """Faces whose brightness gradient shows the emotion, so that there is something to learn."""
     rng = np.random.default_rng(0)
     emotions_N = rng.integers(0, 8, n)
     votes = np.zeros((n, 10), np.uint8)

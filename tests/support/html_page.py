@@ -1,4 +1,4 @@
-"""An HTML page as its reader sees it, for tests of reports."""
+"""Reads an HTML page for tests of reports."""
 
 from html.parser import HTMLParser
 

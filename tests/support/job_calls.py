@@ -1,6 +1,6 @@
-"""A job called in this process, and what it printed.
+"""Calls a job in this process and reads what it printed.
 
-`answer_of` is for fixtures that several tests share: `capfd` lives for one test.
+`answer_of` is for fixtures that several tests share, where `capfd` does not work: it lives for one test.
 """
 
 import importlib
@@ -30,14 +30,14 @@ def answer_of(job: str, *arguments: object) -> dict:
 
 
 def last_line(capfd) -> dict:
-    """The one line that a job has printed to stdout."""
+    """The JSON in the single line that a job has printed to stdout."""
     out, err = capfd.readouterr()
     assert len(out.splitlines()) == 1 and "Traceback" not in err
     return json.loads(out)
 
 
 def problem_of_job(capfd, job: str, arguments: Sequence[object]) -> str:
-    """The line that the job ends with; asserts exit code 1, an empty stdout and no traceback."""
+    """The error line of the job; asserts exit code 1, an empty stdout and no traceback."""
     main = importlib.import_module(f"jobs.{job.replace('-', '_')}").main
     assert main([str(argument) for argument in arguments]) == 1
     out, err = capfd.readouterr()

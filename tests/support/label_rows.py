@@ -1,4 +1,4 @@
-"""Distillation-set rows that state their truth: a tone as speech, and logits that name the emotion."""
+"""Distillation-set rows with known content: a tone as speech, and logits of a given emotion."""
 
 import numpy as np
 import pyarrow as pa

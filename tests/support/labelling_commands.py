@@ -1,4 +1,4 @@
-"""`emovox label` as its own process on a few real clips, for tests that break it while it runs."""
+"""Runs `emovox label` in its own process on a few real clips, for tests that disturb it while it runs."""
 
 import contextlib
 import itertools
@@ -33,14 +33,14 @@ NUMBERS = itertools.count()
 
 
 def write_small_manifest(data_dir: Path, path: Path) -> str:
-    """18 utterances of one second, rejects among them; two workers cut them into parts of three at most."""
+    """Writes a manifest of 18 utterances of one second, some of them rejects; for two workers, parts have at most three."""
     files = {name: str(data_dir / "video" / clip) for name, clip in CLIPS.items()}
     write_manifest(manifest_of(files, UTTERANCES), str(path))
     return str(path)
 
 
 class Labelling:
-    """One process of `emovox label`; its output goes to files beside OUT."""
+    """A process of `emovox label`, whose output goes to files next to OUT."""
 
     def __init__(self, manifest: str, out: Path, *options: str):
         self.out = out
@@ -62,11 +62,11 @@ class Labelling:
         self.until(lambda: len(parts(self.out)) >= number, f"{number} parts")
 
     def workers(self, stage: str = "PartLabeller") -> list[int]:
-        """Process ids of a stage's actors, by the name of its class in `pipeline.labelling.operators`."""
+        """Process ids of a stage's actors. stage: name of its class in `pipeline.labelling.operators`."""
         return [pid for pid, command in descendants(self.process.pid).items() if stage in command]
 
     def end(self) -> tuple[int, dict | None, list[str]]:
-        """Exit code, the JSON of the last line of stdout, and the lines of stderr."""
+        """Waits for the end. Returns the exit code, the JSON in the last line of stdout, and the lines of stderr."""
         code = self.process.wait(SECONDS)
         said = self.answer.read_text().splitlines()
         return code, json.loads(said[-1]) if said else None, self.log.read_text().splitlines()
@@ -77,20 +77,20 @@ class Labelling:
         return answer
 
     def stand_still(self) -> list[int]:
-        """Stops all its processes, as a paused container's; returns them."""
+        """Suspends all its processes, as pausing a container does. Returns their ids."""
         pids = [self.process.pid, *descendants(self.process.pid)]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         return pids
 
     def kill(self) -> None:
-        """The command itself, with SIGKILL; the processes of its embedded Ray end with it."""
+        """Kills the command itself with SIGKILL; the processes of its embedded Ray end with it."""
         self.process.kill()
         self.process.wait()
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """Process id -> command line, of all that a process has started."""
+    """Process id -> command line, for all descendants of a process."""
     found: dict[int, str] = {}
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in psutil.Process(pid).children(recursive=True):
@@ -113,7 +113,7 @@ def labelling(manifest: str, out: Path, *options: str) -> Iterator[Labelling]:
 
 
 def parts(out: Path) -> dict[str, tuple[int, int]]:
-    """The parts that a reader sees: name -> inode and time, which another write would change."""
+    """The parts that a reader sees: name -> inode and time, which a rewrite would change."""
     files = (out / "utterances").glob("*.parquet")
     return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 

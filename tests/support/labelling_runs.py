@@ -1,4 +1,4 @@
-"""Labelling runs in this process: a manifest of a few files, the run over it, and the rows that it wrote."""
+"""Labelling runs in this process: a manifest of a few files, the run, and the rows that it wrote."""
 
 import pyarrow as pa
 

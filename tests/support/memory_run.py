@@ -1,4 +1,4 @@
-"""A labelling run with the real plan and sizes, and no media: python -m tests.support.memory_run VIDEOS LABELS"""
+"""A labelling run with the real plan and sizes, but no media: python -m tests.support.memory_run VIDEOS LABELS"""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from pipeline.labelling.placement import LabelPlan
 from pipeline.labelling.run import LabelRequest, label
 
 CROPS_BYTES, SPEECH_BYTES = 33 * 48 * 48, 100_000
-"""What an utterance of 8 s has on its way."""
+"""Bytes of an utterance of 8 s on its way through the plan."""
 
 
 class SizedCropper(CheapCropper):

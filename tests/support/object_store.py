@@ -17,7 +17,7 @@ from pathlib import Path
 KEY, SECRET = "emovox-test-key", "emovox-test-secret-do-not-print"
 READER_KEY, OUTSIDER_KEY, WRITER_KEY = "emovox-test-reader", "emovox-test-outsider", "emovox-test-writer"
 RIGHTS = {KEY: ["Admin"], READER_KEY: ["Read", "List"], OUTSIDER_KEY: ["Read:other"], WRITER_KEY: ["Read", "Write"]}
-"""Who may do what; all have the same secret."""
+"""Key -> rights; all keys have the same secret."""
 START_SECONDS = 60
 
 
@@ -26,8 +26,7 @@ def weed() -> str | None:
 
 
 def free_ports(n: int) -> list[int]:
-    """Ports below those that the system gives to outgoing connections: a server that is away for a while finds its
-    own again."""
+    """Ports below the range of outgoing connections, so that a server that is down for a while can get its port again."""
     ports = []
     for port in random.sample(range(20_000, 32_000), 1000):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -61,7 +60,7 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables that lead to the server."""
+        """The environment variables that point to the server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": KEY,
@@ -75,14 +74,14 @@ class S3Server:
         self._wait_until_up()
 
     def stop(self) -> None:
-        """At once, as a machine that loses power; connections to its port are refused from then on."""
+        """Stops it at once, like a power failure; connections to its port are refused from then on."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
             self.process = None
 
     def _wait_until_up(self) -> None:
-        """Polls until the server answers anything at all (403 without credentials)."""
+        """Polls until the server gives any answer (403 without credentials)."""
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until and self.process.poll() is None:
             try:
@@ -107,6 +106,6 @@ def running_server(folder: Path) -> Iterator[S3Server]:
 
 @contextlib.contextmanager
 def s3_server(folder: Path) -> Iterator[dict[str, str]]:
-    """Starts the server and yields the environment variables that lead to it."""
+    """Starts the server and yields the environment variables that point to it."""
     with running_server(folder) as server:
         yield server.environment

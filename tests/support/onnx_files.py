@@ -1,10 +1,10 @@
-"""A small ONNX file without the onnx package: protobuf fields written by hand (onnx/onnx.proto, IR version 8)."""
+"""Makes a small ONNX file without the onnx package, from protobuf fields (onnx/onnx.proto, IR version 8)."""
 
 import numpy as np
 
 
 def field(number: int, value: int | str | bytes) -> bytes:
-    """One protobuf field: an integer as a varint, text and messages with their length before them."""
+    """One protobuf field: an integer as a varint, text and messages preceded by their length."""
     if isinstance(value, int):
         return varint(number << 3) + varint(value)
     content = value.encode() if isinstance(value, str) else value
@@ -20,7 +20,7 @@ def varint(value: int) -> bytes:
 
 
 def value_info(name: str, shape: tuple[int | None, ...]) -> bytes:
-    """ValueInfoProto of a float tensor; None is a dimension of any size."""
+    """The ValueInfoProto of a float tensor; None is a dimension of any size."""
     dims = b"".join(field(1, field(2, "n") if size is None else field(1, size)) for size in shape)
     return field(1, name) + field(2, field(1, field(1, 1) + field(2, dims)))
 

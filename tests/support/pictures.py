@@ -1,4 +1,4 @@
-"""Pictures of real clips, read without the project's own decoder."""
+"""Pictures from real clips, read without the project's own decoder."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def sampled_frames(path: Path, most: int, step_s: float = 0.24) -> list[np.ndarray]:
-    """The first frames of a clip, a step apart, RGB."""
+    """The first frames of a clip, `step_s` apart, in RGB."""
     frames, next_s = [], 0.0
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):

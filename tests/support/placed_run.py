@@ -1,4 +1,4 @@
-"""A labelling run on a cluster, as a process of its own, that notes on which node each stage's workers were started.
+"""A labelling run on a cluster, in its own process, which notes the node on which each stage's workers were started.
 
 python -m tests.support.placed_run ADDRESS LABELS NOTES CLIP...
 """

@@ -1,4 +1,4 @@
-"""Decoders that fail for real, named to the child as "tests.support.poison_decoders:segfault" and the like."""
+"""Decoders that really fail; the child gets their names, such as "tests.support.poison_decoders:segfault"."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ def segfault(path, grid, longest_side_px):
 
 
 def segfault_once(path, grid, longest_side_px):
-    """Crashes the first process that decodes this path, and decodes in the next: what spoilt memory looks like."""
+    """Crashes the first process that decodes this path, and decodes in the next, as after memory corruption."""
     from pipeline.media.frames import DECODERS
 
     marker = f"{path}.has_crashed"
@@ -25,7 +25,7 @@ def hang(path, grid, longest_side_px):
 
 
 def decode_when_told(path, grid, longest_side_px):
-    """Decodes once the file named by the environment's GO is there."""
+    """Decodes once the file named by the environment variable GO exists."""
     from pipeline.media.frames import DECODERS
 
     while not os.path.exists(os.environ["GO"]):
@@ -39,7 +39,7 @@ def hang_and_say_so(path, grid, longest_side_px):
 
 
 def eat_memory(path, grid, longest_side_px):
-    """Takes more and more, as a decoder that is led astray by a damaged header."""
+    """Takes more and more memory, like a decoder misled by a damaged header."""
     import numpy as np
 
     for position in range(10**6):
@@ -47,7 +47,7 @@ def eat_memory(path, grid, longest_side_px):
 
 
 def eat_memory_once(path, grid, longest_side_px):
-    """Leaks in the first call of a process, so that the next one has no room; a fresh process has."""
+    """Leaks memory in the first call of a process, so that the next call has too little; a fresh process has enough."""
     import numpy as np
 
     from pipeline.media.frames import DECODERS
@@ -64,7 +64,7 @@ def bug(path, grid, longest_side_px):
 
 
 def as_the_file_is_named(path, grid, longest_side_px):
-    """Crashes on a file named segfault*, hangs on hang*, eats memory on memory*, and decodes any other."""
+    """Crashes on a file named segfault*, hangs on hang*, eats memory on memory*, and decodes any other file."""
     from pipeline.media.frames import DECODERS
 
     poison = {"segfault": segfault, "hang": hang, "memory": eat_memory}.get(

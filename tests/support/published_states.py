@@ -19,7 +19,7 @@ MEAN = (131.0912, 103.8827, 91.4953)
 
 
 def published_shapes(gated: bool) -> dict[str, tuple[int, ...]]:
-    """Names and shapes in the authors' files, in their order (the exported senet50_ferplus_dag.py)."""
+    """Name -> shape, in the order of the authors' files (the exported senet50_ferplus_dag.py)."""
     shapes = {}
 
     def conv(name, outputs, inputs, side, biased=False):
@@ -55,7 +55,7 @@ def published_shapes(gated: bool) -> dict[str, tuple[int, ...]]:
 
 
 def filled(shapes: dict[str, tuple[int, ...]]) -> OrderedDict:
-    """Weights by a formula: sin(i * i), spread so that activations stay of order one for pictures of 0-255."""
+    """Weights by a formula, sin(i * i), scaled so that activations stay of order one for pictures of 0-255."""
     state = OrderedDict()
     for number, (name, shape) in enumerate(shapes.items()):
         i = torch.arange(math.prod(shape), dtype=torch.float64) % 8191 + number

@@ -1,4 +1,4 @@
-"""The random state that all of a process shares."""
+"""Restores a process's global random state."""
 
 import contextlib
 import random
@@ -10,7 +10,7 @@ import torch
 
 @contextlib.contextmanager
 def random_state_restored() -> Iterator[None]:
-    """After the block, random, numpy's legacy generator and torch go on as if it had drawn nothing."""
+    """After the block, random, numpy's legacy generator and torch continue as if the block had drawn nothing."""
     plain, legacy = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     try:

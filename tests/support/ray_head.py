@@ -1,4 +1,4 @@
-"""A real head node of our own with dashboard, job server and token, and a wire to it that can be cut."""
+"""A real head node with dashboard, job server and token, and a connection to it that can be cut."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ TOKEN = "a-token-of-this-test-0123456789abcdef"
 
 
 class Head(NamedTuple):
-    """dashboard: a URL, for jobs; address: host:port, for drivers."""
+    """dashboard: URL for jobs; address: host:port for drivers."""
 
     dashboard: str
     address: str
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def ray_head(**resources: int) -> Iterator[Head]:
-    """`ray start --head` with token authentication, and only this one ended afterwards."""
+    """`ray start --head` with token authentication; afterwards only this head is ended."""
     for attempt in range(3):
         with _started(resources) as head:
             if head or attempt == 2:
@@ -45,8 +45,8 @@ def ray_head(**resources: int) -> Iterator[Head]:
 
 @contextlib.contextmanager
 def _started(resources: dict[str, int]) -> Iterator[Head | None]:
-    """One attempt; None if the head gives up: Ray allows a node 30 s, which a machine busy with other work may exceed."""
-    folder = tempfile.mkdtemp(prefix="head", dir="/tmp")  # short: the names of sockets may have 107 characters
+    """One attempt. Yields None if the head gives up: Ray allows a node 30 s, which a busy machine may exceed."""
+    folder = tempfile.mkdtemp(prefix="head", dir="/tmp")  # short: the path of a socket may have only 107 characters
     ports = {name: free_port() for name in ("port", "dashboard-port", "ray-client-server-port")}
     ports |= {name: free_port() for name in ("dashboard-agent-listen-port", "dashboard-agent-grpc-port")}
     command = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())"]
@@ -62,7 +62,7 @@ def _started(resources: dict[str, int]) -> Iterator[Head | None]:
             time.sleep(0.5)
         yield found if head.poll() is None else None
     finally:
-        head.terminate()  # with --block it takes its own processes with it
+        head.terminate()  # with --block it also ends its own processes
         with contextlib.suppress(subprocess.TimeoutExpired):
             head.wait(timeout=30)
         _end_all_that_names(folder)
@@ -70,7 +70,7 @@ def _started(resources: dict[str, int]) -> Iterator[Head | None]:
 
 
 def _end_all_that_names(folder: str) -> None:
-    """Ends what a head left behind that had to go the hard way: its processes have its own folder in their arguments."""
+    """Ends the processes that a killed head left behind, which have its folder in their arguments."""
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if f"{folder}/".encode() in process.read_bytes():
@@ -78,7 +78,7 @@ def _end_all_that_names(folder: str) -> None:
 
 
 def _answers(address: str) -> bool:
-    """True when the dashboard answers and its agent can take jobs."""
+    """Whether the dashboard answers and its agent can take jobs."""
     with contextlib.suppress(requests.RequestException, LookupError):
         answer = requests.get(f"{address}/nodes?view=summary", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=5)
         return any(node.get("agent") for node in answer.json()["data"]["summary"])
@@ -86,7 +86,7 @@ def _answers(address: str) -> bool:
 
 
 class Wire:
-    """A TCP port that leads to another one, and can be cut with all that goes through it."""
+    """A TCP port that forwards to another one, and can be cut together with all its connections."""
 
     def __init__(self, port: int):
         self.target = port

@@ -1,4 +1,4 @@
-"""What a report is made of, drawn up by hand: rows, timelines and evaluations that state their truth."""
+"""Hand-made inputs of a report, with known content: rows, timelines and evaluations."""
 
 import io
 
@@ -24,7 +24,7 @@ def drawn_face(smile: float) -> bytes:
 
 
 def flac(seconds: float, tone_at_s: float | None = None) -> bytes:
-    """Quiet noise with a 1 kHz tone of 0.2 s."""
+    """FLAC of quiet noise with a 1 kHz tone of 0.2 s."""
     rng = np.random.default_rng(0)
     times = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     sound = 0.001 * rng.standard_normal(len(times))
@@ -38,7 +38,8 @@ def flac(seconds: float, tone_at_s: float | None = None) -> bytes:
 def pictured_row(
     number: int, seconds: float = 3.0, missing: tuple[int, ...] = (), start_s: float = 0.0, **changes
 ) -> dict:
-    """A labelled row with all that a page shows: faces, changing logits, sound. `missing`: grid positions without a face."""
+    """A labelled row with everything that a page shows: faces, changing logits, sound. `missing`: grid positions without a
+    face."""
     rng = np.random.default_rng(number)
     sampled = int(seconds / 0.24) + 1
     indices = [k for k in range(sampled) if k not in missing]

@@ -1,6 +1,6 @@
-"""What a machine may lack, and then a test is skipped, or fails where the environment says that the thing must be there.
+"""Requirements that a machine may lack. A test is then skipped, or fails if the environment says that they must be there.
 
-`python -m tests.support.requirements` exits with 0 where the real data is, and with 1 elsewhere.
+`python -m tests.support.requirements` exits with 0 if the real data is there, else with 1.
 """
 
 import os

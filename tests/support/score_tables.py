@@ -1,4 +1,4 @@
-"""Tables of scores drawn up by hand: a teacher's logits and students that follow it more or less."""
+"""Hand-made tables of scores: a teacher's logits, and students that follow it more or less."""
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ def score_table(
     is_corrected: bool = True,
     masked: tuple[str, ...] = (),
 ) -> pa.Table:
-    """Half of the speakers heard, half unheard; "corrected" stands for the student without its leaning to neutral."""
+    """Half of the speakers are heard, half unheard. "corrected" is the student without its bias towards neutral."""
     rng, own = np.random.default_rng(0), np.random.default_rng(noise_seed)
     logits = rng.normal(0, 1.5, (n, 8)) + np.array([2.0, 1, 0.3, 0.6, 0.2, -3, -3, -3])
     speaker = rng.integers(speakers, size=n)

@@ -1,4 +1,4 @@
-"""A file system that is soon full."""
+"""A file system that fills up quickly."""
 
 import contextlib
 import subprocess
@@ -10,7 +10,8 @@ import pytest
 
 @contextlib.contextmanager
 def small_disk_at(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of so many bytes ("64k", "3m") in memory, mounted at a new folder. Skips where that is not allowed."""
+    """Mounts a file system of the given size ("64k", "3m") in memory at a new folder. Skips the test where that is not
+    allowed."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:

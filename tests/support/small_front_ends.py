@@ -1,4 +1,4 @@
-"""Self-supervised networks with random weights that have the layers of the published ones, narrower."""
+"""Self-supervised networks with random weights and the layers of the published ones, but narrower."""
 
 import io
 
@@ -46,7 +46,7 @@ BUILDERS = {"SMALL_WAV2VEC2": (wav2vec2_model, PARAMETERS), "SMALL_WAVLM": (wavl
 
 
 def published(name: str, seed: int = 0) -> torch.nn.Module:
-    """A network as torchaudio's builders make it, in evaluation mode."""
+    """A network from torchaudio's builders, in evaluation mode."""
     torch.manual_seed(seed)
     build, parameters = BUILDERS[name]
     return build(**parameters).eval()

@@ -1,4 +1,4 @@
-"""Small sound files that state their truth: a pulsed tone of given pitch in a little noise, as wav, flac or avi."""
+"""Small sound files with known content: a pulsed tone of given pitch in a little noise, as wav, flac or avi."""
 
 import zlib
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 import soundfile
 
 PULSES_PER_S = 4
-"""The log-mel of the compact student removes each band's mean over time, and with it a steady tone."""
+"""Tones are pulsed because the compact student's log-mel removes each band's mean over time, and so a steady tone."""
 
 
 def tone(hz: float, seed: int, seconds: float = 1.2, rate_hz: int = 16_000) -> np.ndarray:
-    """float32 (n,) in [-1, 1]; the noise of each seed is its own."""
+    """float32 (n,) in [-1, 1]; each seed has its own noise."""
     rng = np.random.default_rng(seed)
     times_s = np.arange(round(seconds * rate_hz)) / rate_hz
     sounding = np.sin(2 * np.pi * PULSES_PER_S * times_s) > 0
@@ -24,7 +24,7 @@ def tone(hz: float, seed: int, seconds: float = 1.2, rate_hz: int = 16_000) -> n
 def write_tone(
     path: Path, hz: float = 440.0, seed: int | None = None, seconds: float = 1.2, rate_hz: int = 16_000
 ) -> Path:
-    """Any of .wav, .flac and .avi (sound only, PCM); every path has its own noise unless a seed is given."""
+    """Writes .wav, .flac or .avi (sound only, PCM); every path has its own noise unless a seed is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     signal_T = tone(hz, zlib.crc32(str(path).encode()) if seed is None else seed, seconds, rate_hz)
     if path.suffix != ".avi":

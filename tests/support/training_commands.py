@@ -1,4 +1,4 @@
-"""`emovox distill` as its own process on a small set, for tests that break it while it runs."""
+"""Runs `emovox distill` in its own process on a small set, for tests that disturb it while it runs."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ SECONDS = 420
 
 
 def write_set(folder: Path) -> str:
-    """160 utterances to learn from, so that an epoch takes most of a second, and 12 to be scored on."""
+    """Writes 160 training utterances, so that an epoch takes most of a second, and 12 validation utterances."""
     tones = [labelled_row(f"s/{emotion}", emotion, seconds=1.2) for emotion in EMOTIONS[:4]]
     rows = [tones[n % 4] | {"utterance_id": f"s/{n}", "speaker_id": f"s{n % 7}"} for n in range(160)]
     rows += [tones[n % 4] | {"utterance_id": f"v/{n}", "speaker_id": f"v{n % 3}", "split": "val"} for n in range(12)]
@@ -33,7 +33,7 @@ def write_set(folder: Path) -> str:
 
 
 class Training:
-    """One process of `emovox distill`; its output goes to files beside OUT."""
+    """A process of `emovox distill`, whose output goes to files next to OUT."""
 
     def __init__(self, labels: str, out: Path, *options: str):
         self.out = out
@@ -44,7 +44,7 @@ class Training:
             self.process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=stdout, stderr=stderr)
 
     def epoch(self) -> int:
-        """The last one saved; 0 before the first."""
+        """The last saved epoch; 0 before the first."""
         state = self.out / "training_state.pt"
         return torch.load(state, weights_only=True)["trainer"]["epoch"] if state.exists() else 0
 
@@ -104,7 +104,7 @@ def record(out: Path) -> list[dict]:
 
 
 def assert_same_training(out: Path, whole: Path) -> None:
-    """Every epoch once, the same losses, and weights that are equal bit for bit."""
+    """Asserts that every epoch occurs once, with the same losses, and that the weights are equal bit for bit."""
     curve, expected = record(out), record(whole)
     assert [(m["epoch"], m["step"], m["loss"]) for m in curve] == [(m["epoch"], m["step"], m["loss"]) for m in expected]
     for name in ("student.safetensors", "student_best.safetensors"):

@@ -104,8 +104,8 @@ def test_what_is_kept_is_not_read_again(places, monkeypatch):
     """Of a set of many blocks; and the windows are those of a set that is read anew in each pass."""
     monkeypatch.setattr(training_set, "BLOCK_UTTERANCES", 6)
     asked = []
-    read = training_set.read_part
-    monkeypatch.setattr(training_set, "read_part", lambda uri, columns: asked.append(uri) or read(uri, columns))
+    read = training_set.read_part_file
+    monkeypatch.setattr(training_set, "read_part_file", lambda uri, *a, **k: asked.append(uri) or read(uri, *a, **k))
     share, passes = RankShare(batch=4), 8  # five batches a pass, of which four are drawn ahead
     anew = list(islice(window_batches(places, ONE_WINDOW, share, kept_gib=0.0), 5 * passes))
     read_anew = len(asked)
@@ -174,8 +174,10 @@ def test_unequal_shares_weigh_every_utterance_the_same():
 
 def test_a_worker_reads_only_the_parts_of_its_stretch(places, monkeypatch):
     monkeypatch.setattr(training_set, "BLOCK_UTTERANCES", 5)
-    read, read_part = [], training_set.read_part
-    monkeypatch.setattr(training_set, "read_part", lambda uri, columns: read.append(uri) or read_part(uri, columns))
+    read, read_part = [], training_set.read_part_file
+    monkeypatch.setattr(
+        training_set, "read_part_file", lambda uri, *a, **k: read.append(uri) or read_part(uri, *a, **k)
+    )
     visited(places, RankShare(batch=4, rank=1, world_size=4), 1)
     assert 0 < len(set(read[:2])) < len(places.parts) - 1
 
