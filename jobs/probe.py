@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -12,6 +12,7 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.devices import local_device
 from cluster.failures import UserError
+from cluster.json_values import json_ready
 from cluster.run_record import RunRecord, installed_versions
 from pipeline.corpora.read import corpus_name, read_corpus, require_emotions
 from pipeline.probe.features import ProbeFeatures, probe_features
@@ -27,10 +28,13 @@ from pipeline.probe.protocols import (
     result_of,
     speaker_independent_protocol,
 )
+from pipeline.probe.zero_shot import ExamClips, Peer, exam_clips, examine, require_new_speakers
 from pipeline.rejects import count_unforeseen, suspicion
 from pipeline.reports.probe import probe_report
 from pipeline.reports.rendering import ReportFacts
-from pipeline.students.load import DEFAULT_STUDENT, read_student
+from pipeline.reports.student_card import student_card
+from pipeline.reports.zero_shot import zero_shot_report
+from pipeline.students.load import DEFAULT_STUDENT, read_student, student_fingerprint, student_meta, student_uri
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +55,18 @@ class Probe(JobOptions):
     (relative to the table), speaker and emotion."""
     data: str
     """Folder of the corpus, or the CSV file; a path or s3:// URI."""
+    protocol: Literal["linear", "zero-shot"] = "linear"
+    """`linear`: a classifier is fitted to the outputs, as described above. `zero-shot`: nothing is fitted; the student's own
+    eight outputs are compared with the true emotions, as one-vs-rest AUC: raw, with the prior taken out, and with each
+    speaker's mean taken off."""
+    peer_corpus: str | None = None
+    """For `zero-shot`: another corpus, named as --corpus is, on whose true labels classifiers of eGeMAPS and of the student's
+    embedding are trained, to be compared on the same clips."""
+    peer_data: str | None = None
+    """Folder or CSV file of --peer-corpus."""
     out: str | None = None
-    """Folder or s3:// prefix for probe.json, predictions.parquet, report.html and run.json. Default: only the line on
-    stdout."""
+    """Folder or s3:// prefix for probe.json (zero_shot.json), predictions.parquet, report.html and run.json. Default: only
+    the line on stdout."""
     student: str = DEFAULT_STUDENT
     """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI. Default: the shipped one."""
     ceiling: bool = True
@@ -69,6 +82,65 @@ class Probe(JobOptions):
 
 
 def probe(options: Probe, record: RunRecord) -> dict:
+    return (_zero_shot if options.protocol == "zero-shot" else _linear)(options, record)
+
+
+def _zero_shot(options: Probe, record: RunRecord) -> dict:
+    if (options.peer_corpus is None) != (options.peer_data is None):
+        raise UserError("--peer-corpus and --peer-data belong together; give both or neither")
+    if options.out is not None:
+        storage.require_writable(options.out)
+    device = local_device(options.gpu)
+    student = read_student(options.student)
+    meta = student_meta(student)
+    corpus, clips = _read_corpus(options.corpus, options.data)
+    knows = require_new_speakers(meta, clips.clips, options.data)
+    peer = None
+    if options.peer_corpus is not None and options.peer_data is not None:
+        name, others = _read_corpus(options.peer_corpus, options.peer_data)
+        with record.stage("peer"):
+            read = probe_features(student, others.clips, device=device, seed=options.seed)
+        require_emotions(read.clips, options.peer_data)
+        peer = Peer(name, read)
+    with record.stage("exam"):
+        exam, answers = examine(
+            student, meta, clips, peer=peer, device=device, knows_its_speakers=knows, seed=options.seed
+        )
+    result: dict[str, Any] = {"corpus": corpus} | json_ready(exam)
+    record.inputs |= {"student": student_fingerprint(options.student)}
+    record.counts |= {name: result[name] for name in ("n", "speakers", "rejected", "reasons", "positives")}
+    if options.out is not None:
+        result["report"] = _write_exam(storage.absolute(options.out), result, answers, options, record)
+    return result | {"seconds": round(record.seconds(), 3)}
+
+
+def _read_corpus(corpus: str, data: str) -> tuple[str, ExamClips]:
+    """The corpus's name, and its clips."""
+    name = corpus_name(corpus)
+    return name, exam_clips(read_corpus(name, storage.absolute(data)), data)
+
+
+def _write_exam(out_uri: str, result: dict, answers: pa.Table, options: Probe, record: RunRecord) -> str:
+    """Writes the files of an exam, and the student's card where its run is known. Returns the URI of the report."""
+    figures_uri, report_uri = (storage.join(out_uri, name) for name in ("zero_shot.json", "report.html"))
+    facts = ReportFacts(
+        title=f"Zero-shot exam of the student on {result['corpus']}",
+        files={"student": options.student, "corpus": options.data, "figures": figures_uri},
+        configuration={"seed": options.seed},
+        versions=installed_versions(),
+    )
+    storage.write_json(figures_uri, result)
+    storage.write_table(storage.join(out_uri, "predictions.parquet"), answers)
+    storage.write_bytes(report_uri, zero_shot_report(result, facts).encode())
+    run_uri = storage.join(student_uri(options.student), "run.json")
+    if storage.exists(run_uri):
+        card = student_card(storage.read_json(run_uri), exams=[result])
+        storage.write_bytes(storage.join(out_uri, "student_card.md"), card.encode())
+    record.write_into(out_uri)
+    return report_uri
+
+
+def _linear(options: Probe, record: RunRecord) -> dict:
     if options.ceiling_steps < 1:
         raise UserError(f"--ceiling-steps {options.ceiling_steps}: give at least 1, or --no-ceiling")
     if options.out is not None:

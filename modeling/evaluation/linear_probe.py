@@ -104,6 +104,26 @@ def regularised_predictions(
     return predicted_N, chosen
 
 
+def transferred_probabilities(
+    train: tuple[np.ndarray, np.ndarray, np.ndarray], features_SF: np.ndarray, classes: int, seed: int = 0
+) -> np.ndarray:
+    """Probabilities (S, classes) that an L2 logistic regression, learnt from all of one corpus, gives the clips of another.
+
+    train: features (T, F), class indices (T,) and speakers (T,); C is chosen as in `regularised_predictions`. A class that
+    the training lacks gets 0.
+    """
+    features_TF, labels_T = _checked(*train[:2])
+    inverse_penalty = _chosen_inverse_penalty(features_TF, labels_T, np.asarray(train[2]), seed)
+    scaler = StandardScaler().fit(features_TF)
+    model = LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(np.asarray(scaler.transform(features_TF)), labels_T)
+    probabilities_SK = np.zeros((len(features_SF), classes))
+    probabilities_SK[:, model.classes_] = model.predict_proba(np.asarray(scaler.transform(np.asarray(features_SF))))
+    return probabilities_SK
+
+
 def recalls(
     predicted_N: np.ndarray, labels_N: np.ndarray, speakers_N: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Recalls:

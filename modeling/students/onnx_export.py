@@ -1,9 +1,7 @@
 """A student as an ONNX graph: waveform of any length in; logits, probabilities and embedding out.
 
 The graph does all that `Student.outputs_of_clip` does: padding of a short clip, input transform, cut to the clip's centre,
-network. Two parts of the transform are reimplemented, because ONNX has no operator for them that every runtime supports:
-the Fourier transform is a convolution with windowed cosines and sines, and the recursive DC filter is a product with
-powers of its pole. `modeling.speech.spectrogram` remains the definition; `parity` measures the difference.
+network. The input transforms are reimplemented for it in `onnx_inputs`; `parity` measures the difference.
 
 Exported by TorchScript tracing: torch.export (2.11) cannot yet cut to a length known only at run time and then pool.
 Needs the package onnx. Shape letters: T samples at 16 kHz, F frequency bins, L frames, E = 8, D embedding.
@@ -18,15 +16,13 @@ from dataclasses import asdict
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torchaudio.functional import melscale_fbanks
 
 from modeling.emotions import EMOTIONS
 from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.speech import spectrogram
-from modeling.speech.spectrogram import DC_POLE, FFT_SAMPLES, FRAME_SAMPLES, HOP_SAMPLES
 from modeling.students.base import MAX_FRAMES, MIN_FRAMES, MIN_SAMPLES
-from modeling.students.build import Student
+from modeling.students.build import Student, WhisperStudent
+from modeling.students.onnx_inputs import LogMel, PaperMagnitude, WhisperLogMel
 from modeling.students.vggvox import BUCKET_FRAMES
 
 OPSET = 18
@@ -40,95 +36,21 @@ PARITY_S = (0.3, 1.0, 2.5, 4.024, 7.3, 12.0)
 TOLERANCE = 1e-3
 """Largest difference that passes, relative to the largest value of the same output, or to 1 if that is larger."""
 
-CARRIED_BLOCKS = 9
-"""Number of blocks of 256 samples after which 0.99 ** n is below 1e-10, too small to matter in float32."""
-
-
-class _FourierFrames(nn.Module):
-    """(1, T) -> real and imaginary part (1, 257, L) of the windowed frames; equals `spectrogram._stft`."""
-
-    kernels: Tensor
-
-    def __init__(self, window_T: Tensor):
-        super().__init__()
-        bins, samples = torch.arange(FFT_SAMPLES // 2 + 1), torch.arange(FRAME_SAMPLES)
-        angle = 2 * math.pi * torch.outer(bins, samples).remainder(FFT_SAMPLES).double() / FFT_SAMPLES
-        kernels = torch.cat([angle.cos(), -angle.sin()]) * window_T.double()
-        self.register_buffer("kernels", kernels[:, None].float())
-
-    def forward(self, wave_BT: Tensor) -> tuple[Tensor, Tensor]:
-        real, imaginary = F.conv1d(wave_BT[:, None], self.kernels, stride=HOP_SAMPLES).chunk(2, 1)
-        return real, imaginary
-
-
-class LogMel(nn.Module):
-    """The same as `spectrogram.log_mel`."""
-
-    bands: Tensor
-
-    def __init__(self):
-        super().__init__()
-        self.frames = _FourierFrames(torch.hann_window(FRAME_SAMPLES, dtype=torch.float64))
-        bands = melscale_fbanks(FFT_SAMPLES // 2 + 1, *spectrogram.MEL_RANGE_HZ, spectrogram.MEL_BANDS, SAMPLE_RATE_HZ)
-        self.register_buffer("bands", bands.T.contiguous())
-
-    def forward(self, wave_BT: Tensor) -> Tensor:
-        real, imaginary = self.frames(wave_BT)
-        power_BFL = real.square() + imaginary.square()
-        mel = 10 * torch.log10((self.bands @ power_BFL).clamp_min(spectrogram.POWER_FLOOR))
-        mel = torch.maximum(mel, mel.amax((1, 2), keepdim=True) - spectrogram.MEL_RANGE_DB)
-        mel = mel - mel.mean(2, keepdim=True)
-        deviation = mel.square().mean((1, 2), keepdim=True).sqrt()
-        return mel / deviation.clamp_min(spectrogram.MEL_DEVIATION_FLOOR_DB)
-
-
-class _WithoutDc(nn.Module):
-    """The same as `spectrogram.without_dc`, by blocks of 256 samples plus the remainders of earlier blocks."""
-
-    decay: Tensor
-    carry: Tensor
-    fading: Tensor
-
-    def __init__(self):
-        super().__init__()
-        block = spectrogram.SCAN_BLOCK
-        step = torch.arange(block, dtype=torch.float64)
-        decay = torch.tril(DC_POLE ** (step[:, None] - step[None]).clamp_min(0))
-        blocks = torch.arange(CARRIED_BLOCKS - 1, -1, -1, dtype=torch.float64)
-        self.register_buffer("decay", decay.T.float())
-        self.register_buffer("carry", (DC_POLE ** (block * blocks)).float()[None, None])
-        self.register_buffer("fading", (DC_POLE ** (step + 1)).float())
-
-    def forward(self, wave_BT: Tensor) -> Tensor:
-        block, samples = spectrogram.SCAN_BLOCK, wave_BT.shape[1]
-        change = wave_BT - F.pad(wave_BT, (1, 0))[:, :samples]
-        y = F.pad(change, (0, block))[:, : (samples + block - 1) // block * block].reshape(1, -1, block) @ self.decay
-        earlier = F.conv1d(F.pad(y[:, None, :, -1], (CARRIED_BLOCKS, 0)), self.carry)[:, 0, :-1]
-        return (y + earlier[..., None] * self.fading).reshape(1, -1)[:, :samples]
-
-
-class PaperMagnitude(nn.Module):
-    """The same as `spectrogram.paper_spectrogram` without dither."""
-
-    def __init__(self):
-        super().__init__()
-        self.without_dc = _WithoutDc()
-        self.frames = _FourierFrames(torch.hamming_window(FRAME_SAMPLES, periodic=False, dtype=torch.float64))
-
-    def forward(self, wave_BT: Tensor) -> Tensor:
-        x = self.without_dc(wave_BT * spectrogram.INT16_SCALE)
-        x = x - spectrogram.PRE_EMPHASIS * F.pad(x, (1, 0))[:, : x.shape[1]]
-        real, imaginary = self.frames(x)
-        half_BFL = (real.square() + imaginary.square()).sqrt()
-        centred = half_BFL - half_BFL.mean(2, keepdim=True)
-        deviation = (centred.square().sum(2, keepdim=True) / (centred.shape[2] - 1)).sqrt()
-        scaled = centred / deviation.clamp_min(spectrogram.MAGNITUDE_DEVIATION_FLOOR)
-        return torch.cat([scaled, scaled[:, 1:-1].flip(1)], 1)
-
 
 def _shape(x: Tensor) -> Tensor:
     """The shape as a traced tensor, for clips of any length: `x.shape` would be traced as the numbers of the example."""
     return torch._shape_as_tensor(x)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+
+
+def _input_of(student: Student) -> nn.Module:
+    if isinstance(student, WhisperStudent):
+        return WhisperLogMel(student.front_end.size.bands)
+    kinds = {"compact": LogMel, "paper": PaperMagnitude}
+    if student.config.kind not in kinds:
+        raise ValueError(
+            f"a student of kind {student.config.kind!r} cannot be exported; those of kind compact, paper and whisper can"
+        )
+    return kinds[student.config.kind]()
 
 
 class StudentGraph(nn.Module):
@@ -136,12 +58,7 @@ class StudentGraph(nn.Module):
 
     def __init__(self, student: Student):
         super().__init__()
-        kinds = {"compact": LogMel, "paper": PaperMagnitude}
-        if student.config.kind not in kinds:
-            raise ValueError(
-                f"a student of kind {student.config.kind!r} cannot be exported; those of kind compact and paper can"
-            )
-        self.input, self.student = kinds[student.config.kind](), student.eval()
+        self.input, self.student = _input_of(student), student.eval()
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         samples = _shape(waveform)[1]

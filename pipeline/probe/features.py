@@ -56,9 +56,10 @@ class ClipFeatures:
     mean_log_mel (128): mean and deviation over time of 64 log mel bands in dB, loudness and microphone included.
     """
 
-    def __init__(self, student: Student, device: str):
+    def __init__(self, student: Student, device: str, baselines: bool = True):
+        """baselines: also the features that are not the student's; without them openSMILE is not needed."""
         self.student, self.device = student.to(device).eval(), device
-        self.smile = _smile()
+        self.smile = _smile() if baselines else None
         self.mel = MelSpectrogram(
             SAMPLE_RATE_HZ,
             FFT_SAMPLES,
@@ -71,11 +72,12 @@ class ClipFeatures:
     def __call__(self, speech_T: np.ndarray, heard_T: np.ndarray) -> dict[str, np.ndarray]:
         """speech_T: int16 at 16 kHz, for the baselines; heard_T: what the student is given, mostly the same."""
         logits_E, embedding_D = self.student.outputs_of_clip(torch.from_numpy(heard_T).to(self.device))
+        of_student = {"logits": logits_E.cpu().numpy(), "embedding": embedding_D.cpu().numpy()}
+        if self.smile is None:
+            return of_student
         signal_T = speech_T.astype(np.float32) / INT16_SCALE
         log_mel_FL = 10 * torch.log10(self.mel(torch.from_numpy(signal_T)).clamp_min(POWER_FLOOR))
-        return {
-            "logits": logits_E.cpu().numpy(),
-            "embedding": embedding_D.cpu().numpy(),
+        return of_student | {
             "egemaps": self.smile.process_signal(signal_T, SAMPLE_RATE_HZ).to_numpy()[0],
             "mean_log_mel": torch.cat([log_mel_FL.mean(1), log_mel_FL.std(1, correction=0)]).numpy(),
         }
@@ -98,6 +100,7 @@ def probe_features(
     device: str = "cpu",
     as_published: bool = False,
     keep_speech: bool = False,
+    baselines: bool = True,
     seed: int = 0,
 ) -> ProbeFeatures:
     """Reads every clip once and looks for the same sound in two files (a video and its sound, a copy).
@@ -105,7 +108,7 @@ def probe_features(
     as_published: the student hears the sound at the file's own rate as if it were 16 kHz (the authors' omission); the
     baselines do not. Adds "random" (N, D) and "random8" (N, 8), normal numbers that know nothing of the clips.
     """
-    extract = ClipFeatures(student, device)
+    extract = ClipFeatures(student, device, baselines)
     read, rows, heard, contents = [], {}, {}, {}
     with progress(len(clips), "features", "clips") as bar, IsolatedDecoder() as decoder:
         for clip in clips:

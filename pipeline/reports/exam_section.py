@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 
+CHANCE, GOOD = 0.5, 0.7
+"""An AUC whose interval includes the first is a guess; one whose interval lies above the second is worth naming."""
+
 VARIANTS = {
-    "raw": "as `predict` gives it",
+    "raw": "probabilities",
+    "logits": "logits",
     "corrected": "prior taken out",
     "speaker_centred": "each speaker's own mean off",
 }
@@ -22,7 +26,7 @@ def exam_section(exams: Sequence[dict]) -> str:
         f"| --- | --- | --- |{' --- |' * len(VARIANTS)}",
         *(_corpus_row(exam) for exam in exams),
         "",
-        *(line for exam in exams for line in _emotion_table(exam)),
+        *(line for exam in exams for line in (*_emotion_table(exam), _in_words(exam), "")),
     ]
     return "\n".join(lines).rstrip()
 
@@ -39,6 +43,17 @@ def _emotion_table(exam: dict) -> list[str]:
         rows.append(f"| {emotion} | {count} | {figures} |")
     head = f"| {exam['corpus']}: emotion | clips | {' | '.join(VARIANTS.values())} |"
     return [head, f"| --- | --- |{' --- |' * len(VARIANTS)}", *rows, ""]
+
+
+def _in_words(exam: dict) -> str:
+    """What it is good and bad at, by the intervals of the best that can be made of its answers."""
+    auc = {name: cell for name, cell in exam["variants"]["speaker_centred"]["auc"].items() if cell["low"] is not None}
+    best = [name for name, cell in sorted(auc.items(), key=lambda item: -item[1]["value"]) if cell["low"] > GOOD]
+    guessed = [name for name, cell in auc.items() if cell["low"] <= CHANCE]
+    said = (
+        f"On {exam['corpus']} it is best at {', '.join(best)}" if best else f"On {exam['corpus']} it is good at nothing"
+    )
+    return said + (f"; its answers for {', '.join(guessed)} are no better than guessing." if guessed else ".")
 
 
 def _figure(estimate: dict) -> str:

@@ -12,7 +12,7 @@ FLAT = 0.01
 
 def student_card(run: dict, evaluation: dict | None = None, exams: Sequence[dict] = ()) -> str:
     """run: the content of `distill`'s run.json; evaluation: the content of evaluation.json, if there is one; exams: the
-    content of a zero_shot.json for each corpus."""
+    contents of zero_shot.json, one per corpus."""
     sections = [
         _head(run),
         _data(run),

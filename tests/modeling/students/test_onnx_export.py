@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from modeling.emotions import EMOTIONS
-from modeling.students.build import StudentConfig, build_student
+from modeling.students.build import StudentConfig, WhisperConfig, WhisperStudent, build_student
 from modeling.students.onnx_export import TOLERANCE, export_student, parity
+from tests.support.small_whisper import NAME, encoder, small_size
 
 pytest.importorskip("onnx")
 SMALL = StudentConfig(widths=(8, 16, 16), embedding=32)
@@ -66,3 +67,16 @@ def test_real_speech_gives_the_same(student, exported, data_dir):
         speech, _ = soundfile.read(path, dtype="float32")
         logits = onnxruntime.InferenceSession(exported).run(["logits"], {"waveform": speech[None]})[0]
         np.testing.assert_allclose(logits[0], student.logits_of_clip(torch.from_numpy(speech)), atol=1e-4)
+
+
+def test_front_end_and_head_of_a_whisper_student_are_one_file():
+    with small_size():
+        student = WhisperStudent(WhisperConfig(front_end=NAME, layers=2), encoder(layers=2)).eval()
+    torch.nn.init.normal_(student.classifier.weight)
+    graph = onnxruntime.InferenceSession(export_student(student, ""))
+    for samples in (1, 16_240, 40_001, 116_800, 192_001):
+        clip = np.random.default_rng(samples).normal(size=samples).astype(np.float32) * 0.1
+        logits, _, embedding = graph.run(None, {"waveform": clip[None]})
+        expected_logits, expected_embedding = student.outputs_of_clip(torch.from_numpy(clip))
+        np.testing.assert_allclose(logits[0], expected_logits, atol=1e-3)
+        np.testing.assert_allclose(embedding[0], expected_embedding, atol=1e-4)

@@ -57,3 +57,22 @@ def test_a_card_of_a_set_without_held_out_utterances_says_so():
     card = student_card(RUN | {"counts": {"curve": curve}})
     assert "No held-out mean AUC was measured" in card and "## Prior" not in card
     assert all(emotion in student_card(RUN) for emotion in EMOTIONS)
+
+
+def cell(value: float) -> dict:
+    return {"value": value, "low": value - 0.05, "high": value + 0.05}
+
+
+def test_a_card_shows_what_a_student_is_worth_against_true_emotions_and_where_it_guesses():
+    scores = {"mean_auc": cell(0.7), "auc": {"anger": cell(0.82), "surprise": cell(0.53), "fear": NOT_ESTIMABLE}}
+    exam = {
+        "corpus": "ravdess",
+        "n": 624,
+        "speakers": 24,
+        "positives": {"anger": 96, "surprise": 96, "fear": 3},
+        "variants": dict.fromkeys(("raw", "logits", "corrected", "speaker_centred"), scores),
+    }
+    card = student_card(RUN, exams=[exam])
+    assert "| ravdess | 624 | 24 | 0.700 (0.65 to 0.75) |" in card and "Not evaluated yet" not in card
+    assert "| anger | 96 | 0.820 (0.77 to 0.87) |" in card and "| fear | 3 | not estimable |" in card
+    assert "On ravdess it is best at anger; its answers for surprise are no better than guessing." in card
