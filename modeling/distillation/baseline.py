@@ -2,8 +2,8 @@
 
 A speaker's baseline is the mean of the logits of his utterances. What is taken off is how far it lies from the mean of all
 speakers, so that logits keep their place; and of that only a part, n / (n + 4) for n utterances, because a mean of few
-utterances holds what they express as much as the face at rest. A constant for each speaker: it may be taken off frames or off what
-is pooled from them. Shape letters: N utterances, E = 8 emotions.
+utterances holds what they express as much as the face at rest. It is a constant for each speaker, so it may be taken off frames
+or off what is pooled from them. Shape letters: N utterances, E = 8 emotions.
 """
 
 from collections.abc import Mapping, Sequence
