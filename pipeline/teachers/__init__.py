@@ -1,1 +1,1 @@
-"""Training a teacher on FER+, and running one over many faces."""
+"""Training a teacher on FER+, and running one over many faces or labelled clips."""

@@ -25,7 +25,7 @@ ROOMS = {
         "indexing": {"dataset", "media"},
         "labelling": {"assets", "media", "decoding", "dataset"},
         "training": set(),
-        "teachers": {"assets", "training"},
+        "teachers": {"assets", "corpora", "decoding", "labelling", "media", "training"},
         "students": {"media"},
         "distillation": {"dataset", "media", "training", "students"},
         "evaluation": {"dataset", "media", "students"},
