@@ -50,6 +50,9 @@ class Distill(JobOptions):
     towards the frames with the clearest expression; left out: the recipe's."""
     temperature: float | None = None
     """Of teacher and student in the loss; left out: 2, as in the paper."""
+    speaker_baseline: bool = False
+    """Take each speaker's resting face off the labels: how far the mean of his logits lies from that of all speakers, the less
+    the fewer utterances he has. A voice cannot hear it. Give it to `emovox evaluate` too."""
     seed: int = 0
     """Seed of weights, windows and order."""
     workers: int = 0
@@ -84,6 +87,7 @@ def distill(options: Distill, record: RunRecord) -> dict:
         gpu=options.gpu,
         front_end_uri=options.front_end and storage.absolute(options.front_end),
         speech_memory_gib=options.speech_memory_gib,
+        speaker_baseline=options.speaker_baseline,
     )
     storage.require_writable(run.student_uri)
     record.inputs |= run.identity()
