@@ -69,6 +69,9 @@ class Distill(JobOptions):
     towards the frames with the clearest expression. Default: the recipe's."""
     temperature: float | None = None
     """Temperature of teacher and student in the loss. Default: 2, as in the paper."""
+    speaker_baseline: bool = False
+    """Subtract each speaker's resting face from the labels: the distance of the mean of the speaker's logits from that of all
+    speakers, less of it if there are few utterances. A voice cannot tell it. Give this option to `emovox evaluate` too."""
     seed: int = 0
     """Seed of the weights, the windows and their order."""
     workers: int = 0
@@ -147,6 +150,7 @@ def _by_gradient(options: Distill, record: RunRecord) -> dict:
         gpu=options.gpu,
         front_end_uri=options.front_end and storage.absolute(options.front_end),
         speech_memory_gib=options.speech_memory_gib,
+        speaker_baseline=options.speaker_baseline,
     )
     storage.require_writable(run.student_uri)
     record.inputs |= run.identity()

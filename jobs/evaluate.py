@@ -42,6 +42,10 @@ class Evaluate(JobOptions):
     split: Literal["held-out", "train", "val", "heard", "unheard", "all"] = "held-out"
     """Utterances to score; held-out is heard and unheard together. The report also shows every split by itself."""
 
+    speaker_baseline: bool = False
+    """Compare with the teacher's labels without each speaker's resting face, as `emovox distill --speaker-baseline` learns them;
+    the mean is over all utterances of the set that have speech."""
+
     def __post_init__(self):
         if isinstance(self.student, str):  # one student, in a call from Python
             object.__setattr__(self, "student", (self.student,))
@@ -61,13 +65,14 @@ def evaluate(options: Evaluate, record: RunRecord) -> dict:
         name: origin(name, student, labels_uri, rows["teacher"][0].as_py()) for name, student in students.items()
     }
     with record.stage("score"):
-        scores = score_students(students, labels_uri, options.address)
+        scores = score_students(students, labels_uri, options.address, speaker_baseline=options.speaker_baseline)
     with record.stage("measure"):
         results = {name: _measure(table, options.split) | json_ready(origins[name]) for name, table in scores.items()}
         compared = json_ready(differences(scores, options.split))
     first = next(iter(results.values()))
     shared = {key: first[key] for key in ("split", "utterances", "speakers")}
     result = shared | {"students": results, "differences": compared} if len(results) > 1 else first
+    result = result | {"speaker_baseline": options.speaker_baseline}
     report_uri = storage.join(out_uri, "report.html")
     storage.write_table(storage.join(out_uri, "scores.parquet"), pa.concat_tables(scores.values()))
     storage.write_json(storage.join(out_uri, "evaluation.json"), result)
@@ -100,6 +105,7 @@ def _facts(options: Evaluate, teacher: str, out_uri: str) -> ReportFacts:
             "figures": storage.join(out_uri, "evaluation.json"),
             "answers": storage.join(out_uri, "scores.parquet"),
         },
+        configuration={"the teacher's labels": "without resting faces" if options.speaker_baseline else "as they are"},
         versions=installed_versions(),
     )
 

@@ -17,6 +17,7 @@ from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
 from modeling.teacher_training.recipes import TEACHER_RECIPES, TeacherRecipe
 from modeling.teachers.published import PUBLISHED
+from pipeline.assets.face_recogniser import VGGFACE2, mobilenet_start
 from pipeline.assets.weights import read_weights, teacher_weights
 from pipeline.teachers.ferplus_files import read_faces, read_split
 from pipeline.teachers.run import TeacherRun, train_face_teacher
@@ -39,14 +40,17 @@ class TrainTeacher(JobOptions):
     out: str
     """Folder or s3:// prefix for the teacher and the training state: new, or of the same run."""
     recipe: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(TEACHER_RECIPES) + "}")] = "compact"
-    """`compact`: the network included in the project, for a CPU or a GPU; `second_round`: a shorter round that starts from
-    the trained weights of --init; `paper`: the authors' fine-tuning of a published network (give --init, and a GPU);
-    `smoke`: two epochs of a tiny network, to check that everything works together."""
+    """`compact`: the network that comes with the project, for a CPU or a GPU; `second_round`: a shorter round from the
+    trained weights of --init; `pretrained`: MobileNet v1, which has learnt to recognise faces before; `paper`: the authors'
+    fine-tuning of a published network (give --init, and a GPU); `smoke`: two epochs of a tiny network, to see that all is
+    connected."""
     network: Literal[tuple(PUBLISHED)] = "senet50_ferplus"  # pyright: ignore[reportInvalidTypeForm]
     """Network of the paper's recipe."""
     init: str | None = None
-    """Weights to start from. For `paper`: VGGFace2 weights of that network (senet50_ft_dag.pth or resnet50_ft_dag.pth from
-    the authors' model page). For other recipes: a compact teacher, by name (`compact`) or file. Path, s3:// or http URI."""
+    """Weights to start from. For `paper`: VGGFace2 weights of that network (senet50_ft_dag.pth, resnet50_ft_dag.pth of the
+    authors' model page). For `pretrained`: `mobilenet_vggface2`, which is also what it takes if nothing is given (fetched once
+    with npm), the .json of a copy of its files, or a MobileNet teacher. For the others: a compact teacher, by name (`compact`)
+    or file. Path, s3:// or http URI."""
     soft_labels_from: list[str] = field(default_factory=list)
     """Trained teachers (as for `emovox label --teacher`) whose mean probabilities make up half of each target; the votes are
     the other half. This distils a larger network into a smaller one, or a network into its successor."""
@@ -109,6 +113,8 @@ def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
 
 
 def _init(options: TrainTeacher) -> bytes | None:
+    if options.recipe == "pretrained":
+        return mobilenet_start(options.init or VGGFACE2)
     if options.init is None:
         return None
     return (

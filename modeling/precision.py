@@ -1,6 +1,8 @@
 """The number format in which a network runs: by default single precision on a CPU, half precision on CUDA."""
 
 import contextlib
+import functools
+from pathlib import Path
 
 import torch
 
@@ -20,3 +22,13 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
         raise ValueError(f"precision {precision!r} is not known; choose auto, {', '.join(PRECISIONS)}")
     name = DEFAULT_PRECISION[device.type] if precision == "auto" else precision
     return contextlib.nullcontext() if name == "fp32" else torch.autocast(device.type, PRECISIONS[name])
+
+
+@functools.cache
+def has_fast_bfloat16() -> bool:
+    """Whether this processor multiplies matrices in bfloat16 (AVX512-BF16 or AMX); False where the system does not say."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:  # not Linux
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

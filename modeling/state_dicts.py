@@ -81,5 +81,12 @@ def read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors = safetensors.torch.load(data)  # checks the whole file, so the header can be read without checks
     except safetensors.SafetensorError as error:
         raise ValueError(f"damaged or not a safetensors file ({error})") from error
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return tensors, header.get("__metadata__", {})
+    return tensors, safetensors_metadata(data)
+
+
+def safetensors_metadata(data: bytes) -> dict[str, str]:
+    """The strings that a safetensors file holds beside its tensors; none if its header cannot be read."""
+    try:
+        return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+    except (ValueError, AttributeError):
+        return {}

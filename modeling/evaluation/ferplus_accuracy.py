@@ -1,26 +1,22 @@
 """How good a face teacher is on FER+: accuracy under the three rules in use, recall, confusion, calibration.
 
-Shape letters: N faces, V = 10 vote columns, E = 8 emotions, B = 15 bins of confidence.
+Shape letters: N faces, V = 10 vote columns, E = 8 emotions.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from scipy.stats import binomtest
 
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.bootstrap import Estimate
+from modeling.evaluation.calibration import ReliabilityBin, best_temperature, calibration, mean_cross_entropy
 from modeling.evaluation.divergence import confusion
 from modeling.faces.ferplus import VOTE_COLUMNS, majority_rule, paper_rule, vote_distributions, without_single_votes
 
 RULES = ("paper", "majority", "argmax8")
-BINS = 15
-"""Bins of the expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2)."""
-TEMPERATURES = (0.05, 20.0)
-"""Lowest and highest temperature that is tried."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +24,6 @@ class Accuracy(Estimate):
     """Accuracy over n faces, with its 95 % Wilson interval; None without faces."""
 
     n: int
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """The faces with a confidence above `low` and up to `high`: their mean confidence and accuracy, None without faces."""
-
-    low: float
-    high: float
-    n: int
-    confidence: float | None
-    accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -97,7 +82,7 @@ def evaluate_ferplus(logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequen
     recall_E = [float(confusion_EE[k, k] / n) if n else None for k, n in enumerate(support_E)]
     present = [recall for recall in recall_E if recall is not None]
     loss, temperature = _fit_temperature(logits_NE, votes_NV, masked)
-    ece, reliability = _calibration(kept_NE, truth_N)
+    ece, reliability = calibration(kept_NE, truth_N)
     return FerPlusEvaluation(
         n=len(votes_NV),
         accuracy=accuracy,
@@ -109,7 +94,7 @@ def evaluate_ferplus(logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequen
         reliability=reliability,
         log_loss=loss,
         temperature=temperature,
-        ece_at_temperature=_calibration(kept_NE / temperature, truth_N)[0] if temperature else None,
+        ece_at_temperature=calibration(kept_NE / temperature, truth_N)[0] if temperature else None,
         masked=tuple(masked),
     )
 
@@ -150,22 +135,6 @@ def _accuracy(right: int, n: int) -> Accuracy:
     return Accuracy(right / n, float(ends.low), float(ends.high), n=n)
 
 
-def _calibration(logits_NE: np.ndarray, truth_N: np.ndarray) -> tuple[float | None, tuple[ReliabilityBin, ...]]:
-    """The expected calibration error and its bins."""
-    confidence_N = softmax(logits_NE, axis=1).max(axis=1)
-    right_N = logits_NE.argmax(axis=1) == truth_N
-    bin_N = np.clip(np.ceil(confidence_N * BINS).astype(int) - 1, 0, BINS - 1)
-    bins: list[ReliabilityBin] = []
-    for index in range(BINS):
-        inside_N = bin_N == index
-        n = int(inside_N.sum())
-        confidence = float(confidence_N[inside_N].mean()) if n else None
-        accuracy = float(right_N[inside_N].mean()) if n else None
-        bins.append(ReliabilityBin(index / BINS, (index + 1) / BINS, n, confidence, accuracy))
-    gap = sum(b.n * abs(b.confidence - b.accuracy) for b in bins if b.confidence is not None and b.accuracy is not None)
-    return (gap / len(truth_N) if len(truth_N) else None), tuple(bins)
-
-
 def _fit_temperature(
     logits_NE: np.ndarray, votes_NV: np.ndarray, masked: Sequence[str]
 ) -> tuple[float | None, float | None]:
@@ -178,9 +147,4 @@ def _fit_temperature(
     target_NE, logits_NE = target_NE[total_N > 0] / total_N[total_N > 0, None], logits_NE[total_N > 0]
     if not len(target_NE):
         return None, None
-
-    def loss(temperature: float) -> float:
-        return float(-(target_NE * log_softmax(logits_NE / temperature, axis=1)).sum(axis=1).mean())
-
-    found = minimize_scalar(lambda x: loss(np.exp(x)), bounds=np.log(TEMPERATURES), method="bounded")
-    return loss(1.0), float(np.exp(found.x))  # pyright: ignore[reportAttributeAccessIssue]
+    return mean_cross_entropy(logits_NE, target_NE), best_temperature(logits_NE, target_NE)

@@ -191,3 +191,22 @@ def _chosen_inverse_penalty(features_TF: np.ndarray, labels_T: np.ndarray, speak
     classes = np.unique(labels_T)
     uar_C = [recall_score(labels_T, predicted_T, labels=classes, average="macro") for predicted_T in predicted_CT]
     return INVERSE_PENALTIES[int(np.argmax(uar_C))]
+
+
+def held_out_probabilities(
+    features_NF: np.ndarray, labels_N: np.ndarray, fold_N: np.ndarray, *, classes: int, inverse_penalty: float = 1e-2
+) -> np.ndarray:
+    """Probabilities (N, classes) by L2 logistic regression learnt from the other folds; 0 for classes that they lack.
+
+    Raises ValueError where the other folds of some fold hold one class only.
+    """
+    features_NF, labels_N = _checked(features_NF, labels_N)
+    probabilities_NK = np.zeros((len(labels_N), classes))
+    for train_N in (fold_N != fold for fold in np.unique(fold_N)):
+        if len(np.unique(labels_N[train_N])) < 2:
+            raise ValueError("all clips of the other speakers have one label; nothing can be learnt from them")
+        train_TF, test_SF = _standardised(features_NF, train_N)
+        fitted = LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS).fit(train_TF, labels_N[train_N])
+        rows = np.flatnonzero(~train_N)
+        probabilities_NK[np.ix_(rows, fitted.classes_)] = fitted.predict_proba(test_SF)
+    return probabilities_NK

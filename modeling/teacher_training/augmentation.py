@@ -1,9 +1,10 @@
-"""Random changes of FER+ faces while the compact teacher trains.
+"""Random changes of FER+ faces while a teacher trains.
 
 Shape letters: N images, H = W pixels.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +30,17 @@ class FaceJitter:
     cutout_share: float = 0.25
 
 
-def jittered(faces_NHW: Tensor, jitter: FaceJitter, side_px: int, rng: torch.Generator) -> Tensor:
-    """uint8 (N, 48, 48) -> float (N, 1, side, side), normalised: flip, rotation, zoom, shift, contrast, then cutout."""
+def jittered(
+    faces_NHW: Tensor,
+    jitter: FaceJitter,
+    side_px: int,
+    rng: torch.Generator,
+    normalise: Callable[[Tensor], Tensor] = normalise_faces,
+) -> Tensor:
+    """uint8 (N, 48, 48) -> float (N, C, side, side): flip, rotation, zoom, shift, contrast, then cutout, which leaves 0.
+
+    normalise: faces 0-255 (N, side, side) -> the network's input (N, C, side, side).
+    """
     n = len(faces_NHW)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -45,7 +55,7 @@ def jittered(faces_NHW: Tensor, jitter: FaceJitter, side_px: int, rng: torch.Gen
     grid = F.affine_grid(torch.stack([row_x, row_y], 1), [n, 1, side_px, side_px], align_corners=False)
     faces = F.grid_sample(faces_NHW.float().unsqueeze(1), grid, padding_mode="border", align_corners=False)
     gamma = torch.exp(uniform(-1, 1) * math.log(jitter.gamma)).view(-1, 1, 1, 1)
-    x = normalise_faces(((faces / 255).clamp(0, 1) ** gamma * 255).squeeze(1))
+    x = normalise(((faces / 255).clamp(0, 1) ** gamma * 255).squeeze(1))
     hole, middle = jitter.cutout_share / 2 * side_px, torch.arange(side_px) + 0.5
     far_x = (middle[None] - uniform(0, side_px)[:, None]).abs() > hole
     far_y = (middle[None] - uniform(0, side_px)[:, None]).abs() > hole

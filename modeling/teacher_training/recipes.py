@@ -6,10 +6,11 @@ from typing import Any
 
 from modeling.faces.ferplus import SIDE_PX
 from modeling.teacher_training.augmentation import FaceJitter
+from modeling.teacher_training.fine_tuning import FineTuning, cosine_rate
 from modeling.teachers.compact import CompactTeacherConfig
 from modeling.teachers.published import PUBLISHED
 
-NETWORKS = ("compact", *PUBLISHED)
+NETWORKS = ("compact", "mobilenet", *PUBLISHED)
 
 FIRST_NAMES = {"soft_share": "soft_part", "cutout_share": "cutout_part"}
 """Fields of a recipe and of its jitter that have another name in files."""
@@ -19,17 +20,17 @@ FIRST_NAMES = {"soft_share": "soft_part", "cutout_share": "cutout_part"}
 class TeacherRecipe:
     """Everything besides the data that determines the trained weights.
 
-    network: "compact", or a published network ("senet50_ferplus", "resnet50_ferplus")
-    peak_lr: highest learning rate of SGD with momentum 0.9 (Nesterov's for the compact network)
-    lr_drops: epochs at which the rate falls to a tenth; decay_epochs: number of last epochs, in which it falls linearly to
-    zero; warmup_epochs: number of first epochs, in which it rises linearly, step by step
-    body_lr_factor: factor on the rate of all layers but the classifier (fine-tuning)
-    small_epochs: number of first epochs that show the compact network faces of small_side_px; the others show 48 pixels
-    jitter: augmentation of the compact network; the published ones get the paper's
-    mixup_alpha: Beta parameter of mixup, 0 for none
-    ema_decay: decay per step of the moving average of the weights, which is saved; None: no average
+    network: "compact", "mobilenet", or a published network ("senet50_ferplus", "resnet50_ferplus")
+    peak_lr: of SGD with momentum 0.9, Nesterov's for the compact network; of AdamW with `fine_tuning`
+    lr_drops: epochs from which the rate is a tenth of what it was; decay_epochs: last epochs, in which it falls
+    linearly to zero; warmup_epochs: first ones, in which it rises linearly, step by step
+    body_lr_factor: part of the rate for all but the classifier (fine-tuning)
+    small_epochs: epochs at small_side_px before the rest run at the network's full side
+    jitter: of all but the published networks, which get the paper's augmentation
+    mixup_alpha: Beta parameter of mixup, 0 for none; ema_decay: per step, of the weights that are saved, or None
     keep_best: save the epoch with the best validation accuracy (the paper) and not the last one
-    soft_share: share of each target that comes from other teachers' probabilities, if any are given; the rest is votes
+    soft_share: what share of each target comes from other teachers' probabilities, where there are any; the rest are votes
+    fine_tuning: of the "mobilenet" network, None for the others; with it the rate falls along a cosine
     """
 
     network: str = "compact"
@@ -39,7 +40,7 @@ class TeacherRecipe:
     peak_lr: float = 0.1
     lr_drops: tuple[int, ...] = ()
     decay_epochs: int = 22
-    warmup_epochs: int = 1
+    warmup_epochs: float = 1
     body_lr_factor: float = 1.0
     weight_decay: float = 5e-4
     dropout: float = 0.0
@@ -50,6 +51,7 @@ class TeacherRecipe:
     ema_decay: float | None = 0.998
     keep_best: bool = False
     soft_share: float = 0.5
+    fine_tuning: FineTuning | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -72,6 +74,8 @@ class TeacherRecipe:
     def learning_rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of an optimiser step, counted from 0."""
         warmup = self.warmup_epochs * steps_per_epoch
+        if self.fine_tuning is not None:
+            return cosine_rate(self.peak_lr, step, warmup, self.epochs * steps_per_epoch)
         if step < warmup:
             return self.peak_lr * (step + 1) / warmup
         rate = self.peak_lr * 0.1 ** bisect_right(self.lr_drops, step // steps_per_epoch)
@@ -94,8 +98,9 @@ class TeacherRecipe:
         )
 
     def side_px(self, epoch: int) -> int:
-        """Side of the compact network's training faces in an epoch, counted from 0."""
-        return self.small_side_px if epoch < self.small_epochs else SIDE_PX
+        """Side of the training faces in one epoch, counted from 0, where the network takes more than one."""
+        full = SIDE_PX if self.fine_tuning is None else self.fine_tuning.side_px
+        return self.small_side_px if epoch < self.small_epochs else full
 
 
 def compact() -> TeacherRecipe:
@@ -128,10 +133,34 @@ def paper(network: str = "senet50_ferplus") -> TeacherRecipe:
     )
 
 
+def pretrained() -> TeacherRecipe:
+    """All layers of a face recogniser, at 96 pixels, to which FER+'s 48 are enlarged: as fast as the compact network."""
+    return TeacherRecipe(
+        network="mobilenet",
+        epochs=4,
+        batch_size=64,
+        peak_lr=8e-4,
+        decay_epochs=0,
+        warmup_epochs=0.5,
+        weight_decay=0.02,
+        dropout=0.2,
+        small_epochs=0,
+        jitter=FaceJitter(rotation_deg=12, zoom=1.15, shift=0.05, gamma=1.5, cutout_share=0.3),
+        fine_tuning=FineTuning(),
+        ema_decay=0.997,
+    )
+
+
 def smoke() -> TeacherRecipe:
     """Two epochs of a tiny network: shows that everything works together, but learns little."""
     tiny = CompactTeacherConfig(stem=8, widths=(8, 16), blocks=(1, 1), embedding=16)
     return TeacherRecipe(compact=tiny, epochs=2, decay_epochs=1, small_epochs=1, ema_decay=0.9)
 
 
-TEACHER_RECIPES = {"compact": compact, "second_round": second_round, "paper": paper, "smoke": smoke}
+TEACHER_RECIPES = {
+    "compact": compact,
+    "second_round": second_round,
+    "pretrained": pretrained,
+    "paper": paper,
+    "smoke": smoke,
+}

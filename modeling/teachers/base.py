@@ -40,9 +40,10 @@ class CropRule:
 class TeacherNetwork:
     """The network of a teacher, and how to use it.
 
-    network: float (N, C, H, W) -> logits (N, E); prepare: crops, uint8 (N, H, W) grey or (N, H, W, 3) RGB -> the network's
-    input; masked: emotions that it does not know, whose logits are `MASKED_LOGIT`; flip_tta: whether to average the logits
-    of a face and its mirror image; follows_device: False for a network whose own runtime chooses the device.
+    network: float (N, C, H, W) -> logits (N, E); prepare: its crops, uint8 (N, H, W) grey or (N, H, W, 3) RGB -> its
+    input; masked: emotions it does not know, whose logits it gives as `MASKED_LOGIT`; flip_tta: whether logits are the
+    mean over a face and its mirror image; follows_device: False for a network that runs where its own runtime puts it;
+    classifier: its last layer, which sees the features of a face; None where that is not known.
     """
 
     network: nn.Module
@@ -51,6 +52,7 @@ class TeacherNetwork:
     masked: tuple[str, ...] = ()
     flip_tta: bool = False
     follows_device: bool = True
+    classifier: nn.Module | None = None
 
 
 class Teacher:
@@ -87,6 +89,23 @@ class Teacher:
     def __call__(self, crops: np.ndarray, batch_size: int | None = None) -> np.ndarray:
         """uint8 crops that follow `crop_rule`, (N, H, W) grey or (N, H, W, 3) RGB -> float32 logits (N, E)."""
         return self._in_batches(crops, lambda batch: batch, batch_size=batch_size)
+
+    def logits_and_features(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Logits (N, E) of crops, and what the last layer sees of each, float32 (N, F), the mean of its views; None for a
+        network whose last layer is not known."""
+        if self.parts.classifier is None:
+            return self(crops), None
+        seen: list[Tensor] = []
+        logits, features = [self(crops[:0])], list[np.ndarray]()
+        hook = self.parts.classifier.register_forward_pre_hook(
+            lambda _, given: seen.append(given[0].flatten(1).float())
+        )
+        with hook:
+            for start in range(0, len(crops), self.batch_faces):
+                seen.clear()
+                logits.append(self(crops[start : start + self.batch_faces]))
+                features.append(torch.stack(seen).mean(0).cpu().numpy())
+        return np.concatenate(logits), np.concatenate(features) if features else None
 
     def faces(self, images_NHW: np.ndarray, after_batch: Callable[[int], object] = lambda faces: None) -> np.ndarray:
         """Grey pictures that show just the face, like FER+'s, of one size (uint8, N, H, W) -> logits (N, E).

@@ -85,7 +85,7 @@ def normalise_faces(faces_NHW: Tensor) -> Tensor:
 def compact_teacher(network: CompactTeacher) -> TeacherNetwork:
     """How the network is used: crops of 48 grey pixels, the mean of a face and its mirror image."""
     rule = CropRule(side_px=SIDE_PX, grey=True, scale=CROP_SCALE)
-    return TeacherNetwork(network, normalise_faces, rule, flip_tta=True)
+    return TeacherNetwork(network, normalise_faces, rule, flip_tta=True, classifier=network.classifier)
 
 
 def save_compact_teacher(network: CompactTeacher, meta: Mapping[str, Any]) -> bytes:

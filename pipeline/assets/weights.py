@@ -15,7 +15,7 @@ import torch
 from cluster import storage
 from cluster.failures import UserError
 from cluster.redaction import redacted
-from modeling.teacher_training.trainer import TEACHER_FILES
+from modeling.teacher_training.networks import TRAINABLE
 from modeling.teachers.compact import packaged_weights
 from modeling.teachers.external import is_torchscript, read_description
 from modeling.teachers.load import DEFAULT_TEACHER, TEACHERS, load_teacher, needs_description
@@ -122,7 +122,7 @@ def _teacher_file(uri: str) -> Weights:
     elif not storage.exists(uri):
         raise UserError(f"--teacher {uri}: neither a known teacher ({', '.join(TEACHERS)}) nor an existing file")
     elif storage.is_folder(uri):
-        files = sorted(set(TEACHER_FILES.values()))
+        files = sorted({kind.file_name for kind in TRAINABLE.values()})
         inside = [storage.join(uri, file) for file in files if storage.exists(storage.join(uri, file))]
         if not inside:
             raise UserError(

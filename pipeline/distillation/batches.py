@@ -25,8 +25,10 @@ import pyarrow.compute as pc
 import torch
 
 from cluster.failures import UserError
+from modeling.distillation.baseline import SpeakerBaseline
 from pipeline.dataset.distillation_set import read_parts, set_parts, warn_unchecked
 from pipeline.dataset.part_file import read_part_file
+from pipeline.dataset.resting_faces import resting_faces, without_resting_faces
 from pipeline.dataset.set_record import Part
 from pipeline.dataset.utterances import FILTER_COLUMNS, USABLE
 from pipeline.distillation.windows import KEPT_GIB, WINDOW_COLUMNS, Row, Utterances, WindowSampler, WindowSampling
@@ -81,9 +83,11 @@ class RowLocations:
 class LabelIndex:
     """What is known about every utterance of a set, without sound and frames; read once."""
 
-    def __init__(self, labels_uri: str):
-        """Raises UserError if there is no set, it has another schema version, it was changed, or it has duplicate
-        utterances."""
+    def __init__(self, labels_uri: str, *, speaker_baseline: bool = False):
+        """speaker_baseline: take the resting face of each speaker off the labels; `baseline` is then what is taken off.
+
+        Raises UserError if no set is there, it is of another version, or utterances are in it twice.
+        """
         self.labels_uri = labels_uri
         parts = set_parts(labels_uri)
         read = read_parts(parts, INDEX_COLUMNS)
@@ -104,6 +108,11 @@ class LabelIndex:
                 f"{labels_uri}: {doubled} labelled utterances are in it twice, as a run that was cut off can leave them; give "
                 "its `emovox label` command again, which takes them out"
             )
+        self.baseline: SpeakerBaseline | None = None
+        if speaker_baseline:
+            rows = self.table.filter(USABLE)
+            self.baseline = resting_faces(rows)
+            self.table = without_resting_faces(rows, self.baseline)
 
     def usable(self, split: str) -> pa.Table:
         """The rows of a split that a student can learn from, with the columns `part` and `row` of `places`."""
@@ -181,17 +190,23 @@ def pass_blocks(part_N: np.ndarray, seed: int, pass_index: int) -> list[np.ndarr
 
 
 def window_batches(
-    places: RowLocations, draw: WindowSampling, share: RankShare, *, first_batch: int = 0, kept_gib: float = KEPT_GIB
+    places: RowLocations,
+    draw: WindowSampling,
+    share: RankShare,
+    *,
+    first_batch: int = 0,
+    kept_gib: float = KEPT_GIB,
+    baseline: SpeakerBaseline | None = None,
 ) -> Generator[dict[str, torch.Tensor], None, None]:
     """An endless stream of this worker's share of the batches, pass after pass, each in a new order.
 
-    Every worker's stream has the same number of batches in a pass, all of them full: utterances left over at the end wait
-    for another pass. first_batch: where a resumed training continues in the stream, whatever its number of workers was.
-    kept_gib: decoded speech that stays in memory and is not read again.
+    Every worker's stream has as many batches in a pass, all full: utterances that do not fill the last one wait for
+    another pass. first_batch: where a resumed training goes on in the stream, whatever its number of workers was.
+    kept_gib: of decoded speech that stays in memory, and is not read again. baseline: taken off the frames' logits.
     """
     per_pass = len(places) // share.batch
     whole = places.read(np.arange(len(places))) if len(places) <= BLOCK_UTTERANCES else None
-    utterances = Utterances(kept_gib)
+    utterances = Utterances(kept_gib, baseline)
 
     def read(indices_M: np.ndarray) -> list[Row]:
         if whole is None:

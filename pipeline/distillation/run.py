@@ -26,6 +26,7 @@ from cluster.budget import GIB
 from cluster.failures import UserError
 from cluster.identity import read_identity
 from cluster.progress import progress
+from modeling.distillation.baseline import PRIOR_UTTERANCES, SpeakerBaseline
 from modeling.distillation.recipes import StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
 from modeling.students.build import build_student
@@ -48,7 +49,8 @@ class DistillRun:
 
     min_workers: train with as few as this many while the cluster has no room for `workers`; None: always with `workers`.
     front_end_uri: file of an ssl student's frozen network; None for other students.
-    speech_memory_gib: decoded speech that each worker keeps, in GiB.
+    speech_memory_gib: decoded speech that each worker keeps. speaker_baseline: learn from labels without the speakers' resting
+    faces.
     """
 
     labels_uri: str
@@ -59,6 +61,7 @@ class DistillRun:
     gpu: bool = False
     front_end_uri: str | None = None
     speech_memory_gib: float = KEPT_GIB
+    speaker_baseline: bool = False
 
     def front_end(self) -> bytes | None:
         return storage.read_bytes(self.front_end_uri) if self.front_end_uri else None
@@ -66,17 +69,21 @@ class DistillRun:
     def identity(self) -> dict:
         """What determines the student; the number of workers does not."""
         identity = {"labels": read_identity(self.labels_uri), "recipe": self.recipe.as_written()}
+        if self.speaker_baseline:
+            identity["speaker_baseline"] = {"prior_utterances": PRIOR_UTTERANCES}
         front_end = self.front_end()
         return identity | ({"front_end": storage.sha256(front_end)} if front_end else {})
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What every worker gets: the run, the locations of its training utterances, and the validation set."""
+    """What every worker knows: the run, where its training utterances lie, what scores the student, and what is taken off the
+    labels, if anything."""
 
     run: DistillRun
     places: RowLocations
     validation: ValidationSet
+    baseline: SpeakerBaseline | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +114,12 @@ def distill_student(run: DistillRun, address: str | None = None) -> TrainedStude
     Raises UserError if the set, the front end or the number of workers does not fit, and as `pipeline.training.run.train`
     does.
     """
-    index = LabelIndex(run.labels_uri)
+    index = LabelIndex(run.labels_uri, speaker_baseline=run.speaker_baseline)
     rows = index.training()
     require_shares(run.recipe, len(rows), max(1, run.workers))
     _require_student(run)
     prior_E = soft_prior(rows["logits"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1))
-    data = TrainingData(run, index.places(rows), ValidationSet(index, prior_E))
+    data = TrainingData(run, index.places(rows), ValidationSet(index, prior_E), index.baseline)
     plan = TrainingPlan(
         name="student training",
         output_uri=run.student_uri,
@@ -205,7 +212,14 @@ def _train(data: TrainingData, context: LocalContext) -> None:
     draw = WindowSampling(
         windows=recipe.windows_per_utterance, pooling=recipe.target_pooling, seed=recipe.seed, padding=recipe.padding
     )
-    batches = window_batches(data.places, draw, share, first_batch=trainer.step, kept_gib=run.speech_memory_gib)
+    batches = window_batches(
+        data.places,
+        draw,
+        share,
+        first_batch=trainer.step,
+        kept_gib=run.speech_memory_gib,
+        baseline=data.baseline,
+    )
     steps, every = recipe.steps_per_epoch(utterances), data.validation.evaluate_every(recipe, utterances)
     with progress(recipe.epochs * steps, "distill", "steps", trainer.step) as bar, contextlib.closing(batches):
         pace = Pace((recipe.epochs - trainer.epoch) * steps, after_step=bar.update)

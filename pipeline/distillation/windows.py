@@ -13,11 +13,12 @@ import pyarrow as pa
 import torch
 
 from cluster.budget import GIB
+from modeling.distillation.baseline import SpeakerBaseline
 from modeling.distillation.targets import draw_window, pool_logits, window_of, window_span
 from modeling.speech.spectrogram import WINDOW_SAMPLES
 from pipeline.media.flac import decode_flac
 
-WINDOW_COLUMNS = ["utterance_id", "speech_samples", "speech_flac", "frame_indices", "frame_logits"]
+WINDOW_COLUMNS = ["utterance_id", "speaker_id", "speech_samples", "speech_flac", "frame_indices", "frame_logits"]
 
 KEPT_GIB = 0.5
 """Default amount of decoded speech that a worker keeps from pass to pass: 4.6 hours. Decoding a window takes 1.1 ms of a CPU
@@ -66,12 +67,14 @@ class Row(NamedTuple):
 
 
 class Utterances:
-    """Turns rows into utterances. The first `kept_gib` of speech are decoded once and kept.
+    """Rows as they are drawn from. The first `kept_gib` of speech that come by are decoded once and kept. baseline: what is taken
+    off the logits of each speaker's frames, if anything.
 
     Threads may share it: at worst an utterance is read or decoded twice, or slightly more speech is kept.
     """
 
-    def __init__(self, kept_gib: float = KEPT_GIB):
+    def __init__(self, kept_gib: float = KEPT_GIB, baseline: SpeakerBaseline | None = None):
+        self.baseline = baseline
         self.most_bytes = kept_gib * GIB
         self.kept: dict[int, Utterance] = {}
         self.kept_bytes = 0
@@ -99,12 +102,16 @@ class Utterances:
             flac=b"" if whole else row["speech_flac"],
             speech_T=decode_flac(row["speech_flac"]) if whole else None,
             frame_indices_N=np.array(row["frame_indices"]),
-            frame_logits_NE=np.array(row["frame_logits"], np.float32),
+            frame_logits_NE=self._frame_logits(row),
         )
         if whole:
             self.kept[place.number] = utterance
             self.kept_bytes += SAMPLE_BYTES * row["speech_samples"]
         return utterance
+
+    def _frame_logits(self, row: dict) -> np.ndarray:
+        logits_NE = np.array(row["frame_logits"], np.float32)
+        return logits_NE if self.baseline is None else logits_NE - self.baseline.offset(row["speaker_id"])
 
 
 class WindowSampler:

@@ -31,6 +31,7 @@ from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.build import Student
 from modeling.students.prior import corrected
 from pipeline.dataset.distillation_set import read_labels
+from pipeline.dataset.resting_faces import resting_faces, without_resting_faces
 from pipeline.dataset.utterances import USABLE, read_utterances
 from pipeline.evaluation.scores import EIGHT, LABEL_COLUMNS, SCORE_SCHEMA, ScoredRows, matrix, rows_of_split
 from pipeline.media.flac import decode_flac
@@ -61,9 +62,14 @@ class StudentScorer:
         return pa.concat_tables(parts)
 
 
-def score_students(students: dict[str, Student], labels_uri: str, address: str | None) -> dict[str, pa.Table]:
-    """For each student, a table of `SCORE_SCHEMA` with its probabilities for every labelled utterance with speech, all in the
-    same order. If a student gives NaN, raises a UserError that names the utterance."""
+def score_students(
+    students: dict[str, Student], labels_uri: str, address: str | None, *, speaker_baseline: bool = False
+) -> dict[str, pa.Table]:
+    """Every student's probabilities for every labelled utterance that has speech; a table of `SCORE_SCHEMA` each, all
+    with the same utterances in the same order. speaker_baseline: the teacher's columns are without the speakers' resting faces.
+
+    Raises UserError where a student gives NaN, naming the utterance.
+    """
     utterances = len(scorable(labels_uri))
     with session(address), progress(utterances, "evaluate", "utterances") as bar:
         stage = Stage(name="student", workers=min(worker_cores(address), -(-utterances // ROWS_PER_BATCH)))
@@ -78,7 +84,11 @@ def score_students(students: dict[str, Student], labels_uri: str, address: str |
             batches.append(batch)
             bar.update(len(batch) // len(students))
     rows = pa.concat_tables(batches).sort_by("utterance_id")
-    return {name: _scores(student, rows.filter(pc.field("student") == name)) for name, student in students.items()}
+    scores = {name: _scores(student, rows.filter(pc.field("student") == name)) for name, student in students.items()}
+    if not speaker_baseline:
+        return scores
+    baseline = resting_faces(next(iter(scores.values())))  # the same labels stand beside each student's answers
+    return {name: without_resting_faces(table, baseline) for name, table in scores.items()}
 
 
 def scorable(labels_uri: str) -> pa.Table:

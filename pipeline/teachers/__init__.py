@@ -1,1 +1,1 @@
-"""Training a teacher on FER+, and running one on many faces."""
+"""Training a teacher on FER+, and running one on many faces or labelled clips."""

@@ -13,8 +13,9 @@ from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.progress import progress
 from modeling.faces.ferplus import FaceSet, class_counts, paper_rule
+from modeling.teacher_training.networks import new_network, trainable
 from modeling.teacher_training.recipes import TeacherRecipe
-from modeling.teacher_training.trainer import TEACHER_FILES, TeacherTrainer, new_network
+from modeling.teacher_training.trainer import TeacherTrainer
 from pipeline.assets.weights import Weights
 from pipeline.teachers.inference import mean_probabilities
 from pipeline.training.context import LocalContext
@@ -89,7 +90,7 @@ def train_face_teacher(run: TeacherRun, address: str | None = None) -> TrainedTe
 
     history = train(plan, prepare, _train, address).history
     return TrainedTeacher(
-        weights=storage.join(run.teacher_uri, TEACHER_FILES[run.recipe.network]),
+        weights=storage.join(run.teacher_uri, trainable(run.recipe).file_name),
         valid_accuracy=_saved_epoch(history, run.recipe)["valid_accuracy"],
         epochs=len(history),
         history=history,
@@ -140,7 +141,7 @@ def _train(data: TrainingData, context: LocalContext) -> None:
             checkpoints.record(metrics)
             if context.rank == 0 and _saved_epoch(checkpoints.history, run.recipe) is metrics:
                 checkpoints.keep_best(trainer.file(_meta(run, metrics)))
-            checkpoints.save({TEACHER_FILES[run.recipe.network]: checkpoints.best})
+            checkpoints.save({trainable(run.recipe).file_name: checkpoints.best})
 
 
 def _saved_epoch(history: list[dict[str, Any]], recipe: TeacherRecipe) -> dict[str, Any]:

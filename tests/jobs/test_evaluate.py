@@ -10,6 +10,7 @@ import torch
 
 from cluster import storage
 from jobs.evaluate import Evaluate, main
+from modeling.distillation.baseline import SpeakerBaseline
 from modeling.emotions import EMOTIONS
 from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.build import StudentConfig, build_student
@@ -86,6 +87,20 @@ def test_the_written_scores_are_the_students_own_beside_the_teachers_logits(alon
         assert score["probabilities"] == pytest.approx(expected, abs=1e-5)
         assert score["corrected"] == pytest.approx(corrected(expected, np.array(PRIOR), 0.5), abs=1e-5)
         assert score["logits"] == pytest.approx(row["logits"]) and score["teacher"] == row["teacher"]
+
+
+@pytest.mark.slow
+def test_the_truth_can_be_without_resting_faces(ray_session, alone, labels, a, tmp_path):
+    """The offsets are those of all utterances of the set, whatever split is asked for and however many students there are."""
+    rows = pd.read_parquet(labels / "utterances").sort_values("utterance_id")
+    logits_NE, speakers = np.stack(rows["logits"].tolist()), rows["speaker_id"].tolist()
+    expected_NE = SpeakerBaseline.of(logits_NE, speakers).removed(logits_NE, speakers)
+    arguments = ("--student", a, "--labels", labels, "--split", "heard", "--speaker-baseline")
+    answer = answer_of("evaluate", *arguments, "--out", tmp_path / "out")
+    scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
+    assert np.allclose(np.stack(scores["logits"].tolist()), expected_NE, atol=1e-5)
+    assert scores["emotion"].tolist() == [EMOTIONS[k] for k in expected_NE.argmax(1)]
+    assert answer["speaker_baseline"] is True and alone[1]["speaker_baseline"] is False
 
 
 @pytest.mark.slow

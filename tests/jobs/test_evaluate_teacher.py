@@ -177,3 +177,45 @@ def test_votes_without_any_majority_are_no_crash(small_teacher, some_faces, tmp_
     result = last_line(capfd)
     assert result["accuracy"]["majority"] == {"value": None, "n": 0, "low": None, "high": None}
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def clips_table(path: Path, rows: list[tuple[str, str, str]]) -> Path:
+    path.write_text("file,speaker,emotion\n" + "".join(",".join(row) + "\n" for row in rows))
+    return path
+
+
+def test_clips_are_looked_at_and_what_cannot_be_used_is_set_aside(data_dir, small_teacher, tmp_path, capfd):
+    labelled = data_dir / "video" / "labelled"
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    rows = [
+        (str(labelled / "MEAD_W036_level_3_happy_007.mp4"), "W036", "happiness"),
+        (str(labelled / "MEAD_M030_level_3_angry_016.mp4"), "M030", "anger"),
+        (str(broken), "nobody", "anger"),
+        (str(labelled / "MEAD_W040_level_3_happy_029.mp4"), "W040", ""),
+    ]
+    arguments = ["--clips", str(clips_table(tmp_path / "clips.csv", rows)), "--teacher", str(small_teacher)]
+    detector = data_dir / "weights" / "retinaface" / "mobilenet0.25_Final.pth"
+    assert main([*arguments, "--detector", str(detector), "--out", str(tmp_path / "out")]) == 0
+    found = last_line(capfd)
+    assert found["figures"]["clips"] == 2 and found["figures"]["frames"] > 10
+    assert found["set_aside"] == {"not_a_video": 1, "no_label": 1}
+    assert set(found["by_scale"]) == {"0.7", "0.8", "0.9", "1.0"}
+    assert sum(map(sum, found["figures"]["confusion"])) == 2
+    written = json.loads((tmp_path / "out" / "clip_evaluation.json").read_text())
+    assert written["figures"] == found["figures"]
+
+
+def test_emotions_that_no_teacher_knows_are_named(tmp_path, capfd):
+    table = clips_table(
+        tmp_path / "clips.csv", [("a.mp4", "x", "happy"), ("b.mp4", "x", "calm"), ("c.mp4", "y", "calm")]
+    )
+    problem = problem_of_job(capfd, "evaluate-teacher", ["--clips", str(table)])
+    assert "'happy' (1), 'calm' (2)" in problem and "happiness" in problem
+
+
+@pytest.mark.parametrize("given", [[], ["--data", "x", "--clips", "y"]])
+def test_it_takes_either_faces_or_clips(given, capfd):
+    with pytest.raises(SystemExit):
+        main(given)
+    assert "either --data (FER+) or --clips" in capfd.readouterr().err

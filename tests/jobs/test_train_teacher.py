@@ -84,6 +84,7 @@ def test_a_second_training_into_one_folder_is_refused_while_the_first_runs(ferpl
         (["--recipe", "second_round"], "--init compact"),
         (["--recipe", "again"], "now called `second_round`"),
         (["--recipe", "large"], "choose one of compact"),
+        (["--recipe", "pretrained", "--init", "faceres.json"], "faceres.json: not found"),
     ],
 )
 def test_what_cannot_be_meant_is_named(ferplus, tmp_path, capfd, options, named):

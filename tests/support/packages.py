@@ -25,7 +25,7 @@ PACKAGES = {
         "indexing": {"dataset", "decoding", "media"},
         "labelling": {"assets", "media", "decoding", "dataset"},
         "training": set(),
-        "teachers": {"assets", "training"},
+        "teachers": {"assets", "corpora", "decoding", "labelling", "media", "training"},
         "students": {"assets", "decoding", "media"},
         "distillation": {"assets", "dataset", "media", "training", "students"},
         "evaluation": {"dataset", "media", "students"},

@@ -10,7 +10,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, log_loss, recall_score
 
 from modeling.emotions import EMOTIONS
-from modeling.evaluation.ferplus_accuracy import Accuracy, ReliabilityBin, evaluate_ferplus, most_confident_errors
+from modeling.evaluation.calibration import ReliabilityBin
+from modeling.evaluation.ferplus_accuracy import Accuracy, evaluate_ferplus, most_confident_errors
 from modeling.faces.ferplus import VOTE_COLUMNS, majority_rule, paper_rule
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cluster.failures import UserError
+from modeling.distillation.baseline import SpeakerBaseline
 from modeling.emotions import EMOTIONS
 from modeling.speech.spectrogram import WINDOW_SAMPLES
 from pipeline.dataset.distillation_set import write_part
@@ -195,3 +196,12 @@ def test_labels_of_two_teachers_are_not_mixed(tmp_path):
     write_part(str(tmp_path), label_table([labelled_row("s/a"), labelled_row("s/b", teacher="other@1")]))
     with pytest.raises(UserError, match="several teachers"):
         LabelIndex(str(tmp_path)).training()
+
+
+def test_what_is_taken_off_a_speakers_frames_is_taken_off_the_targets_of_his_windows():
+    rows = [row_with_one_happy_frame("s1/a"), row_with_one_happy_frame("s2/a")]
+    baseline = SpeakerBaseline({"s2": np.arange(8, dtype=np.float32)})
+    plain, without = drawn_of(rows), drawn_of(rows, kept=Utterances(baseline=baseline))
+    taken_off = (plain["target"] - without["target"]).numpy()
+    assert np.array_equal(taken_off, [[0] * 8] * DRAW.windows + [list(range(8))] * DRAW.windows)
+    assert (plain["speech"] == without["speech"]).all()

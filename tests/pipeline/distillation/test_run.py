@@ -265,3 +265,21 @@ def test_workers_stop_at_a_target_that_is_not_finite(ray_session, tmp_path):
     labels = write_labels(tmp_path / "labels", rows)
     with pytest.raises(UserError, match="not finite"):
         distill_student(DistillRun(labels_uri=labels, student_uri=str(tmp_path / "s"), recipe=smoke(), workers=2))
+
+
+def test_without_resting_faces_a_student_learns_other_targets_and_says_so(tmp_path):
+    """One speaker looks angry whatever he says; without that, his happy utterances are as happy as those of the others."""
+    rows = [labelled_row(f"s{n % 4}/{n}", EMOTIONS[n % 3], seconds=1.5) for n in range(24)]
+    for row in rows[::4]:
+        row["logits"] = row["logits"] + 6 * np.eye(8)[EMOTIONS.index("anger")]
+        row["frame_logits"] = (np.array(row["frame_logits"]) + 6 * np.eye(8)[EMOTIONS.index("anger")]).tolist()
+    labels = write_labels(tmp_path / "labels", rows)
+    plain = DistillRun(labels_uri=labels, student_uri=str(tmp_path / "plain"), recipe=smoke())
+    without = dataclasses.replace(plain, student_uri=str(tmp_path / "without"), speaker_baseline=True)
+    anger = EMOTIONS.index("anger")
+    assert distill_student(without).prior[anger] < distill_student(plain).prior[anger] / 1.5
+    identity = json.loads((tmp_path / "without" / "identity.json").read_text())
+    assert identity["speaker_baseline"] == {"prior_utterances": 4.0}
+    assert "speaker_baseline" not in json.loads((tmp_path / "plain" / "identity.json").read_text())
+    with pytest.raises(UserError, match="different run"):
+        distill_student(dataclasses.replace(plain, student_uri=without.student_uri))
