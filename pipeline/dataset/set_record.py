@@ -1,4 +1,4 @@
-"""The record of a whole set, `OUT/parts.json`: of each part its rows, its bytes and its seal (`part_file.py`).
+"""The record of a whole set, `OUT/utterances/_parts.json`: of each part its rows, its bytes and its seal (`part_file.py`).
 
 It is written when all is there, and deleted before something is changed: where it stands, the parts that it names are the set,
 no fewer and no others. A set without it is one whose writing has not ended, or was written before there were records.
@@ -13,7 +13,8 @@ from cluster.failures import UserError
 from cluster.storage import StoredFile
 from pipeline.dataset.part_file import ChangedPart
 
-FILE = "parts.json"
+FILE = "utterances/_parts.json"
+"""Readers of tables skip a leading underscore."""
 
 log = logging.getLogger(__name__)
 
