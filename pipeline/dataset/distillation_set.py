@@ -2,7 +2,7 @@
 
 OUT/identity.json       what decides the labels; a run with another identity is refused (`cluster/identity.py`)
 OUT/utterances/*.parquet the parts, each named by the ids in it, so that a repeated write replaces itself
-OUT/parts.json          which parts the whole set has, and their hashes (`set_record.py`)
+OUT/utterances/_parts.json which parts the whole set has, and their hashes (`set_record.py`)
 OUT/run.json            the record of the last run
 
 A part is one atomic write (rename on disk, one PUT on an object store), so a reader never sees half a part, and the

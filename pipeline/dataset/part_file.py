@@ -77,7 +77,7 @@ def read_part_file(uri: str, columns: list[str], *, seal: str | None = None, che
     except (pa.ArrowInvalid, json.JSONDecodeError) as error:
         raise changed(uri, f"it cannot be read ({str(error).partition(chr(10))[0]})") from error
     if seal is not None and found.seal != seal:
-        raise changed(uri, "it is another than the one that the set's parts.json tells of")
+        raise changed(uri, "it is another than the one that the set's _parts.json tells of")
     if check and said is not None:
         _compare(found, said, columns, uri)
     return found

@@ -1,4 +1,4 @@
-"""The record of a complete set, `OUT/parts.json`: rows, bytes and seal (`part_file.py`) of each part.
+"""The record of a complete set, `OUT/utterances/_parts.json`: rows, bytes and seal (`part_file.py`) of each part.
 
 It is written when the set is complete, and deleted before the set is changed. While it exists, the parts that it names are
 the set, no fewer and no others. A set without it is not complete, or was written before there were records.
@@ -13,7 +13,8 @@ from cluster.failures import UserError
 from cluster.storage import StoredFile
 from pipeline.dataset.part_file import ChangedPart
 
-FILE = "parts.json"
+FILE = "utterances/_parts.json"
+"""Readers of tables skip a leading underscore."""
 
 log = logging.getLogger(__name__)
 

@@ -48,7 +48,7 @@ def labels(tmp_path, rows) -> Path:
 
 
 def a_part(labels: Path) -> Path:
-    return sorted((labels / "utterances").iterdir())[1]
+    return sorted((labels / "utterances").glob("part-*"))[1]
 
 
 def rewritten(part: Path, column: str, change: Callable[[list], list]) -> None:
@@ -94,7 +94,7 @@ def test_a_student_does_not_learn_from_a_set_that_was_changed(labels, rows, tmp_
 
 
 def _part_with(labels: Path, utterance: str) -> Path:
-    parts = sorted((labels / "utterances").iterdir())
+    parts = sorted((labels / "utterances").glob("part-*"))
     return next(part for part in parts if utterance in pq.read_table(part)["utterance_id"].to_pylist())
 
 
@@ -177,10 +177,10 @@ def test_a_part_that_is_labelled_again_after_the_set_was_whole_keeps_its_seal(la
 
 
 def test_a_set_of_an_earlier_emovox_is_read_and_said_to_be_unchecked(labels, tmp_path, caplog):
-    for part in (labels / "utterances").iterdir():
+    for part in (labels / "utterances").glob("part-*"):
         old = pq.read_table(part).drop_columns("content_sha256")
         pq.write_table(old.replace_schema_metadata({"emovox.schema_version": "1"}), part)
-    (labels / "parts.json").unlink()
+    (labels / "utterances" / "_parts.json").unlink()
     assert distilled(labels, tmp_path / "student").utterances == 20
     assert "4 of 4 parts were written without hashes" in caplog.text
     found = verify_set(str(labels))
@@ -195,8 +195,8 @@ def test_a_part_without_hashes_does_not_pass_for_one_that_had_them(labels):
 
 
 def test_a_record_that_is_none_is_one_line(labels):
-    (labels / "parts.json").write_text(json.dumps({"parts": {"part-1.parquet": 3}}))
-    with pytest.raises(UserError, match=r"parts.json: it is not the record"):
+    (labels / "utterances" / "_parts.json").write_text(json.dumps({"parts": {"part-1.parquet": 3}}))
+    with pytest.raises(UserError, match=r"_parts.json: it is not the record"):
         scorable(str(labels))
 
 
