@@ -1,6 +1,8 @@
 """The student on files: in this process where they are few and small, on Ray where they are many or a cluster is named."""
 
+import contextlib
 import logging
+from collections.abc import Generator
 
 import pyarrow as pa
 
@@ -37,12 +39,26 @@ def media_files(paths: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+@contextlib.contextmanager
+def decoder_for(files: list[str], address: str | None) -> Generator[IsolatedDecoder]:
+    """A decoder for `predict_files`, which gets ready while the student is loaded, if the files may be few."""
+    with IsolatedDecoder() as decoder:
+        if address is None and len(files) <= FEW_FILES:
+            decoder.start()
+        yield decoder
+
+
 def predict_files(
-    student: Student, files: list[str], options: PredictionOptions, address: str | None = None
+    student: Student,
+    files: list[str],
+    options: PredictionOptions,
+    address: str | None = None,
+    decoder: IsolatedDecoder | None = None,
 ) -> pa.Table:
     """One row of `ROWS_SCHEMA` for each file, in the order given. A cluster at `address` is used for any number."""
     if address is None and are_few(files):
-        return _logged(_predict_here(student, files, options))
+        with contextlib.nullcontext(decoder) if decoder else IsolatedDecoder() as decoder:
+            return _logged(_predict_here(student, decoder, files, options))
     from pipeline.students.predict_on_ray import predict_on_ray  # importing Ray takes as long as a short file
 
     return _logged(predict_on_ray(student, files, options, address))
@@ -69,9 +85,9 @@ def _size(uri: str) -> int:
         return 0
 
 
-def _predict_here(student: Student, files: list[str], options: PredictionOptions) -> pa.Table:
+def _predict_here(student: Student, decoder: IsolatedDecoder, files: list[str], options: PredictionOptions) -> pa.Table:
     answers = []
-    with progress(len(files), "predict", "files") as bar, IsolatedDecoder() as decoder:
+    with progress(len(files), "predict", "files") as bar:
         for uri in files:
             answers.append(prediction_of(student, decoder, uri, options))
             bar.update()
