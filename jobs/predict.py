@@ -17,7 +17,7 @@ from modeling.students.head import EmotionHead, load_head
 from pipeline.rejects import count_unforeseen, suspicion
 from pipeline.students.file_prediction import MUCH_CLIPPED, PredictionOptions
 from pipeline.students.load import DEFAULT_STUDENT, read_student, student_fingerprint, student_meta
-from pipeline.students.predict import media_files, predict_files
+from pipeline.students.predict import decoder_for, media_files, predict_files
 from pipeline.students.prediction_tables import (
     Columns,
     as_rows,
@@ -78,12 +78,13 @@ def predict(options: Predict, record: RunRecord) -> dict:
         if uri is not None:
             require_table_name(uri, option)
     files = media_files(options.paths)
-    student, fingerprint = read_student(options.student), student_fingerprint(options.student)
-    head = read_head(options.head, fingerprint) if options.head else None
     windows = TimelineOptions(window_s=options.window_s, hop_s=options.hop_s) if options.timeline else None
-    wanted = PredictionOptions(embeddings=options.embeddings, timeline=windows, head=head)
-    with record.stage("predict"):
-        rows = predict_files(student, files, wanted, options.address)
+    with decoder_for(files, options.address) as decoder:
+        student, fingerprint = read_student(options.student), student_fingerprint(options.student)
+        head = read_head(options.head, fingerprint) if options.head else None
+        wanted = PredictionOptions(embeddings=options.embeddings, timeline=windows, head=head)
+        with record.stage("predict"):
+            rows = predict_files(student, files, wanted, options.address, decoder)
     answers = (student_meta(student), head.classes if head else ())
     table = file_columns(rows, *answers)
     reasons = Counter(reason for reason in table["reject_reason"] if reason)

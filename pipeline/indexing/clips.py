@@ -90,7 +90,7 @@ def read_clips(files: list[storage.StoredFile], prefix: str, options: ClipsOptio
 
 def cut(duration_s: float | None, utterance_s: float) -> list[tuple[float, float | None]]:
     """Spans [start, end) in seconds that cover the video without gap or overlap; one open span for an unknown end."""
-    if not duration_s:
+    if not duration_s or duration_s <= 0:
         return [(0.0, None)]
     count = max(int(duration_s // utterance_s), 1)
     if duration_s - count * utterance_s >= SHORTEST_REST_S:

@@ -125,6 +125,10 @@ class _Reading:
         self.ends_us: dict[str, int] = {}
 
     def clock(self, zero_s: Fraction) -> MediaClock:
+        """zero_s: as the file says; where a stream begins far before that, it is wrong (a clock of 33 bits that overflowed)."""
+        earliest_us = min(self.begins_us.values(), default=self.zero_us)
+        if earliest_us < self.zero_us - RESTART_US:
+            self.zero_us, zero_s = earliest_us, Fraction(earliest_us, 10**6)
         ends_s = {kind: (end_us - self.zero_us) / 10**6 for kind, end_us in self.ends_us.items()}
         restarts_s = tuple((at_us - self.zero_us) / 10**6 for at_us in self.restarts_us)
         begins_s = {index: (begin_us - self.zero_us) / 10**6 for index, begin_us in self.begins_us.items()}
@@ -147,7 +151,7 @@ class _Reading:
             is_meant = length_us <= self.longest_gap_us and abs(shown_us - decoded_us) <= self.longest_gap_us
             end_us = shown_us + by_us + length_us if is_meant else self.last_us[index]
             self.furthest_us = end_us if self.furthest_us is None else max(self.furthest_us, end_us)
-            self.begins_us.setdefault(index, shown_us + by_us)
+            self.begins_us[index] = min(self.begins_us.get(index, shown_us + by_us), shown_us + by_us)
             if not packet.is_discard:
                 self.ends_us[kind] = max(self.ends_us.get(kind, end_us), end_us)
         self.counts[index] += 1

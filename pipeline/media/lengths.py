@@ -27,8 +27,10 @@ LAST_LOOK_S = 1
 
 
 def length_s(path: str) -> float | None:
-    """Of a file on this machine, in seconds; None for one without packets. Raises Rejected as `containers.open_container`, and
-    BEYOND_LIMITS where so few bytes cannot be so long."""
+    """Of a file on this machine, in seconds above 0; None for one without packets or with useless time stamps.
+
+    Raises Rejected as `containers.open_container`, and BEYOND_LIMITS where so few bytes cannot be so long.
+    """
     size_bytes = os.path.getsize(path)
     if size_bytes > READ_WHOLE_BYTES:
         with containers.open_container(path) as container:
@@ -66,6 +68,8 @@ def _leading_s(ends_s: dict[str, float]) -> float | None:
 
 
 def _believed_s(seconds: float | None, size_bytes: int) -> float | None:
+    if seconds is not None and seconds <= 0:
+        return None
     if seconds is not None and seconds > size_bytes / LEAST_BYTES_PER_S:
         detail = f"time stamps of {seconds:.0f} s in {size_bytes} bytes, fewer than {LEAST_BYTES_PER_S} a second"
         raise Rejected(RejectReason.BEYOND_LIMITS, detail)
@@ -85,4 +89,4 @@ def _seen_at_end_s(container: InputContainer, size_bytes: int) -> float | None:
     containers.seek(container, leading, zero_s + Fraction(max(0.0, claimed_s - LAST_LOOK_S)))
     ends_s = scanned(container).ends_s
     is_confirmed = bool(ends_s) and abs(max(ends_s.values()) - claimed_s) <= AGREES_S
-    return ends_s.get(leading.type) if is_confirmed else None
+    return _believed_s(ends_s.get(leading.type), size_bytes) if is_confirmed else None

@@ -107,9 +107,10 @@ class Predictions:
 class FilePredictor:
     """Answers for one file after another, each decoded in a child process."""
 
-    def __init__(self, student: Student, options: PredictionOptions):
+    def __init__(self, student: Student, options: PredictionOptions, decoder: IsolatedDecoder | None = None):
+        """decoder: one that has been started; None starts one."""
         self.student, self.options = student, options
-        self.decoder = IsolatedDecoder()
+        self.decoder = decoder or IsolatedDecoder()
         self.decoder.start()
 
     def __call__(self, uri: str) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
+from collections.abc import Generator
 from typing import Any
 
 from cluster import storage
 from cluster.failures import UserError
 from cluster.progress import progress
 from modeling.students.build import Student
+from pipeline.decoding.isolated_decoder import IsolatedDecoder
 from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media.listing import list_media
 from pipeline.students.file_prediction import FilePredictor, PredictionOptions
@@ -36,12 +38,25 @@ def media_files(paths: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+@contextlib.contextmanager
+def decoder_for(files: list[str], address: str | None) -> Generator[IsolatedDecoder]:
+    """A decoder for `predict_files`, which gets ready while the student is loaded, if the files may be few."""
+    with IsolatedDecoder() as decoder:
+        if address is None and len(files) <= FEW_FILES:
+            decoder.start()
+        yield decoder
+
+
 def predict_files(
-    student: Student, files: list[str], options: PredictionOptions, address: str | None = None
+    student: Student,
+    files: list[str],
+    options: PredictionOptions,
+    address: str | None = None,
+    decoder: IsolatedDecoder | None = None,
 ) -> list[dict[str, Any]]:
     """One row of `ROWS_SCHEMA` for each file, in the order given. A cluster at `address` is used for any number."""
     if address is None and are_few(files):
-        rows = _predict_here(student, files, options)
+        rows = _predict_here(FilePredictor(student, options, decoder), files)
     else:
         from pipeline.students.predict_on_ray import predict_on_ray  # importing Ray takes as long as a short file
 
@@ -65,12 +80,9 @@ def _size(uri: str) -> int:
         return 0
 
 
-def _predict_here(student: Student, files: list[str], options: PredictionOptions) -> list[dict[str, Any]]:
+def _predict_here(predictor: FilePredictor, files: list[str]) -> list[dict[str, Any]]:
     answers: list[dict[str, Any]] = []
-    with (
-        contextlib.closing(FilePredictor(student, options)) as predict,
-        progress(len(files), "predict", "files") as bar,
-    ):
+    with contextlib.closing(predictor) as predict, progress(len(files), "predict", "files") as bar:
         for uri in files:
             answers.append(predict(uri))
             bar.update()

@@ -75,3 +75,11 @@ def test_what_a_cut_file_misses_is_counted_so_that_it_becomes_a_reject(plain, tm
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(fast.read_bytes()[: -fast.stat().st_size // 3])
     assert both_ways(cut) == pytest.approx([4.0, 4.0], abs=0.1)
+
+
+def test_a_beginning_that_lies_a_day_ahead_makes_no_length_negative(plain, tmp_path):
+    clips.ffmpeg("-i", plain, "-t", 0.4, "-output_ts_offset", 86_400, "-c:v", "libx264", tmp_path / "ahead.ts")
+    clips.ffmpeg("-i", plain, "-c:v", "libx264", tmp_path / "plain.ts")
+    path = tmp_path / "joined.ts"
+    path.write_bytes((tmp_path / "ahead.ts").read_bytes() + (tmp_path / "plain.ts").read_bytes())
+    assert both_ways(path) == pytest.approx([4.4, 4.4], abs=0.15)
