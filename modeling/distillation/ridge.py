@@ -19,7 +19,8 @@ DEVIATION_FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class LinearHead:
-    """weight_EF, bias_E: logits = weight x features + bias; prior_E: mean softmax of the targets; explained: share of the
+    """weight_EF, bias_E: logits = weight x features + bias; prior_E: softmax of the mean target, which is the answer
+    to the mean voice; explained: share of the
     targets' variance within speakers that the fit gives on its own windows."""
 
     weight_EF: np.ndarray
@@ -30,19 +31,17 @@ class LinearHead:
 
 @dataclass(frozen=True)
 class SpeakerSums:
-    """Of one speaker: windows, and the sums of their features, their targets and the targets' softmax."""
+    """Of one speaker: windows, and the sums of their features and targets."""
 
     windows: int
     features_F: np.ndarray
     targets_E: np.ndarray
-    shares_E: np.ndarray
 
     def __add__(self, other: "SpeakerSums") -> "SpeakerSums":
         return SpeakerSums(
             self.windows + other.windows,
             self.features_F + other.features_F,
             self.targets_E + other.targets_E,
-            self.shares_E + other.shares_E,
         )
 
 
@@ -71,8 +70,7 @@ class LinearSums:
             )
         if not (np.isfinite(features_NF).all() and np.isfinite(targets_NE).all()):
             raise ValueError(f"features or targets of speaker {speaker} hold NaN or infinity")
-        shares_E = softmax(targets_NE, axis=1).sum(0)
-        of_speaker = SpeakerSums(len(features_NF), features_NF.sum(0), targets_NE.sum(0), shares_E)
+        of_speaker = SpeakerSums(len(features_NF), features_NF.sum(0), targets_NE.sum(0))
         products = (features_NF.T @ features_NF, features_NF.T @ targets_NE, np.square(targets_NE).sum(0))
         self.merge(LinearSums({speaker: of_speaker}, *products))
 
@@ -107,11 +105,9 @@ class LinearSums:
         left = (
             variance_E / windows - 2 * (scaled_FE * cross_FE).sum(0) + (scaled_FE * (correlation_FF @ scaled_FE)).sum(0)
         )
-        features_F, targets_E, prior_E = (
-            self._total(name) / windows for name in ("features_F", "targets_E", "shares_E")
-        )
+        features_F, targets_E = (self._total(name) / windows for name in ("features_F", "targets_E"))
         explained = float(1 - left.sum() * windows / variance_E.sum())
-        return LinearHead(weight_EF, targets_E - weight_EF @ features_F, prior_E, explained)
+        return LinearHead(weight_EF, targets_E - weight_EF @ features_F, softmax(targets_E), explained)
 
     def _within_speakers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The sums of products of features, of features with targets and of squared targets, speakers' means off."""

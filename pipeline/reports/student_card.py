@@ -177,12 +177,18 @@ def _prior(run: dict) -> str:
         [
             "## Prior",
             "",
-            f"What the teacher saw on average in the training utterances. Raw answers follow it, so {best} is the commonest; "
-            f"`emovox predict` also gives answers with the prior removed (p / prior^{strength:.2f}, normalised).",
+            f"{_prior_in_words(run)} Raw answers follow it, so {best} is the commonest; `emovox predict` gives answers with the "
+            f"prior removed as well (p / prior^{strength:.2f}, normalised).",
             "",
             *table,
         ]
     )
+
+
+def _prior_in_words(run: dict) -> str:
+    if _recipe_of(run).get("student", {}).get("kind") == "whisper":
+        return "What it answers to the average voice of its training."
+    return "What the teacher saw on average in the training utterances."
 
 
 USE = """## Use

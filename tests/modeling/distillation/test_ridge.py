@@ -45,12 +45,12 @@ def test_the_head_is_scikit_learns_ridge_on_what_moves_within_speakers(penalty):
     )
 
 
-def test_the_answer_to_the_mean_voice_is_the_mean_target_and_the_prior_the_mean_softmax():
+def test_the_answer_to_the_mean_voice_is_the_mean_target_and_its_softmax_the_prior():
     given = windows()
     head = sums_of(given).solve(1.0)
     features_NF, targets_NE = (np.concatenate([each[k] for each in given]) for k in (1, 2))
     np.testing.assert_allclose(head.weight_EF @ features_NF.mean(0) + head.bias_E, targets_NE.mean(0))
-    np.testing.assert_allclose(head.prior_E, softmax(targets_NE, axis=1).mean(0))
+    np.testing.assert_allclose(head.prior_E, softmax(targets_NE.mean(0)))
 
 
 def test_what_tells_speakers_apart_changes_no_weight():
