@@ -51,8 +51,8 @@ class Distill(JobOptions):
     temperature: float | None = None
     """Of teacher and student in the loss; left out: 2, as in the paper."""
     speaker_baseline: bool = False
-    """Take each speaker's resting face off the labels: how far the mean of his logits lies from that of all speakers, the less
-    the fewer utterances he has. A voice cannot hear it. Give it to `emovox evaluate` too."""
+    """Take each speaker's resting face off the labels: the mean of his logits, drawn towards that of all speakers the more the
+    fewer utterances he has. A voice cannot hear it. Give it to `emovox evaluate` too."""
     seed: int = 0
     """Seed of weights, windows and order."""
     workers: int = 0

@@ -133,7 +133,7 @@ def paper(network: str = "senet50_ferplus") -> TeacherRecipe:
 
 
 def pretrained() -> TeacherRecipe:
-    """All layers of a face recogniser, at 96 pixels, to which FER+'s 48 are enlarged: as fast as the compact network."""
+    """All layers of a face recogniser, at 96 pixels, to which FER+'s 48 are enlarged."""
     return TeacherRecipe(
         network="mobilenet",
         epochs=4,
