@@ -67,9 +67,10 @@ class TeacherRecipe:
 
     def as_written(self) -> dict[str, Any]:
         """For the identity of a training and the file of its teacher. The shares keep the names there that they had first, so
-        that trainings begun by earlier versions go on."""
+        that trainings begun by earlier versions go on; `fine_tuning`, which came later, is left out where there is none."""
         written = {FIRST_NAMES.get(name, name): value for name, value in asdict(self).items()}
-        return written | {"jitter": {FIRST_NAMES.get(name, name): v for name, v in asdict(self.jitter).items()}}
+        written |= {"jitter": {FIRST_NAMES.get(name, name): v for name, v in asdict(self.jitter).items()}}
+        return {name: v for name, v in written.items() if (name, v) != ("fine_tuning", None)}
 
     def learning_rate(self, step: int, steps_per_epoch: int) -> float:
         """Of one optimiser step, counted from 0."""
