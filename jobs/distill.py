@@ -70,8 +70,8 @@ class Distill(JobOptions):
     temperature: float | None = None
     """Temperature of teacher and student in the loss. Default: 2, as in the paper."""
     speaker_baseline: bool = False
-    """Subtract each speaker's resting face from the labels: the distance of the mean of the speaker's logits from that of all
-    speakers, less of it if there are few utterances. A voice cannot tell it. Give this option to `emovox evaluate` too."""
+    """Subtract each speaker's resting face from the labels: the mean of the speaker's logits, or, if there are few utterances,
+    something between it and the mean of all speakers. A voice cannot tell it. Give this option to `emovox evaluate` too."""
     seed: int = 0
     """Seed of the weights, the windows and their order."""
     workers: int = 0

@@ -61,7 +61,8 @@ class ClipEvaluation:
     frame_accuracy, clip_accuracy: how often the highest logit, of a clip that of the maxima, is the clip's emotion.
     auc: from the maximum and the mean of a clip's logits. bound: from a linear classifier on the mean of the teacher's own
     features, fitted on the other speakers: what the faces show that the answers do not tell; None where the teacher shows no
-    features or the other speakers have no two emotions. confusion: rows truth, columns the answer to the clip. ece: of the
+    features or the other speakers have no two emotions; bound_without_baseline: the same where each speaker's mean is taken off
+    his features. confusion: rows truth, columns the answer to the clip. ece: of the
     frames' probabilities; temperature: what makes their cross-entropy least, found on these very frames.
     """
 
@@ -73,6 +74,7 @@ class ClipEvaluation:
     clip_accuracy: Estimate
     auc: dict[Pooling, AucOfClips]
     bound: AucOfClips | None
+    bound_without_baseline: AucOfClips | None
     confusion: list[list[int]]
     ece: float | None
     temperature: float
@@ -98,6 +100,7 @@ def evaluate_clips(frames: LabelledFrames, *, seed: int = 0) -> ClipEvaluation:
         clip_accuracy=_share(answer_C == frames.truth_C, drawn),
         auc=pooled_auc(frames, drawn),
         bound=_bound(frames, drawn, seed),
+        bound_without_baseline=_bound(frames, drawn, seed, centred=True),
         confusion=confusion(answer_C, frames.truth_C).tolist(),
         ece=calibration(frames.logits_NE, truth_N)[0],
         temperature=temperature,
@@ -127,15 +130,18 @@ def auc_of_clips(scores_CE: np.ndarray, frames: LabelledFrames, drawn: Resamples
     return AucOfClips(Estimate(mean, *interval(np.mean(every, axis=0))), emotions)
 
 
-def _bound(frames: LabelledFrames, drawn: Resamples, seed: int) -> AucOfClips | None:
+def _bound(frames: LabelledFrames, drawn: Resamples, seed: int, *, centred: bool = False) -> AucOfClips | None:
+    """centred: the mean of each speaker's clips is taken off his features."""
     if frames.features_NF is None or len(np.unique(frames.speakers_C)) < 2:
         return None
     fold_C = speaker_folds(frames.speakers_C, seed)
     if any(len(np.unique(frames.truth_C[fold_C != fold])) < 2 for fold in np.unique(fold_C)):
         return None
-    probabilities_CE = held_out_probabilities(
-        frames.pooled(frames.features_NF, "mean"), frames.truth_C, fold_C, classes=len(EMOTIONS)
-    )
+    features_CF = frames.pooled(frames.features_NF, "mean")
+    if centred:
+        for speaker in np.unique(frames.speakers_C):
+            features_CF[frames.speakers_C == speaker] -= features_CF[frames.speakers_C == speaker].mean(axis=0)
+    probabilities_CE = held_out_probabilities(features_CF, frames.truth_C, fold_C, classes=len(EMOTIONS))
     return auc_of_clips(probabilities_CE, frames, drawn)
 
 

@@ -66,10 +66,11 @@ class TeacherRecipe:
             raise ValueError(f"ema_decay = {self.ema_decay}: it must be between 0 and 1, or None")
 
     def as_written(self) -> dict[str, Any]:
-        """For a training's identity and its teacher's file. They keep the first names of the shares, so that trainings
-        begun by earlier versions can continue."""
+        """For the identity of a training and the file of its teacher. The shares keep the names there that they had first, so
+        that trainings begun by earlier versions go on; `fine_tuning`, which came later, is left out where there is none."""
         written = {FIRST_NAMES.get(name, name): value for name, value in asdict(self).items()}
-        return written | {"jitter": {FIRST_NAMES.get(name, name): v for name, v in asdict(self.jitter).items()}}
+        written |= {"jitter": {FIRST_NAMES.get(name, name): v for name, v in asdict(self.jitter).items()}}
+        return {name: v for name, v in written.items() if (name, v) != ("fine_tuning", None)}
 
     def learning_rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of an optimiser step, counted from 0."""
@@ -134,7 +135,7 @@ def paper(network: str = "senet50_ferplus") -> TeacherRecipe:
 
 
 def pretrained() -> TeacherRecipe:
-    """All layers of a face recogniser, at 96 pixels, to which FER+'s 48 are enlarged: as fast as the compact network."""
+    """All layers of a face recogniser, at 96 pixels, to which FER+'s 48 are enlarged."""
     return TeacherRecipe(
         network="mobilenet",
         epochs=4,

@@ -151,20 +151,20 @@ def start_from(network: MobileNetTeacher, weights: bytes) -> None:
 
 def is_mobilenet(weights: bytes) -> bool:
     """By the format that a safetensors file names."""
-    return safetensors_metadata(weights).get("format") == FORMAT
+    return FORMAT in safetensors_metadata(weights)
 
 
 def _file(tensors: Mapping[str, Tensor], config: MobileNetConfig, meta: Mapping[str, Any]) -> bytes:
-    header = {"format": FORMAT, "config": json.dumps(asdict(config)), "meta": json.dumps(meta)}
+    header = {FORMAT: json.dumps({"config": asdict(config), "meta": meta})}  # of several keys the order would be random
     return safetensors.torch.save({name: t.contiguous() for name, t in tensors.items()}, header)
 
 
 def _read(weights: bytes) -> tuple[dict[str, Tensor], MobileNetConfig]:
     try:
         tensors, header = read_safetensors(weights)
-        if header.get("format") != FORMAT:
-            raise ValueError(f"format {header.get('format')!r} instead of {FORMAT!r}")
-        return tensors, MobileNetConfig(**json.loads(header["config"]))
+        if FORMAT not in header:
+            raise ValueError(f"its header names no {FORMAT!r}")
+        return tensors, MobileNetConfig(**json.loads(header[FORMAT])["config"])
     except (KeyError, ValueError, TypeError) as error:
         raise _unreadable(error) from error
 

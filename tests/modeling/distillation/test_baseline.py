@@ -23,17 +23,17 @@ def mean_auc(logits_NE: np.ndarray, emotions_N: np.ndarray) -> float:
     return float(np.mean([roc_auc_score(emotions_N == e, logits_NE[:, e]) for e in range(8)]))
 
 
-def test_without_a_prior_every_speaker_is_moved_to_the_mean_of_all_speakers():
+def test_without_a_prior_the_whole_mean_of_every_speaker_is_taken_off():
     logits_NE, speakers, _ = people([3, 40], rest=2)
     moved_NE = SpeakerBaseline.of(logits_NE, speakers, prior_utterances=0).removed(logits_NE, speakers)
-    both = (logits_NE[:3].mean(0) + logits_NE[3:].mean(0)) / 2  # each speaker counts once, however much he says
-    assert np.allclose(moved_NE[:3].mean(0), both, atol=1e-5) and np.allclose(moved_NE[3:].mean(0), both, atol=1e-5)
+    assert np.allclose(moved_NE[:3].mean(0), 0, atol=1e-5) and np.allclose(moved_NE[3:].mean(0), 0, atol=1e-5)
 
 
-def test_of_a_speaker_with_one_utterance_a_fifth_of_the_difference_is_taken_off():
-    logits_NE = np.stack([np.zeros(8), np.full(8, 10.0)])
-    baseline = SpeakerBaseline.of(logits_NE, ["a", "b"])
-    assert PRIOR_UTTERANCES == 4 and np.allclose(baseline.offset("b"), (10 - 5) / 5)
+def test_one_utterance_counts_a_fifth_beside_the_mean_of_all_speakers_who_count_once_each():
+    logits_NE = np.array([[0.0] * 8] * 6 + [[10.0] * 8])
+    baseline = SpeakerBaseline.of(logits_NE, ["a"] * 6 + ["b"])
+    assert PRIOR_UTTERANCES == 4 and np.allclose(baseline.offset("b"), 0.2 * 10 + 0.8 * 5)
+    assert np.allclose(baseline.offset("a"), 0.4 * 5)
 
 
 def test_emotions_of_people_with_unlike_faces_are_told_apart_better():
@@ -66,10 +66,11 @@ def test_emotions_that_the_teacher_does_not_know_stay_unknown():
     assert (without_NE[:, EMOTIONS.index("contempt")] <= MASKED_BELOW).all()
 
 
-def test_a_speaker_of_whom_nothing_is_known_keeps_his_logits():
+def test_a_speaker_of_whom_nothing_is_known_has_the_mean_of_all_speakers():
     logits_NE, speakers, _ = people([5, 5], rest=2)
     baseline = SpeakerBaseline.of(logits_NE, speakers)
-    assert np.array_equal(baseline.removed(logits_NE[:1], ["someone else"]), logits_NE[:1])
+    everyone = (logits_NE[:5].mean(0) + logits_NE[5:].mean(0)) / 2
+    assert np.allclose(baseline.removed(logits_NE[:1], ["someone else"]), logits_NE[:1] - everyone, atol=1e-6)
 
 
 def test_values_that_mean_nothing_are_refused():

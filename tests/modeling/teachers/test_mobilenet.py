@@ -136,3 +136,9 @@ def test_a_body_without_classifier_starts_a_teacher_but_is_none():
 def test_grey_faces_are_rgb_faces_with_three_equal_channels():
     grey_NHW = torch.from_numpy(random_faces(3, 48)[..., 0].copy())
     assert torch.equal(prepare(grey_NHW, 96), prepare(grey_NHW[..., None].repeat(1, 1, 1, 3), 96))
+
+
+def test_the_same_files_give_the_same_start_so_that_a_training_goes_on():
+    files = GraphFiles()
+    starts = {body_file(files.description_bytes, files.values, sha256=None) for _ in range(4)}
+    assert len(starts) == 1

@@ -200,7 +200,7 @@ def test_labels_of_two_teachers_are_not_mixed(tmp_path):
 
 def test_what_is_taken_off_a_speakers_frames_is_taken_off_the_targets_of_his_windows():
     rows = [row_with_one_happy_frame("s1/a"), row_with_one_happy_frame("s2/a")]
-    baseline = SpeakerBaseline({"s2": np.arange(8, dtype=np.float32)})
+    baseline = SpeakerBaseline({"s2": np.arange(8, dtype=np.float32)}, unknown_E=np.zeros(8, np.float32))
     plain, without = drawn_of(rows), drawn_of(rows, kept=Utterances(baseline=baseline))
     taken_off = (plain["target"] - without["target"]).numpy()
     assert np.array_equal(taken_off, [[0] * 8] * DRAW.windows + [list(range(8))] * DRAW.windows)
