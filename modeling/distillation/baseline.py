@@ -1,9 +1,9 @@
 """Subtracts each speaker's resting face from the teacher's logits: a voice cannot tell how a face looks at rest.
 
 What is subtracted is the mean of the logits of a speaker's utterances, shrunk towards the mean of all speakers as if there were
-four more utterances of that mean: the mean of a few utterances shows their emotions as much as the face at rest. The rest says how
-a face differs from itself at rest. The baseline is one constant for each speaker, so it may be subtracted from frames or from what
-is pooled of them.
+four more utterances of that mean: the mean of a few utterances shows their emotions as much as the face at rest. What is left
+says how a face differs from itself at rest. The baseline is one constant for each speaker, so it may be subtracted from frames
+or from what is pooled of them.
 Shape letters: N utterances, S speakers, E = 8 emotions.
 """
 

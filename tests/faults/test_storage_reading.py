@@ -17,7 +17,7 @@ from cluster.failures import StorageUnavailable
 from cluster.storage_s3 import PatientS3
 from pipeline.indexing.clips import probe_durations
 from pipeline.media.file_types import VIDEO_SUFFIXES
-from pipeline.media.frames import probe
+from pipeline.media.probe import probe
 from pipeline.media.source_files import SourceFiles
 from pipeline.rejects import Rejected
 from tests.support.faulty_proxy import faulty_proxy
