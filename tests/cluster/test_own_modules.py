@@ -53,6 +53,7 @@ def ran(folder: Path, *words: str, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_workers_of_an_embedded_session_import_ours_and_still_find_the_users_other_modules(folder):
     assert ran(folder, "-c", PROGRAM).split() == ["b", "mine", "c"]
 

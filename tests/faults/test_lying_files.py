@@ -84,6 +84,7 @@ sys.exit(code)"""
 """A small process between: the kernel counts the memory of the process that starts a command as the command's."""
 
 
+@pytest.mark.slow
 def test_index_holds_its_memory_and_names_every_file_whatever_they_claim(plain, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
