@@ -45,6 +45,7 @@ def tones(folder, speakers: int = 5, each: int = 3):
     return folder / "labels.csv"
 
 
+@pytest.mark.slow
 def test_real_speech_from_a_csv(data_dir, tiny_student, tmp_path, capfd):
     with open(data_dir / "speech" / "ravdess" / "manifest.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["emotion"] in ("angry", "sad", "calm")]

@@ -101,6 +101,7 @@ def test_the_kind_of_a_file_shows_in_its_bytes():
         load_teacher("scripted", scripted.getvalue())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 0.02), ("bf16", 0.2)])
 def test_lower_precision_gives_the_same_emotions(data_dir, precision, tolerance):
     """As on a GPU, here in autocast on the CPU: top-1 agreement and the distance of the logits."""
