@@ -63,6 +63,7 @@ def command(speech, faces, out, *more: object) -> list[str]:
     return [str(option) for option in given]
 
 
+@pytest.mark.slow
 def test_voices_and_faces_become_students_with_a_verdict(ravdess, faces, ray_session, tmp_path, capfd, caplog):
     left_out = ravdess[0] | {"file": "calm.flac", "emotion": "calm", "ferplus_class": ""}
     missing = ravdess[0] | {"file": "nowhere.flac"}

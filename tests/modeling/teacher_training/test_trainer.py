@@ -43,6 +43,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(recipe):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_it_learns_what_can_be_learned_and_its_file_gives_the_same_emotions():
     recipe = dataclasses.replace(RECIPE, epochs=18, small_epochs=9, decay_epochs=9, ema_decay=0.9, peak_lr=0.05)
     trainer = TeacherTrainer(recipe, some_faces(320), some_faces(64))
