@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from modeling.faces.detections import Faces
+from pipeline.labelling.sparse_detection import Detect
 
 
 class Canvas:
@@ -22,6 +23,14 @@ class Canvas:
         if self._is_plain(image):
             return faces
         return replace(faces, boxes_N4=faces.boxes_N4 * (self.size_4 / _size_4(image)), landmarks_N52=None)
+
+    def detecting(self, detect: Detect) -> Detect:
+        """The detector, with the faces of each picture on the canvas."""
+
+        def found(images: Sequence[np.ndarray]) -> list[Faces]:
+            return [self.placed(faces, image) for faces, image in zip(detect(images), images, strict=True)]
+
+        return found
 
     def cut_from(self, image: np.ndarray, box_4: np.ndarray) -> np.ndarray:
         """A box of the canvas in the pixels of a picture."""

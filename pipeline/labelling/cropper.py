@@ -4,7 +4,7 @@ Frames live and die inside this operator; what leaves it are small crops and FLA
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -249,10 +249,7 @@ class FaceCropper:
     def _faces(self, row: dict, frames: SampledFrames, cuts: np.ndarray, canvas: Canvas) -> list[Faces]:
         """Faces of each frame on the canvas: the whole-frame rule for face tracks, given boxes, or the detector."""
         if row["face_context"] is None and not row["face_boxes"]:
-
-            def detect(images: Sequence[np.ndarray]) -> list[Faces]:
-                return [canvas.placed(*found) for found in zip(self.detector(images), images, strict=True)]
-
+            detect = canvas.detecting(self.detector)
             return find_faces(frames.images, cuts, detect, detection_stride=self.options.look_every)
         if row["face_context"] is not None:
             given = [Faces.given(centre_crop_fraction(image, row["face_context"])) for image in frames.images]

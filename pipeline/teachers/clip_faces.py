@@ -14,14 +14,13 @@ from modeling.teachers.base import CropRule
 from pipeline.corpora.clip import CorpusClip
 from pipeline.decoding.isolated_decoder import IsolatedDecoder
 from pipeline.decoding.requests import DecodeRequest
+from pipeline.labelling.canvas import Canvas
+from pipeline.labelling.cropper import CropOptions
 from pipeline.labelling.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
 from pipeline.labelling.sparse_detection import Detect, find_faces
 from pipeline.media.frames import SampledFrames
 from pipeline.media.source_files import SourceFiles
 from pipeline.rejects import Rejected, RejectReason
-
-LONGEST_SIDE_PX = 1280
-"""As `pipeline.labelling.cropper.CropOptions` has it."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,13 @@ def clip_faces(
 ) -> ClipFaces:
     try:
         frames = _frames(clip.uri, decoder)
-        track = followed_face(frames, detect)
+        canvas = Canvas(frames.images)
+        track = followed_face(frames, canvas.detecting(detect))
     except Rejected as problem:
         return ClipFaces(replace(clip, reject_reason=problem.reason.value, reject_detail=problem.detail), {})
     images = [frames.images[index] for index in np.searchsorted(frames.indices, track.frame_indices)]
-    return ClipFaces(clip, {scale: _crops(images, track, replace(rule, scale=scale)) for scale in scales})
+    boxes = [canvas.cut_from(image, box) for image, box in zip(images, track.boxes_N4, strict=True)]
+    return ClipFaces(clip, {scale: _crops(images, boxes, replace(rule, scale=scale)) for scale in scales})
 
 
 def followed_face(frames: SampledFrames, detect: Detect) -> FaceTrack:
@@ -72,13 +73,13 @@ def _frames(uri: str, decoder: IsolatedDecoder) -> SampledFrames:
                 audio_path=path,
                 start_s=0.0,
                 end_s=None,
-                longest_side_px=LONGEST_SIDE_PX,
+                longest_side_px=CropOptions().longest_side_px,
                 speech=False,
             )
         )
         return decoder.result().frames
 
 
-def _crops(images: Sequence[np.ndarray], track: FaceTrack, rule: CropRule) -> np.ndarray:
-    pairs = zip(images, track.boxes_N4, strict=True)
+def _crops(images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], rule: CropRule) -> np.ndarray:
+    pairs = zip(images, boxes, strict=True)
     return np.concatenate([square_crops(image, box[None], rule.scale, rule.side_px, rule.grey) for image, box in pairs])

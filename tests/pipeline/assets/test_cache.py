@@ -1,12 +1,9 @@
 """Fetched files that lie in a cache: shared by several people, and not used where they are not what was fetched."""
 
 import dataclasses
-import functools
 import hashlib
-import http.server
 import os
 import stat
-import threading
 
 import pytest
 
@@ -18,27 +15,11 @@ from pipeline.assets.weights import read_weights
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("EMOVOX_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def published(tmp_path):
-    """A file under a real web address; the third value stops the server."""
-    folder = tmp_path / "web"
-    folder.mkdir()
+def published(web):
+    """The address of a file on the web, and what stops its server."""
+    folder, address, stop = web
     (folder / "x.pth").write_bytes(b"weights")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def stop():
-        server.shutdown()
-        server.server_close()
-
-    yield f"http://127.0.0.1:{server.server_port}/x.pth", stop
-    stop()
+    return f"{address}/x.pth", stop
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 """Where network weights come from: names, paths, folders, addresses, torch's hub cache; and what a wrong file says."""
 
-import functools
 import hashlib
-import http.server
 import io
 import json
-import threading
 import zipfile
 
 import pytest
@@ -16,29 +13,6 @@ from modeling.emotions import EMOTIONS
 from modeling.teachers.compact import packaged_weights
 from modeling.teachers.published import PUBLISHED, FerPlusNetwork
 from pipeline.assets.weights import detector_weights, read_weights, teacher_weights
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("EMOVOX_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def web(tmp_path):
-    """A folder and the address under which a real web server gives it; the third value stops it."""
-    folder = tmp_path / "web"
-    folder.mkdir()
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def stop():
-        server.shutdown()
-        server.server_close()
-
-    yield folder, f"http://127.0.0.1:{server.server_port}", stop
-    stop()
 
 
 def test_an_address_is_fetched_once(cache, web):
