@@ -22,7 +22,6 @@ from modeling.teachers.load import DEFAULT_TEACHER, load_teacher
 from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
 from pipeline.reports.rendering import ReportFacts
 from pipeline.reports.teacher import mistakes, teacher_report
-from pipeline.teachers.clip_evaluation import examine, labelled_clips
 from pipeline.teachers.ferplus_files import read_faces
 from pipeline.teachers.inference import face_logits
 
@@ -92,6 +91,8 @@ def _on_ferplus(teacher: Teacher, data: str, options: EvaluateTeacher, record: R
 
 
 def _on_clips(teacher: Teacher, clips_uri: str, options: EvaluateTeacher, record: RunRecord) -> dict:
+    from pipeline.teachers.clip_evaluation import examine, labelled_clips  # imports Ray, which FER+ does not need
+
     with record.stage("read"):
         clips = labelled_clips(clips_uri)
         detector = detector_weights(options.detector)
