@@ -14,49 +14,88 @@ SHOWN_BYTES = 100
 
 USUAL_NAME_BYTES = 255
 
+FOLLOW_LINKS = "EMOVOX_FOLLOW_LINKS"
+"""Set to 1 in the environment: links that lead out of a listed folder are followed. A folder that somebody else packed may hold
+links to files that are none of his."""
+
 log = logging.getLogger(__name__)
 
 
 def walk(folder: str, left_out: Callable[[str], bool] = lambda path: False) -> Iterator[tuple[str, int]]:
     """Path and size of the regular files below a folder, in no order.
 
-    Left out with a warning: a name that is not UTF-8, which cannot be kept in a table; a link to nothing; a pipe or device, which
-    may be read without an end. A link to a folder is followed once, and not where it leads to what is listed anyway. Folders that
-    are `left_out` are not looked into.
+    Left out with a warning: a link that leads out of the folder, unless FOLLOW_LINKS is set; a name that is not UTF-8, which
+    cannot be kept in a table; a link to nothing; a pipe or device, which may be read without an end. A link to a folder is
+    followed once, and not where it leads to what is listed anyway. Folders that are `left_out` are not looked into.
     """
     if not os.path.isdir(folder):
         raise NotADirectoryError(folder) if os.path.exists(folder) else FileNotFoundError(folder)
-    root, followed = os.path.realpath(folder), set[str]()
+    links = _Links(folder)
     for inner, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
         below = [name for name in sorted(folders) if not left_out(os.path.join(inner, name))]
-        folders[:] = [name for name in below if _is_to_be_walked(os.path.join(inner, name), root, followed)]
+        folders[:] = [name for name in below if links.is_to_be_walked(os.path.join(inner, name))]
         for name in sorted(names):
             full = os.path.join(inner, name)
-            if (size := _regular_size(full)) is not None:
+            if (size := _regular_size(full, links)) is not None:
                 yield full, size
+    links.tell()
 
 
-def _is_to_be_walked(folder: str, root: str, followed: set[str]) -> bool:
-    """Adds what a link leads to, to `followed`."""
-    if not os.path.islink(folder):
+class _Links:
+    """The links below a folder: which are followed, and what is said of the rest."""
+
+    def __init__(self, folder: str):
+        self.folder, self.root = folder, os.path.realpath(folder)
+        self.follows_out = os.environ.get(FOLLOW_LINKS) == "1"
+        self.followed = set[str]()
+        self.led_out: list[str] = []
+
+    def leads_out(self, link: str) -> bool:
+        """Whether it is left out for that; such links are counted."""
+        if self.follows_out or _is_within(os.path.realpath(link), self.root):
+            return False
+        self.led_out.append(link)
         return True
-    target = os.path.realpath(folder)
-    if any(_is_within(target, place) or _is_within(place, target) for place in (root, *followed)):
-        log.warning("%s is left out: the link leads to %s, which is listed by itself or holds the link", folder, target)
-        return False
-    followed.add(target)
-    return True
+
+    def is_to_be_walked(self, folder: str) -> bool:
+        if not os.path.islink(folder):
+            return True
+        target = os.path.realpath(folder)
+        if any(_is_within(target, place) or _is_within(place, target) for place in (self.root, *self.followed)):
+            log.warning(
+                "%s is left out: the link leads to %s, which is listed by itself or holds the link", folder, target
+            )
+            return False
+        if self.leads_out(folder):
+            return False
+        self.followed.add(target)
+        return True
+
+    def tell(self) -> None:
+        if self.led_out:
+            log.warning(
+                "%s: %d links that lead out of the folder are left out, such as %s to %s; set %s=1 to follow them",
+                self.folder,
+                len(self.led_out),
+                self.led_out[0],
+                os.path.realpath(self.led_out[0]),
+                FOLLOW_LINKS,
+            )
 
 
 def _is_within(path: str, folder: str) -> bool:
     return os.path.commonpath([path, folder]) == folder
 
 
-def _regular_size(path: str) -> int | None:
+def _regular_size(path: str, links: _Links) -> int | None:
     """In bytes; None, with a warning, for what is left out."""
     try:
         path.encode()
-        status = os.stat(path)
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            status = os.stat(path)
+            if links.leads_out(path):
+                return None
     except UnicodeEncodeError:
         log.warning("%r is left out: its name is not UTF-8; rename it", os.fsencode(path))
         return None

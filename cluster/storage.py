@@ -1,7 +1,7 @@
 """Files by URI: a local path, `file://`, or `s3://bucket/key` (any endpoint, through s3fs).
 
 Credentials and endpoint come from the usual AWS environment and profile chain (AWS_ENDPOINT_URL,
-AWS_ACCESS_KEY_ID, AWS_PROFILE, ...); nothing here reads, prints or stores them. Failures are UserErrors of one line
+AWS_ACCESS_KEY_ID, AWS_PROFILE, ...); they are written nowhere. Failures are UserErrors of one line
 (`cluster/storage_errors.py`). Requests to an object store that does not answer are retried (`cluster/storage_s3.py`).
 """
 

@@ -16,5 +16,5 @@ VIDEO_FRAME_RATE = 25
 FRAME_STRIDE = 6
 """Every sixth frame is labelled."""
 
-FRAME_PERIOD_S = 0.24
-"""FRAME_STRIDE / VIDEO_FRAME_RATE: seconds between labelled frames."""
+FRAME_PERIOD_S = FRAME_STRIDE / VIDEO_FRAME_RATE
+"""0.24 s between labelled frames."""

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from modeling.emotions import EMOTIONS
 
-SCHEMA_VERSION = "1"
+MANIFEST_VERSION = "1"
+SET_VERSION = "1"
 
 CONTENT_COLUMN = "content_sha256"
 
@@ -37,7 +38,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("face_boxes", pa.list_(FACE_BOX)),  # null: unknown
         pa.field("face_boxes_unit", pa.string()),  # "pixels" or "relative" (0-1 of width and height)
     ],
-    metadata={"emovox.table": "manifest", "emovox.schema_version": SCHEMA_VERSION},
+    metadata={"emovox.table": "manifest", "emovox.schema_version": MANIFEST_VERSION},
 )
 
 FACE_TRACK = pa.struct(
@@ -80,7 +81,7 @@ DISTILLATION_SCHEMA = pa.schema(
     ],
     metadata={
         "emovox.table": "distillation_set",
-        "emovox.schema_version": SCHEMA_VERSION,
+        "emovox.schema_version": SET_VERSION,
         "emovox.emotions": ",".join(EMOTIONS),
     },
 )

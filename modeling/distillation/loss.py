@@ -1,4 +1,4 @@
-"""The distillation loss. The temperature is applied here; all stored logits are raw."""
+"""The distillation loss. The recipe's temperature is applied here; all stored logits are raw."""
 
 from torch import Tensor
 from torch.nn import functional as F

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from cluster import storage
 from cluster.failures import UserError
 from pipeline.dataset.array_hash import hash_array
-from pipeline.schema import MANIFEST_SCHEMA, SCHEMA_VERSION, SPLITS
+from pipeline.schema import MANIFEST_SCHEMA, MANIFEST_VERSION, SPLITS
 
 REQUIRED_COLUMNS = ("utterance_id", "speaker_id", "video_id", "video_uri", "audio_uri", "start_s", "split")
 BOX_UNITS = ("pixels", "relative")
@@ -49,10 +49,10 @@ def _check_kind(metadata: Mapping[bytes, bytes], uri: str) -> None:
     kind = metadata.get(b"emovox.table", b"manifest").decode()
     if kind != "manifest":
         raise UserError(f"{uri}: this is a {kind}, not a manifest; give the file that `emovox index` wrote")
-    version = metadata.get(b"emovox.schema_version", SCHEMA_VERSION.encode()).decode()
-    if version != SCHEMA_VERSION:
+    version = metadata.get(b"emovox.schema_version", MANIFEST_VERSION.encode()).decode()
+    if version != MANIFEST_VERSION:
         raise UserError(
-            f"{uri}: manifest of schema version {version}, this program reads version {SCHEMA_VERSION}; "
+            f"{uri}: manifest of schema version {version}, this program reads version {MANIFEST_VERSION}; "
             "make it again with `emovox index`"
         )
 

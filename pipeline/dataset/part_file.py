@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from cluster import storage
 from cluster.failures import UserError
 from pipeline.dataset.array_hash import hash_array
-from pipeline.schema import CONTENT_COLUMN, DISTILLATION_SCHEMA, SCHEMA_VERSION, WORK_COLUMNS
+from pipeline.schema import CONTENT_COLUMN, DISTILLATION_SCHEMA, SET_VERSION, WORK_COLUMNS
 
 DIGESTS = b"emovox.columns"
 DIGEST_DIGITS = 32
@@ -85,8 +85,8 @@ def read_part_file(uri: str, columns: list[str], *, seal: str | None = None, che
 
 def _require_version(metadata: dict[bytes, bytes], uri: str) -> None:
     version = metadata.get(b"emovox.schema_version", b"none").decode()
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{uri}: schema version {version}, this program reads {SCHEMA_VERSION}; label again")
+    if version != SET_VERSION:
+        raise UserError(f"{uri}: schema version {version}, this program reads {SET_VERSION}; label again")
 
 
 def _table(file: pq.ParquetFile, columns: list[str]) -> pa.Table:

@@ -42,7 +42,7 @@ from pipeline.labelling.retry_rejects import Retry, RetryCounts
 from pipeline.labelling.stage_progress import stage_table, watched
 from pipeline.labelling.tasks import cut_tasks, packed
 from pipeline.rejects import suspicion
-from pipeline.schema import SCHEMA_VERSION
+from pipeline.schema import SET_VERSION
 
 FIRST_PART = "first_part"
 """Stage of the run's record: from the start of the job until the first new part was on storage."""
@@ -82,7 +82,7 @@ class LabelRequest:
     def identity(self) -> dict[str, Any]:
         """What decides the labels; see `cluster.identity.claim`."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SET_VERSION,
             "manifest": manifest_fingerprint(self.manifest),
             "teacher": self.teacher.fingerprint,
             "detector": self.detector.fingerprint,

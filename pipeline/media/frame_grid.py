@@ -12,7 +12,7 @@ import numpy as np
 
 from modeling.sampling import FRAME_PERIOD_S
 
-PERIOD_US = 240_000
+PERIOD_US = round(1_000_000 * FRAME_PERIOD_S)
 ROUNDING_US = 1_000  # Matroska and FLV round time stamps to milliseconds, so a frame may be this late for the grid
 REORDER_PACKETS = 32  # H.264 and HEVC display a packet at most 16 packets away from its place in the file
 

@@ -3,6 +3,7 @@
 Shape letters: C clips, N frames of all clips, E = 8 emotions, F features.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +28,15 @@ from modeling.teachers.base import Teacher
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.csv_table import read_csv_corpus
 from pipeline.labelling.sparse_detection import Detect
+from pipeline.rejects import count_unforeseen, suspicion
 from pipeline.teachers.clip_faces import ClipFaces, faces_of_clips
 
 SCALES = (0.7, 0.8, 0.9, 1.0)
 """Of crops, beside the teacher's own: a side as part of the longer side of the face's box."""
 
 NAMED = 3
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +93,8 @@ def examine(
             answers[scale].append(teacher.logits_and_features(crops))
     used = [faces.clip for faces in looked if faces.clip.reject_reason is None]
     set_aside = {faces.clip.file: faces.clip for faces in looked if faces.clip.reject_reason is not None}
+    if said := suspicion(count_unforeseen(clip.reject_detail for clip in set_aside.values()), len(clips)):
+        log.warning("%s", said)
     if not used:
         named = [f"{file}: {clip.reject_reason}, {clip.reject_detail}" for file, clip in set_aside.items()]
         raise UserError(f"none of {len(clips)} clips can be used ({'; '.join(named[:NAMED])})")

@@ -3,6 +3,7 @@
 Shape letters: K frames of a clip.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,9 @@ from pipeline.labelling.face_tracks import FaceTrack, choose_track, link_faces, 
 from pipeline.labelling.sparse_detection import Detect, find_faces
 from pipeline.media.frames import SampledFrames
 from pipeline.media.source_files import SourceFiles
-from pipeline.rejects import Rejected, RejectReason
+from pipeline.rejects import Rejected, RejectReason, blaming
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,22 @@ def clip_faces(
     clip: CorpusClip, decoder: IsolatedDecoder, detect: Detect, rule: CropRule, scales: Sequence[float]
 ) -> ClipFaces:
     try:
-        frames = _frames(clip.uri, decoder)
-        canvas = Canvas(frames.images)
-        track = followed_face(frames, canvas.detecting(detect))
+        with blaming(RejectReason.DAMAGED_VIDEO):
+            return ClipFaces(clip, _crops_by_scale(_frames(clip.uri, decoder), detect, rule, scales))
     except Rejected as problem:
+        if problem.trace:
+            log.warning("%s: %s\n%s", clip.uri, problem, problem.trace)
         return ClipFaces(replace(clip, reject_reason=problem.reason.value, reject_detail=problem.detail), {})
+
+
+def _crops_by_scale(
+    frames: SampledFrames, detect: Detect, rule: CropRule, scales: Sequence[float]
+) -> dict[float, np.ndarray]:
+    canvas = Canvas(frames.images)
+    track = followed_face(frames, canvas.detecting(detect))
     images = [frames.images[index] for index in np.searchsorted(frames.indices, track.frame_indices)]
     boxes = [canvas.cut_from(image, box) for image, box in zip(images, track.boxes_N4, strict=True)]
-    return ClipFaces(clip, {scale: _crops(images, boxes, replace(rule, scale=scale)) for scale in scales})
+    return {scale: _crops(images, boxes, replace(rule, scale=scale)) for scale in scales}
 
 
 def followed_face(frames: SampledFrames, detect: Detect) -> FaceTrack:

@@ -27,7 +27,7 @@ from pipeline.assets.weights import Weights
 from pipeline.dataset.distillation_set import read_columns
 from pipeline.distillation.run import DistillRun, distill_student
 from pipeline.media.flac import decode_flac
-from pipeline.schema import SCHEMA_VERSION
+from pipeline.schema import SET_VERSION
 from pipeline.students.load import read_student
 from pipeline.transfer.labels import MOST_FACES, VARIANTS, FaceBank, face_labels, true_labels, write_set
 from pipeline.transfer.speech import SpeechClip
@@ -70,7 +70,7 @@ class TransferBenchmark:
     def identity(self) -> dict:
         """What all runs share. Rhos and seeds are not included, so more can be added to a folder later."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SET_VERSION,
             "speech": speech_fingerprint(self.clips),
             "faces": self.faces.fingerprint,
             "teacher": self.teacher.fingerprint,

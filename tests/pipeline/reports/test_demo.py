@@ -18,7 +18,7 @@ from pipeline.rejects import EXPLANATIONS, RejectReason
 from pipeline.reports import demo, figures, findings, utterance_card
 from pipeline.reports.demo import demo_report
 from pipeline.reports.rendering import ClipSource, ReportFacts
-from pipeline.schema import SCHEMA_VERSION
+from pipeline.schema import SET_VERSION
 from tests.support.html_page import Page
 from tests.support.label_rows import label_table, reject_row
 from tests.support.report_inputs import (
@@ -33,7 +33,7 @@ from tests.support.report_inputs import (
     timeline,
 )
 
-assert SCHEMA_VERSION == "1"
+assert SET_VERSION == "1"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 

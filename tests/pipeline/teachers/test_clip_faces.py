@@ -23,3 +23,21 @@ def test_a_picture_whose_size_changes_in_a_clip_shows_the_same_face(data_dir, tm
     [found] = faces_of_clips([clip], load_detector("mobilenet0.25", weights), rule, [1.0])
     crops = found.crops[1.0].astype(float)
     assert len(crops) == 17 and np.abs(crops[:8].mean(0) - crops[-8:].mean(0)).mean() < 15
+
+
+def test_an_error_that_nobody_foresaw_sets_aside_the_clip_alone(data_dir):
+    name = "MEAD_W036_level_3_happy_007.mp4"
+    clip = CorpusClip(file=name, uri=str(data_dir / "video" / "labelled" / name))
+    weights = (data_dir / "weights" / "retinaface" / "mobilenet0.25_Final.pth").read_bytes()
+    detect, calls = load_detector("mobilenet0.25", weights), []
+
+    def fails_at_first(images):
+        calls.append(len(images))
+        if len(calls) == 1:
+            raise OverflowError("cannot convert float infinity to integer")
+        return detect(images)
+
+    first, second = faces_of_clips([clip, clip], fails_at_first, CropRule(side_px=48, grey=True, scale=1.0), [1.0])
+    assert first.clip.reject_reason == "damaged_video" and not first.crops
+    assert first.clip.reject_detail == "unforeseen OverflowError: cannot convert float infinity to integer"
+    assert second.clip.reject_reason is None and len(second.crops[1.0]) > 0
