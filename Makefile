@@ -44,7 +44,7 @@ student: setup
 	$(BIN)/emovox distill --labels runs/student/labels --recipe whisper --about docs/whisper_tiny_data.md --out runs/student/student
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not endurance" --durations=25

@@ -4,7 +4,11 @@ A test that needs real data (`data_dir`) or a GPU (`@pytest.mark.gpu`) is skippe
 EMOVOX_REQUIRE_DATA=1 or EMOVOX_REQUIRE_GPU=1 it fails instead.
 """
 
+import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores: before torch is imported
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 import pytest
 

@@ -1,10 +1,10 @@
 """From a distillation set to batches of speech windows and their targets, for Ray Train's workers or a single process.
 
-A pass visits every training utterance once. Its order is computed from (seed, pass): the parts are shuffled, and within a
-block of some parts the utterances are shuffled. So the order differs from pass to pass, but is the same for the same seed
-and pass on any machine, and a resumed run continues at any batch without reading what comes before it. With several workers,
-each takes its own stretch of the order and reads only the parts of that stretch. So batches of W workers combine other
-utterances than those of one, but are reproducible for the same W.
+A pass visits every training utterance once, but for those that do not fill its last batch. Its order is computed from (seed,
+pass): the parts are shuffled, and within a block of some parts the utterances are shuffled. So the order differs from pass
+to pass, but is the same for the same seed and pass on any machine, and a resumed run continues at any batch without reading
+what comes before it. With several workers, each takes its own stretch of the order and reads only the parts of that stretch.
+So batches of W workers combine other utterances than those of one, but are reproducible for the same W.
 
 Ray Data's own shuffles and `streaming_split` are not used. In Ray 2.60 their seed depends on a count of executions that
 starts at 0 in every new process (`DataContext._execution_idx`), and the blocks, on which a local shuffle depends, depend on
