@@ -60,8 +60,8 @@ class Distill(JobOptions):
     penalty: float | None = None
     """For `whisper`: penalty on squared weights. Default: the recipe's."""
     ambiguous: bool = False
-    """For `whisper`: also learn from utterances that labelling marked as ambiguous, because another face was nearly as
-    prominent as the labelled one."""
+    """Also learn from utterances that labelling marked as ambiguous, because another face was nearly as prominent as the
+    labelled one. In a conversation many are."""
     about: str | None = None
     """Markdown file that the card shows below the data: where the videos are from, their terms, languages, what to expect."""
     target_pooling: Literal[POOLINGS] | None = None  # pyright: ignore[reportInvalidTypeForm]
@@ -151,6 +151,7 @@ def _by_gradient(options: Distill, record: RunRecord) -> dict:
         front_end_uri=options.front_end and storage.absolute(options.front_end),
         speech_memory_gib=options.speech_memory_gib,
         speaker_baseline=options.speaker_baseline,
+        ambiguous=options.ambiguous,
     )
     storage.require_writable(run.student_uri)
     record.inputs |= run.identity()

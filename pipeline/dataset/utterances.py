@@ -14,6 +14,9 @@ FILTER_COLUMNS = ["split", "reject_reason", "speech_samples"]
 
 
 USABLE = pc.field("reject_reason").is_null() & (pc.field("speech_samples") > 0)
+
+OF_ONE_FACE = ~pc.coalesce(pc.field("face_is_ambiguous"), pc.scalar(False))
+"""No other face was nearly as prominent as the labelled one, so that the voice is more likely to be its own."""
 """Utterances that a student can learn from or be scored on: labelled, and with speech. For a pyarrow table."""
 
 

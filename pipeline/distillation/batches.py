@@ -30,11 +30,14 @@ from pipeline.dataset.distillation_set import read_parts, set_parts, warn_unchec
 from pipeline.dataset.part_file import read_part_file
 from pipeline.dataset.resting_faces import resting_faces, without_resting_faces
 from pipeline.dataset.set_record import Part
-from pipeline.dataset.utterances import FILTER_COLUMNS, USABLE
+from pipeline.dataset.utterances import FILTER_COLUMNS, OF_ONE_FACE, USABLE
 from pipeline.distillation.windows import KEPT_GIB, WINDOW_COLUMNS, Row, Utterances, WindowSampler, WindowSampling
 from pipeline.schema import CONTENT_COLUMN
 
-INDEX_COLUMNS = ["utterance_id", "speaker_id", "teacher", "emotion", "logits", CONTENT_COLUMN, *FILTER_COLUMNS]
+INDEX_COLUMNS = [
+    *("utterance_id", "speaker_id", "teacher", "emotion", "logits", "face_is_ambiguous"),
+    *(CONTENT_COLUMN, *FILTER_COLUMNS),
+]
 
 BLOCK_UTTERANCES = 1000
 """Parts are read, and their utterances shuffled, in blocks of at least this many (about 150 MB of FLAC): one block is trained
@@ -83,12 +86,13 @@ class RowLocations:
 class LabelIndex:
     """What is known about every utterance of a set, without sound and frames; read once."""
 
-    def __init__(self, labels_uri: str, *, speaker_baseline: bool = False):
+    def __init__(self, labels_uri: str, *, speaker_baseline: bool = False, ambiguous: bool = False):
         """speaker_baseline: take the resting face of each speaker off the labels; `baseline` is then what is taken off.
+        ambiguous: train also on utterances in which another face was nearly as prominent as the labelled one.
 
         Raises UserError if no set is there, it is of another version, or utterances are in it twice.
         """
-        self.labels_uri = labels_uri
+        self.labels_uri, self.ambiguous = labels_uri, ambiguous
         parts = set_parts(labels_uri)
         read = read_parts(parts, INDEX_COLUMNS)
         self.parts = tuple(Part(part.uri, found.seal) for part, found in zip(parts, read, strict=True))
@@ -119,10 +123,16 @@ class LabelIndex:
         return self.table.filter(USABLE & (pc.field("split") == split))
 
     def training(self) -> pa.Table:
-        """The usable rows of the split train. Raises UserError if there are none or several teachers labelled them."""
-        rows = self.usable("train")
+        """The rows to train on: the usable ones of the split train, without ambiguous ones unless those are wanted. Raises
+        UserError if there are none or several teachers labelled them."""
+        rows = self._trained_on()
         teachers = pc.unique(rows["teacher"]).to_pylist()
         if not len(rows):
+            if self.left_out():
+                raise UserError(
+                    f"{self.labels_uri}: in all {self.left_out()} labelled utterances of split 'train' another face was nearly "
+                    "as prominent as the labelled one; give --ambiguous to train on them nevertheless"
+                )
             have = dict(Counter(self.table["split"].to_pylist()))
             raise UserError(
                 f"{self.labels_uri}: no labelled utterance with speech in split 'train'; utterances by split: {have}"
@@ -133,12 +143,20 @@ class LabelIndex:
             )
         return rows
 
+    def left_out(self) -> int:
+        """Usable utterances of the split train that are ambiguous and not wanted."""
+        return len(self.usable("train")) - len(self._trained_on())
+
+    def _trained_on(self) -> pa.Table:
+        rows = self.usable("train")
+        return rows if self.ambiguous else rows.filter(OF_ONE_FACE)
+
     def fingerprint(self) -> str:
         """The number of training and validation utterances, and a hash of their ids and labels and, if the set has hashes of
         them, of their speech and frame labels. The order of utterances does not matter."""
         counts, digest = [], hashlib.sha256()
-        for split in ("train", "val"):
-            rows = self.usable(split).select(["utterance_id", "logits", CONTENT_COLUMN])
+        for split, chosen in (("train", self._trained_on()), ("val", self.usable("val"))):
+            rows = chosen.select(["utterance_id", "logits", CONTENT_COLUMN])
             rows = rows.sort_by("utterance_id").combine_chunks()
             counts.append(f"{len(rows)} of {split}")
             digest.update("\n".join(rows["utterance_id"].to_pylist()).encode())

@@ -83,7 +83,7 @@ class LinearStudent:
 
 def distill_linear(run: RidgeRun, address: str | None = None) -> LinearStudent:
     """Raises UserError if the set or the front end does not fit, or another run writes into the folder."""
-    index = LabelIndex(run.labels_uri)
+    index = LabelIndex(run.labels_uri, ambiguous=run.ambiguous)
     rows = index.training()
     front_end = run.front_end()
     sha256 = front_end.fingerprint()
@@ -114,7 +114,7 @@ def distill_linear(run: RidgeRun, address: str | None = None) -> LinearStudent:
     return LinearStudent(
         checkpoint=storage.join(run.student_uri, STUDENT_FILE),
         utterances=found.utterances,
-        ambiguous=len(rows) - found.utterances,
+        ambiguous=index.left_out(),
         speakers=len(found.sums.speakers),
         windows=found.sums.windows,
         speech_s=found.speech_s,

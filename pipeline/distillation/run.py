@@ -50,7 +50,7 @@ class DistillRun:
     min_workers: train with as few as this many while the cluster has no room for `workers`; None: always with `workers`.
     front_end_uri: file of an ssl student's frozen network; None for other students.
     speech_memory_gib: decoded speech that each worker keeps. speaker_baseline: learn from labels without the speakers' resting
-    faces.
+    faces. ambiguous: learn also from utterances in which another face was nearly as prominent as the labelled one.
     """
 
     labels_uri: str
@@ -62,6 +62,7 @@ class DistillRun:
     front_end_uri: str | None = None
     speech_memory_gib: float = KEPT_GIB
     speaker_baseline: bool = False
+    ambiguous: bool = False
 
     def front_end(self) -> bytes | None:
         return storage.read_bytes(self.front_end_uri) if self.front_end_uri else None
@@ -90,7 +91,8 @@ class TrainingData:
 class TrainedStudent:
     """What a finished distillation wrote and measured; utterances and speakers count the training data.
 
-    val_mean_auc: scored epoch -> AUC, or None if the split `val` gives none.
+    ambiguous: utterances left out because another face was nearly as prominent. val_mean_auc: scored epoch -> AUC, or None if
+    the split `val` gives none.
     prior: of the training set, with the best strength for removing it from the answers.
     """
 
@@ -100,6 +102,7 @@ class TrainedStudent:
     steps: int
     loss: float
     utterances: int
+    ambiguous: int
     speakers: int
     val_utterances: int
     val_mean_auc: dict[int, float | None]
@@ -114,7 +117,7 @@ def distill_student(run: DistillRun, address: str | None = None) -> TrainedStude
     Raises UserError if the set, the front end or the number of workers does not fit, and as `pipeline.training.run.train`
     does.
     """
-    index = LabelIndex(run.labels_uri, speaker_baseline=run.speaker_baseline)
+    index = LabelIndex(run.labels_uri, speaker_baseline=run.speaker_baseline, ambiguous=run.ambiguous)
     rows = index.training()
     require_shares(run.recipe, len(rows), max(1, run.workers))
     _require_student(run)
@@ -132,6 +135,12 @@ def distill_student(run: DistillRun, address: str | None = None) -> TrainedStude
 
     def prepare() -> TrainingData:
         _warn_missing(run, rows)
+        if left_out := index.left_out():
+            log.info(
+                "%d of %d utterances are left out, since another face was nearly as prominent as the labelled one (--ambiguous)",
+                left_out,
+                left_out + len(rows),
+            )
         return data
 
     history = train(plan, prepare, _train, address).history
@@ -145,6 +154,7 @@ def distill_student(run: DistillRun, address: str | None = None) -> TrainedStude
         steps=last["step"],
         loss=last["loss"],
         utterances=len(rows),
+        ambiguous=index.left_out(),
         speakers=len(pc.unique(rows["speaker_id"])),
         val_utterances=len(data.validation),
         val_mean_auc={metrics["epoch"]: metrics["val_mean_auc"] for metrics in history if metrics["scored"]},

@@ -27,7 +27,7 @@ from modeling.students.base import MAX_SAMPLES, MIN_SAMPLES
 from modeling.students.build import WhisperStudent
 from pipeline.dataset.part_file import read_part_file
 from pipeline.dataset.set_record import Part
-from pipeline.dataset.utterances import USABLE
+from pipeline.dataset.utterances import OF_ONE_FACE, USABLE
 from pipeline.media.flac import decode_flac
 
 GROUP_UTTERANCES = 256
@@ -120,10 +120,8 @@ class GroupWorker:
 
 def learnable(rows: pa.Table, ambiguous: bool) -> pa.Table:
     """The rows that a student learns from. ambiguous: also those in which another face was nearly as prominent."""
-    wanted = USABLE & (pc.field("split") == "train")
-    if not ambiguous:
-        wanted &= ~pc.coalesce(pc.field("face_is_ambiguous"), pc.scalar(False))
-    return rows.filter(wanted)
+    of_split = USABLE & (pc.field("split") == "train")
+    return rows.filter(of_split if ambiguous else of_split & OF_ONE_FACE)
 
 
 def part_groups(parts: tuple[Part, ...], part_N: np.ndarray) -> list[list[Part]]:

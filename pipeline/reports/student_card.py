@@ -59,6 +59,7 @@ def _data(run: dict) -> str:
         "distillation set": _code(run["configuration"].get("labels")),
         "utterances trained on": counts.get("utterances"),
         "speakers trained on": counts.get("speakers"),
+        **({"left out, since another face was nearly as prominent": counts["ambiguous"]} if "ambiguous" in counts else {}),
         **_linear_facts(counts),
         "held-out utterances (split val)": counts.get("val_utterances"),
         "teacher": _code(_named(labels, "teacher")),
@@ -75,7 +76,6 @@ def _linear_facts(counts: dict) -> dict:
     return {
         "minutes of speech": f"{counts['speech_s'] / 60:.1f}",
         "windows": counts["windows"],
-        "left out, since another face was nearly as prominent": counts["ambiguous"],
         "share of what moves within speakers that it explains in training": f"{counts['explained']:.2f}",
     }
 

@@ -198,6 +198,23 @@ def test_labels_of_two_teachers_are_not_mixed(tmp_path):
         LabelIndex(str(tmp_path)).training()
 
 
+def test_utterances_of_an_ambiguous_face_are_left_out_of_training_unless_asked_for(tmp_path):
+    rows = [labelled_row("s/a"), labelled_row("s/b", face_is_ambiguous=True)]
+    rows += [labelled_row("s/c", face_is_ambiguous=True, split="val"), labelled_row("s/d", face_is_ambiguous=None)]
+    write_part(str(tmp_path), label_table(rows))
+    index, every = LabelIndex(str(tmp_path)), LabelIndex(str(tmp_path), ambiguous=True)
+    assert index.training()["utterance_id"].to_pylist() == ["s/a", "s/d"] and index.left_out() == 1
+    assert index.usable("val")["utterance_id"].to_pylist() == ["s/c"]
+    assert every.training()["utterance_id"].to_pylist() == ["s/a", "s/b", "s/d"] and every.left_out() == 0
+    assert index.fingerprint() != every.fingerprint()  # a training that was begun with all goes on with all, or is refused
+
+
+def test_a_set_in_which_every_face_is_ambiguous_names_the_option(tmp_path):
+    write_part(str(tmp_path), label_table([labelled_row("s/b", face_is_ambiguous=True)]))
+    with pytest.raises(UserError, match="in all 1 labelled utterances of split 'train' .* give --ambiguous"):
+        LabelIndex(str(tmp_path)).training()
+
+
 def test_what_is_taken_off_a_speakers_frames_is_taken_off_the_targets_of_his_windows():
     rows = [row_with_one_happy_frame("s1/a"), row_with_one_happy_frame("s2/a")]
     baseline = SpeakerBaseline({"s2": np.arange(8, dtype=np.float32)}, unknown_E=np.zeros(8, np.float32))
