@@ -2,33 +2,40 @@
 
 import logging
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from cluster import storage
 from cluster.command import JobOptions, run_job
+from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
 from cluster.session import session
+from cluster.steps import Steps
 from jobs.distill import Distill, distill
 from jobs.evaluate import Evaluate, evaluate
 from jobs.index import Index, index
 from jobs.label import Label, label
 from jobs.predict import Predict, predict
+from modeling.students.build import Student
 from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
 from pipeline.dataset.distillation_set import read_labels
 from pipeline.indexing.clips import ClipsOptions
 from pipeline.media.flac import decode_flac
-from pipeline.reports.demo import demo_report
+from pipeline.reports.demo import ShippedStudent, demo_report
 from pipeline.reports.rendering import ClipSource, ReportFacts
 from pipeline.schema import DISTILLATION_SCHEMA
-from pipeline.students.load import read_student
+from pipeline.students.load import DEFAULT_STUDENT, read_student, shipped_exams
 from pipeline.students.timelines import student_timeline
 
 log = logging.getLogger(__name__)
+
+OWN, SHIPPED = "student", "shipped student"
+"""How the page names the students."""
 
 STEPS = {
     "index": ("find the videos and cut them into utterances", 1),
@@ -55,50 +62,39 @@ class Demo(JobOptions):
     """Epochs of the speech student."""
 
 
-PRIOR_S = 40
-"""Weight of the expected seconds against the measured ones, so that a slow first second does not inflate the estimate."""
-
-
-class Steps:
-    """Announces each step: what it does and the time left, scaled by this machine's speed so far."""
-
-    def __init__(self, record: RunRecord):
-        self.record = record
-        self.started = time.perf_counter()
-
-    def run(self, name: str, work: Callable[[], dict]) -> dict:
-        names = list(STEPS)
-        position = names.index(name)
-        done = sum(STEPS[step][1] for step in names[:position])
-        pace = (time.perf_counter() - self.started + PRIOR_S) / (done + PRIOR_S)
-        left = pace * sum(STEPS[step][1] for step in names[position:])
-        log.info("[%d/%d] %s: %s (about %.0f s left in all)", position + 1, len(names), name, STEPS[name][0], left)
-        with self.record.stage(name):
-            return work()
-
-
 def demo(options: Demo, record: RunRecord) -> dict:
     clips = options.clips or str(_sample_folder())
     out = storage.absolute(options.out or f"runs/demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}")
     storage.require_writable(out)
-    steps = Steps(record)
+    steps = Steps(record, STEPS)
     paths = {
         name: storage.join(out, name)
         for name in ("manifest.parquet", "labels", "student", "evaluation", "predictions.parquet")
     }
+    shipped = _shipped()
     with session(options.address):
-        results = _run_jobs(options, clips, paths, steps)
+        results = _run_jobs(options, clips, paths, steps, has_shipped=shipped is not None)
     report_uri = storage.join(out, "report.html")
-    steps.run("report", lambda: _write_report(options, paths, results, record, report_uri))
+    steps.run("report", lambda: _write_report(options, paths, results, record, report_uri, shipped))
     record.write_into(out)
     log.info("open %s in a browser", report_uri)
     label_counts = {key: results["label"][key] for key in ("rows", "labelled", "rejected", "reasons")}
-    summary = {"mean_auc": results["evaluate"]["mean_auc"], "loss": results["distill"]["loss"]}
+    summary = {"mean_auc": _evaluated(results, OWN)["mean_auc"], "loss": results["distill"]["loss"]}
     return {"report": report_uri, **label_counts, **summary, "seconds": round(record.seconds(), 3)}
 
 
-def _run_jobs(options: Demo, clips: str, paths: dict[str, str], steps: Steps) -> dict[str, dict]:
+def _shipped() -> Student | None:
+    """The student to compare with; None where its front end cannot be fetched, as the demo itself needs no network."""
+    try:
+        return read_student(DEFAULT_STUDENT)
+    except UserError as error:
+        log.warning("the page will not show the student that comes with emovox: %s", error)
+        return None
+
+
+def _run_jobs(options: Demo, clips: str, paths: dict[str, str], steps: Steps, *, has_shipped: bool) -> dict[str, dict]:
     address, labels, student = options.address, paths["labels"], paths["student"]
+    students = (student, DEFAULT_STUDENT) if has_shipped else (student,)
     cut = ClipsOptions(utterance_s=options.utterance_s, held_out=0.3, validation=0.0)
     jobs: dict[str, tuple[Callable[[Any, RunRecord], dict], Any]] = {
         "index": (index, Index(data=clips, out=paths["manifest.parquet"], clips=cut, address=address)),
@@ -109,7 +105,7 @@ def _run_jobs(options: Demo, clips: str, paths: dict[str, str], steps: Steps) ->
         ),
         "evaluate": (
             evaluate,
-            Evaluate(student=(student,), labels=labels, out=paths["evaluation"], split="all", address=address),
+            Evaluate(student=students, labels=labels, out=paths["evaluation"], split="all", address=address),
         ),
         "predict": (
             predict,
@@ -135,15 +131,16 @@ def _clip_sources(options: Demo) -> list[ClipSource]:
 
 
 def _write_report(
-    options: Demo, paths: dict[str, str], results: dict[str, dict], record: RunRecord, report_uri: str
+    options: Demo,
+    paths: dict[str, str],
+    results: dict[str, dict],
+    record: RunRecord,
+    report_uri: str,
+    shipped: Student | None,
 ) -> dict:
     table = read_labels(paths["labels"], DISTILLATION_SCHEMA.names)
-    student = read_student(paths["student"])
-    timelines = {
-        row["utterance_id"]: student_timeline(student, decode_flac(row["speech_flac"]))
-        for row in table.select(["utterance_id", "reject_reason", "speech_flac"]).to_pylist()
-        if row["reject_reason"] is None
-    }
+    students = {OWN: read_student(paths["student"])} | ({SHIPPED: shipped} if shipped is not None else {})
+    timelines = {name: _timelines(student, table) for name, student in students.items()}
     labelled = next((row for row in table.to_pylist() if row["reject_reason"] is None), {})
     facts = ReportFacts(
         title="emovox demo",
@@ -156,10 +153,39 @@ def _write_report(
         files=paths,
     )
     curve = storage.read_json(storage.join(paths["student"], "run.json"))["counts"]["curve"]
-    evaluations = {"all": results["evaluate"], **results["evaluate"]["splits"]}
-    page = demo_report(table, training=curve, evaluations=evaluations, timelines=timelines, facts=facts)
+    own = _evaluated(results, OWN)
+    page = demo_report(
+        table,
+        training=curve,
+        evaluations={"all": own, **own["splits"]},
+        timelines=timelines,
+        shipped=None if shipped is None else _beside(_evaluated(results, DEFAULT_STUDENT)),
+        facts=facts,
+    )
     storage.write_bytes(report_uri, page.encode())
     return {}
+
+
+def _evaluated(results: dict[str, dict], name: str) -> dict:
+    """What `evaluate` found for one student; it names them by the last component of their paths."""
+    found = results["evaluate"]
+    return found["students"][name] if "students" in found else found
+
+
+def _timelines(student: Student, table: pa.Table) -> dict[str, dict]:
+    return {
+        row["utterance_id"]: student_timeline(student, decode_flac(row["speech_flac"]))
+        for row in table.select(["utterance_id", "reject_reason", "speech_flac"]).to_pylist()
+        if row["reject_reason"] is None
+    }
+
+
+def _beside(evaluation: dict) -> ShippedStudent:
+    return ShippedStudent(
+        name=DEFAULT_STUDENT,
+        evaluations={"all": evaluation, **evaluation["splits"]},
+        exams=shipped_exams(DEFAULT_STUDENT),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

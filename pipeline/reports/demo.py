@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.reports import figures
 from pipeline.reports.findings import auc_tables, evaluation_limits, size_limits, split_order
 from pipeline.reports.rendering import ReportFacts, render_page
 from pipeline.reports.utterance_card import utterance_card
+from pipeline.reports.zero_shot import MEANINGS
 
 PAGE_BYTES = 5_000_000
 """Sound is embedded only while the page stays below this; pictures always are."""
@@ -23,20 +25,32 @@ MOST_REJECTS_LISTED = 40
 HEAVY_COLUMNS = ("frame_logits", "frame_boxes", "face_tracks", "thumbnails", "speech_flac")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShippedStudent:
+    """The student that comes with the project. evaluations: on the utterances of the page, split -> result; exams: contents of
+    zero_shot.json, one a corpus."""
+
+    name: str
+    evaluations: Mapping[str, dict]
+    exams: Sequence[Mapping[str, Any]]
+
+
 def demo_report(
     table: pa.Table,
     *,
     training: Sequence[Mapping[str, Any]],
     evaluations: Mapping[str, dict],
-    timelines: Mapping[str, dict],
+    timelines: Mapping[str, Mapping[str, dict]],
+    shipped: ShippedStudent | None = None,
     facts: ReportFacts,
     max_detailed: int = MOST_DETAILED,
 ) -> str:
     """The page for a whole run, from labelling to evaluation.
 
     table: `DISTILLATION_SCHEMA`; training: a dict per epoch (epoch, loss, lr, optional val_mean_auc); evaluations: split ->
-    result; timelines: utterance_id -> the student's {"times_s": window centres in seconds from the start of the utterance,
-    "probabilities": n x 8}. At most `max_detailed` utterances are drawn, spread evenly over the list.
+    result; timelines: student -> utterance_id -> {"times_s": window centres in seconds from the start of the utterance,
+    "probabilities": n x 8}; shipped: the student that comes with the project, to compare with. At most `max_detailed`
+    utterances are drawn, spread evenly over the list.
     """
     rows = table.drop_columns(list(HEAVY_COLUMNS)).to_pylist()
     labelled = [k for k, row in enumerate(rows) if row["reject_reason"] is None]
@@ -47,7 +61,12 @@ def demo_report(
     if len(labelled) > max_detailed:
         detailed = [labelled[k] for k in np.linspace(0, len(labelled) - 1, max_detailed).round().astype(int)]
     drawn = table.take(pa.array(detailed, pa.int64())).to_pylist()
-    cards = [utterance_card(row, timelines.get(row["utterance_id"])) for row in drawn]
+    cards = [
+        utterance_card(
+            row, {name: of[row["utterance_id"]] for name, of in timelines.items() if row["utterance_id"] in of}
+        )
+        for row in drawn
+    ]
     _keep_within_page(cards)
     summary = _summary([rows[k] for k in labelled], rows)
     return render_page(
@@ -59,6 +78,7 @@ def demo_report(
         rejects=_rejects(rows),
         curves=_curves(training),
         evaluations=auc_tables(evaluations),
+        shipped=None if shipped is None else _beside(evaluations, shipped),
         limits=[
             *size_limits(
                 summary["labelled"], summary["labelled_videos"], summary["labelled_speakers"], summary["speech_s"]
@@ -68,9 +88,26 @@ def demo_report(
     )
 
 
+def _beside(evaluations: Mapping[str, dict], shipped: ShippedStudent) -> dict:
+    """The trained student and the shipped one on the same utterances, and what the shipped one is worth elsewhere."""
+    splits = [split for split in sorted(evaluations, key=split_order) if split in shipped.evaluations]
+    return {
+        "name": shipped.name,
+        "agreement": [
+            (split, _mean_auc(evaluations[split]), _mean_auc(shipped.evaluations[split])) for split in splits
+        ],
+        "exams": shipped.exams,
+        "meanings": MEANINGS,
+    }
+
+
+def _mean_auc(evaluation: Mapping[str, Any]) -> dict:
+    return {end: evaluation.get(f"mean_auc{name}") for end, name in (("value", ""), ("low", "_low"), ("high", "_high"))}
+
+
 def _keep_within_page(cards: list[dict]) -> None:
     """Drops the sound of cards that would make the page larger than `PAGE_BYTES`; the first cards keep theirs."""
-    pictures = ("teacher", "student", "thumbnails", "sound")
+    pictures = ("teacher", "students", "thumbnails", "sound")
     used = sum(len(repr(card[name])) for card in cards for name in pictures) + TEXT_BYTES + CARD_TEXT_BYTES * len(cards)
     for card in cards:
         bytes_of_sound = len(card["audio"] or "")

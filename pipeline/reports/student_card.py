@@ -59,7 +59,11 @@ def _data(run: dict) -> str:
         "distillation set": _code(run["configuration"].get("labels")),
         "utterances trained on": counts.get("utterances"),
         "speakers trained on": counts.get("speakers"),
-        **({"left out, since another face was nearly as prominent": counts["ambiguous"]} if "ambiguous" in counts else {}),
+        **(
+            {"left out, since another face was nearly as prominent": counts["ambiguous"]}
+            if "ambiguous" in counts
+            else {}
+        ),
         **_linear_facts(counts),
         "held-out utterances (split val)": counts.get("val_utterances"),
         "teacher": _code(_named(labels, "teacher")),

@@ -3,6 +3,8 @@
 Times here are seconds from the start of the utterance. Shape letters: N values, E = 8 emotions.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.special import softmax
 
@@ -98,8 +100,8 @@ def _sound(flac: bytes | None, duration_s: float) -> dict | None:
     }
 
 
-def utterance_card(row: dict, timeline: dict | None) -> dict:
-    """The template's values for one labelled row of the distillation set; `timeline`: the student's, if any."""
+def utterance_card(row: dict, timelines: Mapping[str, dict]) -> dict:
+    """The template's values for one labelled row of the distillation set; `timelines`: those of students, by the name to show."""
     duration_s = axis_length(row)
     steps = teacher_steps(row, duration_s)
     soft_label_E = softmax(np.asarray(row["logits"], np.float64))
@@ -110,7 +112,10 @@ def utterance_card(row: dict, timeline: dict | None) -> dict:
         "thumbnails": _thumbnails(row, duration_s),
         "gaps": gaps(*steps, duration_s),
         "teacher": _lane("Teacher", steps, duration_s),
-        "student": _lane("Student", student_steps(timeline, duration_s), duration_s) if timeline else None,
+        "students": [
+            {"name": name} | _lane(name.capitalize(), student_steps(timeline, duration_s), duration_s)
+            for name, timeline in timelines.items()
+        ],
         "soft_label": dict(zip(EMOTIONS, soft_label_E.tolist(), strict=True)),
         "soft_label_in_words": _in_words(soft_label_E),
         "sound": _sound(row["speech_flac"], duration_s),

@@ -31,6 +31,13 @@ def student_uri(name_or_uri: str) -> str:
     return storage.absolute(name_or_uri)
 
 
+def shipped_exams(name: str) -> list[dict]:
+    """Contents of the zero_shot.json files that are kept beside a shipped student, one a corpus."""
+    names = sorted(file.name for file in (resources.files("modeling.students") / "weights" / name).iterdir())
+    found = [each for each in names if each.startswith("zero_shot_") and each.endswith(".json")]
+    return [storage.read_json(storage.join(student_uri(name), each)) for each in found]
+
+
 def student_file(uri: str) -> str:
     """The file itself, or `STUDENT_FILE` in the folder that training wrote."""
     return storage.join(uri, STUDENT_FILE) if storage.is_folder(uri) else uri

@@ -25,6 +25,7 @@ def test_the_demo_labels_trains_and_ends_with_a_page(tmp_path):
     page = (out / "report.html").read_text()
     rows = pd.read_parquet(out / "labels" / "utterances")
     assert all(id in page for id in rows["utterance_id"])
+    assert "shipped student" in page and "in the corpus ravdess" in page
     assert "[6/6] report" in done.stderr and "s left" in done.stderr
     for folder in (".", "labels", "student", "evaluation"):
         assert json.loads((out / folder / "run.json").read_text())["versions"]["ray"]

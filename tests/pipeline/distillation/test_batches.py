@@ -206,7 +206,9 @@ def test_utterances_of_an_ambiguous_face_are_left_out_of_training_unless_asked_f
     assert index.training()["utterance_id"].to_pylist() == ["s/a", "s/d"] and index.left_out() == 1
     assert index.usable("val")["utterance_id"].to_pylist() == ["s/c"]
     assert every.training()["utterance_id"].to_pylist() == ["s/a", "s/b", "s/d"] and every.left_out() == 0
-    assert index.fingerprint() != every.fingerprint()  # a training that was begun with all goes on with all, or is refused
+    assert (
+        index.fingerprint() != every.fingerprint()
+    )  # a training that was begun with all goes on with all, or is refused
 
 
 def test_a_set_in_which_every_face_is_ambiguous_names_the_option(tmp_path):

@@ -19,6 +19,7 @@ from pipeline.reports import demo, figures, findings, utterance_card
 from pipeline.reports.demo import demo_report
 from pipeline.reports.rendering import ClipSource, ReportFacts
 from pipeline.schema import SET_VERSION
+from pipeline.students.load import shipped_exams
 from tests.support.html_page import Page
 from tests.support.label_rows import label_table, reject_row
 from tests.support.report_inputs import (
@@ -57,7 +58,7 @@ def mixed_html() -> str:
         label_table(rows),
         training=TRAINING,
         evaluations=evaluations,
-        timelines={"utt_002": timeline(3.0)},
+        timelines={"student": {"utt_002": timeline(3.0)}},
         facts=FACTS,
     )
 
@@ -88,6 +89,25 @@ def test_auc_table_shows_intervals_and_what_cannot_be_estimated(mixed_html):
     assert "happiness 5 0.85 0.70 to 0.95" in words
     assert words.count("contempt 0 not estimable") == 2
     assert words.index("train: the utterances the student learned from") < words.index("unheard: test")
+
+
+def test_the_shipped_student_stands_beside_that_of_the_run_with_its_exam():
+    shipped = demo.ShippedStudent(
+        name="whisper-tiny",
+        evaluations={
+            "unheard": evaluation("unheard") | {"mean_auc": 0.61, "mean_auc_low": 0.55, "mean_auc_high": 0.66}
+        },
+        exams=shipped_exams("whisper-tiny"),
+    )
+    lanes = {"student": {"utt_000": timeline(3.0)}, "shipped student": {"utt_000": timeline(3.0)}}
+    evaluations = {"unheard": evaluation("unheard"), "train": evaluation("train")}
+    table = label_table([pictured_row(0)])
+    page = Page(page_of(table, evaluations=evaluations, timelines=lanes, shipped=shipped, facts=FACTS))
+    assert "student 0–100 %" in page.words and "shipped student 0–100 %" in page.words
+    own = evaluation("unheard")["mean_auc"]
+    assert f"unheard {own:.2f}" in page.words and "0.61 0.55 to 0.66" in page.words
+    assert "624 clips of 24 speakers in the corpus ravdess" in page.words
+    assert "sadness 96 0.58 0.79 0.79 0.82" in page.words
 
 
 def test_page_is_self_contained_and_described(mixed_html):
@@ -208,7 +228,7 @@ def test_row_without_speech_has_a_card_without_sound():
 
 def test_thumbnails_lie_at_their_times():
     row = pictured_row(0, 4.0, start_s=10.0, thumbnails=[drawn_face(0), drawn_face(1)], thumbnail_times_s=[11.0, 13.0])
-    card = utterance_card.utterance_card(row, None)
+    card = utterance_card.utterance_card(row, {})
     assert [p["left"] for p in card["thumbnails"]["pictures"]] == pytest.approx([25, 75])
     assert card["thumbnails"]["room"] == pytest.approx(50)
 
