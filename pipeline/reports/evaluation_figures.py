@@ -9,7 +9,8 @@ from sklearn.metrics import roc_curve
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
 from modeling.evaluation.divergence import teacher_probabilities
 from pipeline.evaluation.scores import ScoredRows
-from pipeline.reports.figures import COLOURS, styled, svg_uri
+from pipeline.reports.colours import COLOURS
+from pipeline.reports.figures import styled, svg_uri
 
 CURVE_POINTS = 200
 """Points of a ROC curve; finer than the picture's pixels."""

@@ -15,15 +15,11 @@ import cv2
 import numpy as np
 from scipy import signal
 
-from modeling.emotions import EMOTIONS
+from pipeline.reports.colours import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-HUES = ("#d9d9d9", "#e69f00", "#f0e442", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#1a1a1a")
-"""Okabe and Ito's colours for all kinds of colour vision (jfly.uni-koeln.de/color), with light grey for sky blue."""
-COLOURS: dict[str, str] = dict(zip(EMOTIONS, HUES, strict=True))
 
 WINDOW_S, HOP_S = 0.025, 0.010
 """Window and hop of the spectrogram, as in the student's input (VGGVox mfcc/mfccspec.m)."""

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cluster.redaction import redacted_values
 from modeling.emotions import EMOTIONS
-from pipeline.reports.figures import COLOURS
+from pipeline.reports.colours import COLOURS
 from pipeline.reports.findings import counted
 
 

@@ -33,6 +33,7 @@ PACKAGES = {
         "probe": {"corpora", "decoding", "media"},
         "transfer": {"assets", "dataset", "decoding", "media", "corpora", "distillation", "students"},
         "reports": {"media", "evaluation", "corpora", "transfer"},
+        "serving": {"decoding", "media", "reports", "students"},
         "planning": {"dataset", "labelling"},
         "benches": {"assets", "dataset", "media", "decoding", "labelling", "training", "distillation"},
     },
