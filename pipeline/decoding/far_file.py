@@ -9,7 +9,8 @@ class FarFile(io.RawIOBase):
 
     def __init__(self, name: str, size: int, ask: Callable[[int, int], bytes]):
         super().__init__()
-        self.name, self.size, self.ask = name, size, ask
+        # without its folders and scheme: of what looks like a network address, ffmpeg reads 700 kB at a time
+        self.name, self.size, self.ask = name.rpartition("/")[2], size, ask
         self.position = 0
 
     def readable(self) -> bool:

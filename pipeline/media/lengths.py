@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Stream
 
 from pipeline.media import containers
 from pipeline.media.clock import scanned, whole_clock_of
@@ -18,7 +19,7 @@ from pipeline.rejects import Rejected, RejectReason
 READ_WHOLE_BYTES = 256 * 2**20
 READ_WHOLE_FAR_BYTES = 2**20
 """Up to so many bytes, here and in an object store, all packets are read; of a larger file only those near its end, unless
-these are not where the header claims."""
+these are not where the header claims. Of an mp4 in an object store its index is read instead."""
 
 AGREES_S = 1.0
 """A last packet so near to the end that the header claims confirms it."""
@@ -54,6 +55,8 @@ def length_by_looks_s(file: BinaryIO, size_bytes: int) -> float | None:
     say more: why it cannot be opened, or where it really ends."""
     try:
         with containers.opened_file(file) as container:
+            if (indexed_s := _indexed_s(container, size_bytes)) is not None:
+                return _believed_s(indexed_s, size_bytes)
             if size_bytes > READ_WHOLE_FAR_BYTES:
                 return _seen_at_end_s(container, size_bytes)
             ends_s = scanned(container).ends_s
@@ -76,13 +79,34 @@ def _believed_s(seconds: float | None, size_bytes: int) -> float | None:
     return seconds
 
 
+def _indexed_s(container: InputContainer, size_bytes: int) -> float | None:
+    """By the index of an mp4, which places every packet, in time and in the file; None where it has none, or where a packet
+    would lie beyond the file's end or far from the end that is claimed."""
+    if not container.format.name.startswith("mov,"):
+        return None
+    streams, leading = _streams_and_leading(container)
+    if leading is None or leading.duration is None or (starts_s := containers.starts_s(leading)) is None:
+        return None
+    if any(entry.pos + entry.size > size_bytes for stream in streams for entry in stream.index_entries):
+        return None
+    zero_s, base = containers.clock_zero_s(container), containers.time_base(leading)
+    last_s = max((entry.timestamp for entry in leading.index_entries), default=-1) * base - zero_s
+    end_s = starts_s - zero_s + leading.duration * base
+    return float(end_s) if last_s >= 0 and 0 <= end_s - last_s <= AGREES_S else None
+
+
+def _streams_and_leading(container: InputContainer) -> tuple[list[Stream], Stream | None]:
+    """The playable streams, and the one whose end is the file's."""
+    streams = containers.playable_streams(container)
+    return streams, next((stream for stream in streams if stream.type == "video"), streams[0] if streams else None)
+
+
 def _seen_at_end_s(container: InputContainer, size_bytes: int) -> float | None:
     """Where the last packet near the claimed end ends; None where that is elsewhere or cannot be gone to."""
     claimed_s = containers.duration_s(container)
     if claimed_s is None or container.format.name in DISCONTINUOUS or claimed_s > size_bytes / LEAST_BYTES_PER_S:
         return None
-    streams = containers.playable_streams(container)
-    leading = next((stream for stream in streams if stream.type == "video"), streams[0] if streams else None)
+    _, leading = _streams_and_leading(container)
     if leading is None:
         return None
     zero_s = containers.clock_zero_s(container)

@@ -17,7 +17,7 @@ from cluster.failures import StorageUnavailable
 from cluster.storage_s3 import PatientS3
 from pipeline.indexing.clips import probe_durations
 from pipeline.media.file_types import VIDEO_SUFFIXES
-from pipeline.media.probe import probe
+from pipeline.media.lengths import length_s
 from pipeline.media.source_files import SourceFiles
 from pipeline.rejects import Rejected
 from tests.support.faulty_proxy import faulty_proxy
@@ -130,7 +130,7 @@ def test_a_full_temporary_folder_ends_the_job_and_rejects_nothing(proxy, tmp_pat
 
 def local_answer(path: Path) -> float | None:
     try:
-        return probe(path).duration_s
+        return length_s(str(path))
     except Rejected:
         return None
 
@@ -150,11 +150,12 @@ def test_clips_are_probed_by_their_headers_with_the_answers_of_whole_files(proxy
     files = storage.list_files("s3://bucket/probed")
     proxy.bytes_sent = 0
     found = dict(zip([file.uri for file in files], probe_durations(files), strict=True))
-    assert found == expected and sum(value is None for value in found.values()) >= 3
+    assert found == {uri: end_s and pytest.approx(end_s, abs=0.05) for uri, end_s in expected.items()}
+    assert sum(value is None for value in found.values()) >= 3
     assert "1 empty_file" in caplog.text and "1 truncated" in caplog.text and "1 not_a_video" in caplog.text
     assert proxy.bytes_sent < 0.2 * sum(file.size for file in files)
     proxy.bytes_sent = 0
-    assert probe_durations([files[-1]]) == [expected[files[-1].uri]]
+    assert probe_durations([files[-1]]) == [pytest.approx(expected[files[-1].uri], abs=0.05)]
     assert proxy.bytes_sent < 0.05 * os.path.getsize(long)
 
 
