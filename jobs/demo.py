@@ -12,7 +12,6 @@ from typing import Any
 from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.run_record import RunRecord, installed_versions
-from cluster.session import session
 from jobs.distill import Distill, distill
 from jobs.evaluate import Evaluate, evaluate
 from jobs.index import Index, index
@@ -21,12 +20,8 @@ from jobs.predict import Predict, predict
 from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
 from pipeline.dataset.distillation_set import read_labels
 from pipeline.indexing.clips import ClipsOptions
-from pipeline.media.flac import decode_flac
-from pipeline.reports.demo import demo_report
-from pipeline.reports.rendering import ClipSource, ReportFacts
+from pipeline.reports.facts import ClipSource, ReportFacts
 from pipeline.schema import DISTILLATION_SCHEMA
-from pipeline.students.load import read_student
-from pipeline.students.timelines import student_timeline
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +73,8 @@ class Steps:
 
 
 def demo(options: Demo, record: RunRecord) -> dict:
+    from cluster.session import session
+
     clips = options.clips or str(_sample_folder())
     out = storage.absolute(options.out or f"runs/demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}")
     storage.require_writable(out)
@@ -137,6 +134,11 @@ def _clip_sources(options: Demo) -> list[ClipSource]:
 def _write_report(
     options: Demo, paths: dict[str, str], results: dict[str, dict], record: RunRecord, report_uri: str
 ) -> dict:
+    from pipeline.media.flac import decode_flac
+    from pipeline.reports.demo import demo_report
+    from pipeline.students.load import read_student
+    from pipeline.students.timelines import student_timeline
+
     table = read_labels(paths["labels"], DISTILLATION_SCHEMA.names)
     student = read_student(paths["student"])
     timelines = {
