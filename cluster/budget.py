@@ -7,6 +7,11 @@ from cluster.failures import UserError
 
 GIB = 2**30
 
+EMBEDDED_EXTRA_CPUS = 2
+"""Logical CPUs that the embedded session declares beyond the number of cores. The widest stage takes one worker per core;
+these are for one more stage or the read tasks (Ray waits silently for a CPU that actors hold). More would only start idle
+Python processes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:

@@ -4,9 +4,6 @@ import os
 import socket
 from dataclasses import dataclass
 
-from ray.exceptions import AuthenticationError, RpcError
-
-from cluster import ray_internals
 from cluster.failures import UserError
 
 CONNECT_TIMEOUT_S = 10.0
@@ -42,6 +39,10 @@ def answering(address: ClusterAddress) -> str:
 
     Raises UserError, in less than a minute, that names what to change.
     """
+    from ray.exceptions import AuthenticationError, RpcError
+
+    from cluster import ray_internals
+
     _refuse_other_kinds(address)
     try:
         found = ray_internals.head_of(address.text)

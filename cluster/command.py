@@ -16,6 +16,7 @@ import tyro
 
 from cluster import storage_patience
 from cluster.failures import user_error_in
+from cluster.help_output import help_to_any_reader
 from cluster.json_values import json_ready
 from cluster.logs import show_logs
 from cluster.redaction import redacted
@@ -51,22 +52,6 @@ def _stdout_reserved() -> Generator[Callable[[str], object]]:
 def _write_whole(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
-
-
-@contextlib.contextmanager
-def help_to_any_reader() -> Generator[None]:
-    """Wraps code that prints help: a reader that stops early, such as `head`, ends it with exit code 0."""
-    try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails too
-        raise SystemExit(0) from None
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(f"emovox: the help cannot be shown ({error.strerror})") from None
 
 
 def run_job(

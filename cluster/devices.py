@@ -3,16 +3,18 @@
 import time
 from collections.abc import Callable
 
-import torch
-
 from cluster.failures import UserError
 
 
 def local_device(gpu: bool) -> str:
     """ "cuda" or "cpu". Raises UserError if a GPU is asked for and torch finds none."""
-    if gpu and not torch.cuda.is_available():
+    if not gpu:
+        return "cpu"
+    import torch
+
+    if not torch.cuda.is_available():
         raise UserError("--gpu: torch finds no GPU on this machine; leave the option out, or run where there is one")
-    return "cuda" if gpu else "cpu"
+    return "cuda"
 
 
 def work_clock(device: str) -> Callable[[], float]:

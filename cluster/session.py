@@ -12,7 +12,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RpcError
 
 from cluster import ray_internals
-from cluster.budget import Stage, require_room
+from cluster.budget import EMBEDDED_EXTRA_CPUS, Stage, require_room
 from cluster.cluster_address import answering, cluster_address
 from cluster.cores import local_cores
 from cluster.failures import UserError
@@ -20,11 +20,6 @@ from cluster.working_tree import PROJECT_ROOT, is_checkout, python_path, working
 
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of the embedded session. The label plan moves only small crops, so half a GiB is ample."""
-
-EMBEDDED_EXTRA_CPUS = 2
-"""Logical CPUs that the embedded session declares beyond the number of cores. The widest stage takes one worker per core;
-these are for one more stage or the read tasks (Ray waits silently for a CPU that actors hold). More would only start idle
-Python processes."""
 
 EMBEDDED_NAMESPACE = "emovox-embedded"
 

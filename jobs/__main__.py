@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from cluster.command import help_to_any_reader
+from cluster.help_output import help_to_any_reader
 
 JOBS = {
     "index": "a folder or object-store prefix of videos -> a manifest, one row per utterance",

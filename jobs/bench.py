@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.command import help_to_any_reader, run_job
+from cluster.command import run_job
+from cluster.help_output import help_to_any_reader
 from cluster.run_record import RunRecord
 from pipeline.benches import measurements
+from pipeline.benches import options as bench_options
 from pipeline.benches.measuring import described, write_report
 
 log = logging.getLogger(__name__)
@@ -38,14 +40,13 @@ USAGE = "\n".join(
 
 
 def bench(name: str, argv: Sequence[str]) -> int:
-    """Imports and runs one bench."""
-    module = importlib.import_module(f"pipeline.benches.{name}")
-    measure = getattr(module, f"bench_{name}")
+    """Imports and runs one bench; its options are known without it."""
 
     def measured(options: Any, record: RunRecord) -> dict[str, Any]:
         if options.record:
             measurements.require_appendable(options.record_file)
-        report = described(name, options, measure(options, record))
+        module = importlib.import_module(f"pipeline.benches.{name}")
+        report = described(name, options, getattr(module, f"bench_{name}")(options, record))
         if options.out:
             log.info("wrote %s", write_report(options.out, report))
         if options.record:
@@ -55,7 +56,7 @@ def bench(name: str, argv: Sequence[str]) -> int:
             log.info("appended %d rows to %s", len(rows), options.record_file)
         return report
 
-    return run_job(f"bench {name}", getattr(module, f"Bench{name.capitalize()}"), measured, argv)
+    return run_job(f"bench {name}", getattr(bench_options, f"Bench{name.capitalize()}"), measured, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

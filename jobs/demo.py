@@ -6,31 +6,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
-from cluster.session import session
 from cluster.steps import Steps
 from jobs.distill import Distill, distill
 from jobs.evaluate import Evaluate, evaluate
 from jobs.index import Index, index
 from jobs.label import Label, label
 from jobs.predict import Predict, predict
-from modeling.students.build import Student
 from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
 from pipeline.dataset.distillation_set import read_labels
 from pipeline.indexing.clips import ClipsOptions
-from pipeline.media.flac import decode_flac
-from pipeline.reports.demo import ShippedStudent, demo_report
-from pipeline.reports.rendering import ClipSource, ReportFacts
+from pipeline.reports.facts import ClipSource, ReportFacts
 from pipeline.schema import DISTILLATION_SCHEMA
-from pipeline.students.load import DEFAULT_STUDENT, read_student, shipped_exams
-from pipeline.students.timelines import student_timeline
+from pipeline.students.files import DEFAULT_STUDENT, shipped_exams
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from modeling.students.build import Student
+    from pipeline.reports.demo import ShippedStudent
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +62,8 @@ class Demo(JobOptions):
 
 
 def demo(options: Demo, record: RunRecord) -> dict:
+    from cluster.session import session
+
     clips = options.clips or str(_sample_folder())
     out = storage.absolute(options.out or f"runs/demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}")
     storage.require_writable(out)
@@ -83,8 +84,10 @@ def demo(options: Demo, record: RunRecord) -> dict:
     return {"report": report_uri, **label_counts, **summary, "seconds": round(record.seconds(), 3)}
 
 
-def _shipped() -> Student | None:
+def _shipped() -> "Student | None":
     """The student to compare with; None where its front end cannot be fetched, as the demo itself needs no network."""
+    from pipeline.students.load import read_student
+
     try:
         return read_student(DEFAULT_STUDENT)
     except UserError as error:
@@ -136,8 +139,11 @@ def _write_report(
     results: dict[str, dict],
     record: RunRecord,
     report_uri: str,
-    shipped: Student | None,
+    shipped: "Student | None",
 ) -> dict:
+    from pipeline.reports.demo import demo_report
+    from pipeline.students.load import read_student
+
     table = read_labels(paths["labels"], DISTILLATION_SCHEMA.names)
     students = {OWN: read_student(paths["student"])} | ({SHIPPED: shipped} if shipped is not None else {})
     timelines = {name: _timelines(student, table) for name, student in students.items()}
@@ -172,7 +178,10 @@ def _evaluated(results: dict[str, dict], name: str) -> dict:
     return found["students"][name] if "students" in found else found
 
 
-def _timelines(student: Student, table: pa.Table) -> dict[str, dict]:
+def _timelines(student: "Student", table: "pa.Table") -> dict[str, dict]:
+    from pipeline.media.flac import decode_flac
+    from pipeline.students.timelines import student_timeline
+
     return {
         row["utterance_id"]: student_timeline(student, decode_flac(row["speech_flac"]))
         for row in table.select(["utterance_id", "reject_reason", "speech_flac"]).to_pylist()
@@ -180,7 +189,9 @@ def _timelines(student: Student, table: pa.Table) -> dict[str, dict]:
     }
 
 
-def _beside(evaluation: dict) -> ShippedStudent:
+def _beside(evaluation: dict) -> "ShippedStudent":
+    from pipeline.reports.demo import ShippedStudent
+
     return ShippedStudent(
         name=DEFAULT_STUDENT,
         evaluations={"all": evaluation, **evaluation["splits"]},

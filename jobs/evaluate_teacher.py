@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,16 +14,13 @@ from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.json_values import json_ready
 from cluster.run_record import RunRecord, installed_versions
-from modeling.evaluation.ferplus_accuracy import evaluate_ferplus
 from modeling.faces.ferplus import FaceSet
-from modeling.faces.retinaface import load_detector
-from modeling.teachers.base import Teacher
-from modeling.teachers.load import DEFAULT_TEACHER, load_teacher
-from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
-from pipeline.reports.rendering import ReportFacts
-from pipeline.reports.teacher import mistakes, teacher_report
-from pipeline.teachers.ferplus_files import read_faces
-from pipeline.teachers.inference import face_logits
+from modeling.teachers.catalogue import DEFAULT_TEACHER
+from pipeline.assets.packages import DEFAULT_DETECTOR
+from pipeline.reports.facts import ReportFacts
+
+if TYPE_CHECKING:
+    from modeling.teachers.base import Teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +59,9 @@ class EvaluateTeacher(JobOptions):
 
 
 def evaluate_teacher(options: EvaluateTeacher, record: RunRecord) -> dict:
+    from modeling.teachers.load import load_teacher
+    from pipeline.assets.weights import teacher_weights
+
     if options.out is not None:
         storage.require_writable(options.out)
     with record.stage("read"):
@@ -75,7 +75,11 @@ def evaluate_teacher(options: EvaluateTeacher, record: RunRecord) -> dict:
     return examined | {"seconds": round(record.seconds(), 3)}
 
 
-def _on_ferplus(teacher: Teacher, data: str, options: EvaluateTeacher, record: RunRecord) -> dict:
+def _on_ferplus(teacher: "Teacher", data: str, options: EvaluateTeacher, record: RunRecord) -> dict:
+    from modeling.evaluation.ferplus_accuracy import evaluate_ferplus
+    from pipeline.teachers.ferplus_files import read_faces
+    from pipeline.teachers.inference import face_logits
+
     with record.stage("read"):
         faces = read_faces(data, options.split)
     record.inputs |= {"faces": faces.fingerprint}
@@ -90,8 +94,10 @@ def _on_ferplus(teacher: Teacher, data: str, options: EvaluateTeacher, record: R
     return result | {"report": _write(storage.absolute(options.out), result, faces, logits_NE, options, record)}
 
 
-def _on_clips(teacher: Teacher, clips_uri: str, options: EvaluateTeacher, record: RunRecord) -> dict:
-    from pipeline.teachers.clip_evaluation import examine, labelled_clips  # imports Ray, which FER+ does not need
+def _on_clips(teacher: "Teacher", clips_uri: str, options: EvaluateTeacher, record: RunRecord) -> dict:
+    from modeling.faces.retinaface import load_detector
+    from pipeline.assets.weights import detector_weights
+    from pipeline.teachers.clip_evaluation import examine, labelled_clips
 
     with record.stage("read"):
         clips = labelled_clips(clips_uri)
@@ -124,6 +130,8 @@ def _write(
     out_uri: str, result: dict, faces: FaceSet, logits_NE: np.ndarray, options: EvaluateTeacher, record: RunRecord
 ) -> str:
     """Writes the three files. Returns the URI of the report."""
+    from pipeline.reports.teacher import mistakes, teacher_report
+
     figures_uri, report_uri = (storage.join(out_uri, name) for name in ("teacher_evaluation.json", "report.html"))
     facts = ReportFacts(
         title="Evaluation of the face teacher",

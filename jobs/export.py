@@ -8,8 +8,7 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from modeling.students.onnx_export import PARITY_S, TOLERANCE, export_student, parity, student_metadata
-from pipeline.students.load import DEFAULT_STUDENT, read_student, student_file, student_fingerprint, student_uri
+from pipeline.students.files import DEFAULT_STUDENT, student_file, student_fingerprint, student_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +31,9 @@ class Export(JobOptions):
 
 
 def export(options: Export, record: RunRecord) -> dict:
+    from modeling.students.onnx_export import PARITY_S, TOLERANCE, export_student, parity, student_metadata
+    from pipeline.students.load import read_student
+
     storage.require_file_name(options.out)
     file_uri = student_file(student_uri(options.student))
     student, fingerprint = read_student(options.student), student_fingerprint(options.student)

@@ -8,7 +8,6 @@ from cluster.command import JobOptions, run_job
 from cluster.run_record import RunRecord
 from pipeline.assets.packages import DETECTOR_WEIGHTS, SAMPLE_VIDEOS
 from pipeline.assets.packages import fetch as fetch_assets
-from pipeline.students.load import read_student
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +23,8 @@ class Fetch(JobOptions):
 
 
 def fetch(options: Fetch, record: RunRecord) -> dict:
+    from pipeline.students.load import read_student
+
     assets = [DETECTOR_WEIGHTS, *(SAMPLE_VIDEOS if options.samples else ())]
     paths = fetch_assets(*assets)
     read_student()  # with its front end, which is cut and kept

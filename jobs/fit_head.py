@@ -14,19 +14,11 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
-from modeling.evaluation.linear_probe import (
-    INVERSE_PENALTY_WITHOUT_CHOICE,
-    recalls,
-    regularised_predictions,
-    speaker_folds,
-)
 from modeling.students.head import EmotionHead, fit_head
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import corpus_name, read_corpus, require_emotions, without_doubles
 from pipeline.rejects import count_unforeseen, suspicion
-from pipeline.students.file_prediction import PredictionOptions
-from pipeline.students.load import DEFAULT_STUDENT, read_student, student_fingerprint
-from pipeline.students.predict import predict_files
+from pipeline.students.files import DEFAULT_STUDENT, student_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +47,10 @@ class FitHead(JobOptions):
 
 
 def fit_head_job(options: FitHead, record: RunRecord) -> dict:
+    from pipeline.students.file_prediction import PredictionOptions
+    from pipeline.students.load import read_student
+    from pipeline.students.predict import predict_files
+
     storage.require_file_name(options.out)
     if not options.out.lower().endswith(".json"):
         raise UserError(f"--out {options.out}: a head is a JSON file; end its name in .json")
@@ -117,6 +113,13 @@ def _facts(used: list[CorpusClip]) -> dict:
 def _examined(embeddings_ND: np.ndarray, used: list[CorpusClip], seed: int) -> tuple[dict, float]:
     """UAR and WAR with intervals on speakers that the fit has not heard, or why there are none; and the C to fit all clips
     with."""
+    from modeling.evaluation.linear_probe import (
+        INVERSE_PENALTY_WITHOUT_CHOICE,
+        recalls,
+        regularised_predictions,
+        speaker_folds,
+    )
+
     labels_N, speakers_N = (np.array([getattr(clip, name) for clip in used]) for name in ("emotion", "speaker"))
     if len(np.unique(speakers_N)) < 2:
         log.warning("all clips are of one speaker: how it does on others cannot be said")

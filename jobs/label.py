@@ -10,14 +10,12 @@ from cluster import storage
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from modeling.teachers.load import DEFAULT_TEACHER
-from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
+from modeling.teachers.catalogue import DEFAULT_TEACHER
+from pipeline.assets.packages import DEFAULT_DETECTOR
 from pipeline.dataset.manifest import read_manifest
-from pipeline.labelling.cropper import CropOptions
+from pipeline.labelling.crop_options import CropOptions
 from pipeline.labelling.placement import LabelPlan, Placing
 from pipeline.labelling.retry_rejects import checked_reasons
-from pipeline.labelling.run import LabelRequest
-from pipeline.labelling.run import label as label_utterances
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +72,10 @@ class Label(JobOptions):
 
 
 def label(options: Label, record: RunRecord) -> dict[str, Any]:
+    from pipeline.assets.weights import detector_weights, teacher_weights
+    from pipeline.labelling.run import LabelRequest
+    from pipeline.labelling.run import label as label_utterances
+
     retry_reasons = checked_reasons(options.retry_rejects)
     with record.stage("prepare"):
         storage.require_writable(options.out)

@@ -15,10 +15,9 @@ from cluster.failures import UserError
 from cluster.run_record import RunRecord
 from modeling.students.head import EmotionHead, load_head
 from pipeline.rejects import count_unforeseen, suspicion
-from pipeline.students.file_prediction import MUCH_CLIPPED, PredictionOptions
-from pipeline.students.load import DEFAULT_STUDENT, read_student, student_fingerprint, student_meta
-from pipeline.students.predict import decoder_for, media_files, predict_files
+from pipeline.students.files import DEFAULT_STUDENT, student_fingerprint
 from pipeline.students.prediction_tables import (
+    MUCH_CLIPPED,
     Columns,
     as_rows,
     file_columns,
@@ -74,6 +73,10 @@ class Predict(JobOptions):
 
 
 def predict(options: Predict, record: RunRecord) -> dict:
+    from pipeline.students.file_prediction import PredictionOptions
+    from pipeline.students.load import read_student, student_meta
+    from pipeline.students.predict import decoder_for, media_files, predict_files
+
     for option, uri in (("--out", options.out), ("--timeline", options.timeline)):
         if uri is not None:
             require_table_name(uri, option)

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
@@ -15,26 +15,14 @@ from cluster.failures import UserError
 from cluster.json_values import json_ready
 from cluster.run_record import RunRecord, installed_versions
 from pipeline.corpora.read import corpus_name, read_corpus, require_emotions
-from pipeline.probe.features import ProbeFeatures, probe_features
-from pipeline.probe.protocols import (
-    CEILING,
-    CEILING_STEPS,
-    add_ceiling,
-    ceiling_recipe,
-    confusion_of,
-    labels_of,
-    paper_protocol,
-    predictions_table,
-    result_of,
-    speaker_independent_protocol,
-)
-from pipeline.probe.zero_shot import ExamClips, Peer, exam_clips, examine, require_new_speakers
 from pipeline.rejects import count_unforeseen, suspicion
-from pipeline.reports.probe import probe_report
-from pipeline.reports.rendering import ReportFacts
+from pipeline.reports.facts import ReportFacts
 from pipeline.reports.student_card import student_card
-from pipeline.reports.zero_shot import zero_shot_report
-from pipeline.students.load import DEFAULT_STUDENT, read_student, student_fingerprint, student_meta, student_uri
+from pipeline.students.files import DEFAULT_STUDENT, student_fingerprint, student_uri
+
+if TYPE_CHECKING:
+    from pipeline.probe.features import ProbeFeatures
+    from pipeline.probe.zero_shot import ExamClips
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +59,7 @@ class Probe(JobOptions):
     """Student file, or the folder that `emovox distill` wrote; a path or s3:// URI. Default: the shipped one."""
     ceiling: bool = True
     """Train the student's architecture with the true labels in each speaker-independent fold; by far the slowest part."""
-    ceiling_steps: int = CEILING_STEPS
+    ceiling_steps: int = 400
     """Optimiser steps of each training of the ceiling."""
     as_published: bool = False
     """Give the student the sound at the file's own rate as if it were 16 kHz, as the paper's released code does."""
@@ -86,6 +74,10 @@ def probe(options: Probe, record: RunRecord) -> dict:
 
 
 def _zero_shot(options: Probe, record: RunRecord) -> dict:
+    from pipeline.probe.features import probe_features
+    from pipeline.probe.zero_shot import Peer, examine, require_new_speakers
+    from pipeline.students.load import read_student, student_meta
+
     if (options.peer_corpus is None) != (options.peer_data is None):
         raise UserError("--peer-corpus and --peer-data belong together; give both or neither")
     if options.out is not None:
@@ -114,14 +106,18 @@ def _zero_shot(options: Probe, record: RunRecord) -> dict:
     return result | {"seconds": round(record.seconds(), 3)}
 
 
-def _read_corpus(corpus: str, data: str) -> tuple[str, ExamClips]:
+def _read_corpus(corpus: str, data: str) -> tuple[str, "ExamClips"]:
     """The corpus's name, and its clips."""
+    from pipeline.probe.zero_shot import exam_clips
+
     name = corpus_name(corpus)
     return name, exam_clips(read_corpus(name, storage.absolute(data)), data)
 
 
 def _write_exam(out_uri: str, result: dict, answers: pa.Table, options: Probe, record: RunRecord) -> str:
     """Writes the files of an exam, and the student's card where its run is known. Returns the URI of the report."""
+    from pipeline.reports.zero_shot import zero_shot_report
+
     figures_uri, report_uri = (storage.join(out_uri, name) for name in ("zero_shot.json", "report.html"))
     facts = ReportFacts(
         title=f"Zero-shot exam of the student on {result['corpus']}",
@@ -141,6 +137,20 @@ def _write_exam(out_uri: str, result: dict, answers: pa.Table, options: Probe, r
 
 
 def _linear(options: Probe, record: RunRecord) -> dict:
+    from pipeline.probe.features import probe_features
+    from pipeline.probe.protocols import (
+        CEILING,
+        add_ceiling,
+        ceiling_recipe,
+        confusion_of,
+        labels_of,
+        paper_protocol,
+        predictions_table,
+        result_of,
+        speaker_independent_protocol,
+    )
+    from pipeline.students.load import read_student
+
     if options.ceiling_steps < 1:
         raise UserError(f"--ceiling-steps {options.ceiling_steps}: give at least 1, or --no-ceiling")
     if options.out is not None:
@@ -185,9 +195,11 @@ def _linear(options: Probe, record: RunRecord) -> dict:
 
 
 def _write(
-    out_uri: str, result: dict, read: ProbeFeatures, predictions: pa.Table, *, options: Probe, record: RunRecord
+    out_uri: str, result: dict, read: "ProbeFeatures", predictions: pa.Table, *, options: Probe, record: RunRecord
 ) -> str:
     """Writes the four files. Returns the URI of the report."""
+    from pipeline.reports.probe import probe_report
+
     figures_uri, report_uri = (storage.join(out_uri, name) for name in ("probe.json", "report.html"))
     facts = ReportFacts(
         title=f"Probe of the student on {result['corpus']}",

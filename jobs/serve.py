@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
+from pipeline.students.files import DEFAULT_STUDENT
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -29,7 +30,7 @@ class Serve(JobOptions):
     It runs in this process, without Ray. --replicas or --address run it in replicas of Ray Serve instead.
     """
 
-    student: str = "whisper-tiny"
+    student: str = DEFAULT_STUDENT
     """Student file, or the folder that `emovox distill` wrote; path or s3:// URI. Default: the shipped one."""
     host: str = "127.0.0.1"
     """Address to listen at. Any but this machine's own wants a token; 0.0.0.0 is all of this machine's addresses."""

@@ -9,17 +9,17 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cluster.command import help_to_any_reader
-from cluster.dashboard import Dashboard, dashboard_address
 from cluster.failures import UserError
-from cluster.job_log import JobLog, follow
+from cluster.help_output import help_to_any_reader
 from cluster.json_values import json_ready
 from cluster.logs import show_logs
-from cluster.submission import cancel, details, exit_code, jobs_of, submit
+
+if TYPE_CHECKING:
+    from cluster.dashboard import Dashboard
 
 NO_PATHS = ("--layout", "--dataset", "--recipe")
 """Options of jobs whose values may happen to be names of local folders."""
@@ -133,7 +133,10 @@ def _option_values(job: Sequence[str]) -> list[tuple[str, str]]:
     return values
 
 
-def _follow(dashboard: Dashboard, submission_id: str, tail: int | None = None) -> int:
+def _follow(dashboard: "Dashboard", submission_id: str, tail: int | None = None) -> int:
+    from cluster.job_log import JobLog, follow
+    from cluster.submission import exit_code
+
     again = f"--address {dashboard.address}"
 
     def show(line: str) -> None:
@@ -168,7 +171,9 @@ class ListedJob:
     started: str
 
 
-def _show_list(dashboard: Dashboard) -> int:
+def _show_list(dashboard: "Dashboard") -> int:
+    from cluster.submission import jobs_of
+
     listed: list[ListedJob] = []
     for job in jobs_of(dashboard):
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
@@ -179,6 +184,9 @@ def _show_list(dashboard: Dashboard) -> int:
 
 
 def _run(options: Submit, job: list[str]) -> int:
+    from cluster.dashboard import Dashboard, dashboard_address
+    from cluster.submission import cancel, details, submit
+
     if job:
         check_paths(job)
     dashboard = Dashboard(dashboard_address(options.address))

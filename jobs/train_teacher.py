@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-import torch
 import tyro
 
 from cluster import storage
@@ -16,11 +15,7 @@ from cluster.failures import UserError
 from cluster.json_values import json_ready
 from cluster.run_record import RunRecord
 from modeling.teacher_training.recipes import TEACHER_RECIPES, TeacherRecipe
-from modeling.teachers.published import PUBLISHED
-from pipeline.assets.face_recogniser import VGGFACE2, mobilenet_start
-from pipeline.assets.weights import read_weights, teacher_weights
-from pipeline.teachers.ferplus_files import read_faces, read_split
-from pipeline.teachers.run import TeacherRun, train_face_teacher
+from modeling.teachers.catalogue import PUBLISHED
 
 RENAMED_RECIPES = {"again": "second_round"}
 
@@ -86,6 +81,12 @@ class TrainTeacher(JobOptions):
 
 
 def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
+    import torch
+
+    from pipeline.assets.weights import teacher_weights
+    from pipeline.teachers.ferplus_files import read_faces, read_split
+    from pipeline.teachers.run import TeacherRun, train_face_teacher
+
     storage.require_writable(options.out)
     with record.stage("read"):
         run = TeacherRun(
@@ -113,6 +114,9 @@ def train_teacher(options: TrainTeacher, record: RunRecord) -> dict:
 
 
 def _init(options: TrainTeacher) -> bytes | None:
+    from pipeline.assets.face_recogniser import VGGFACE2, mobilenet_start
+    from pipeline.assets.weights import read_weights, teacher_weights
+
     if options.recipe == "pretrained":
         return mobilenet_start(options.init or VGGFACE2)
     if options.init is None:

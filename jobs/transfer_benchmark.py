@@ -12,15 +12,9 @@ from cluster.command import JobOptions, run_job
 from cluster.failures import UserError
 from cluster.run_record import RunRecord, installed_versions
 from modeling.distillation.recipes import RECIPES_WITHOUT_FRONT_END, STUDENT_RECIPES
-from modeling.teachers.load import DEFAULT_TEACHER
-from pipeline.assets.weights import teacher_weights
+from modeling.teachers.catalogue import DEFAULT_TEACHER
 from pipeline.corpora.ferplus_csv import read_speech_csv
-from pipeline.reports.rendering import ReportFacts
-from pipeline.reports.transfer import control_sentence, transfer_report
-from pipeline.teachers.ferplus_files import read_faces
-from pipeline.transfer.run import run_benchmark
-from pipeline.transfer.speech import read_speech_clips
-from pipeline.transfer.trials import TransferBenchmark
+from pipeline.reports.facts import ReportFacts
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +79,13 @@ def _probability(text: str) -> float:
 
 
 def transfer_benchmark(options: TransferBenchmarkOptions, record: RunRecord) -> dict:
+    from pipeline.assets.weights import teacher_weights
+    from pipeline.reports.transfer import control_sentence, transfer_report
+    from pipeline.teachers.ferplus_files import read_faces
+    from pipeline.transfer.run import run_benchmark
+    from pipeline.transfer.speech import read_speech_clips
+    from pipeline.transfer.trials import TransferBenchmark
+
     changes = {"epochs": options.epochs} if options.epochs else {}
     speech_uri, out_uri = storage.absolute(options.speech), storage.absolute(options.out)
     storage.require_writable(out_uri)

@@ -18,3 +18,9 @@ FRAME_STRIDE = 6
 
 FRAME_PERIOD_S = FRAME_STRIDE / VIDEO_FRAME_RATE
 """0.24 s between labelled frames."""
+
+FRAME_SAMPLES = 400  # 25 ms (Tw in mcnCrossModalEmotions run_distillation.m)
+HOP_SAMPLES = 160  # 10 ms (Ts)
+SPECTROGRAM_FRAMES_PER_SECOND = SAMPLE_RATE_HZ // HOP_SAMPLES  # 100, exact
+WINDOW_SAMPLES = 64_384
+"""A training window: 4.024 s = (0.01 * 400 + 0.025 - 0.001) s (mcnCrossModalEmotions getBatchEmoVoxCeleb.m)."""

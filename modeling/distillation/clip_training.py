@@ -13,7 +13,7 @@ from torch import Tensor
 from modeling.distillation.recipes import StudentRecipe
 from modeling.distillation.targets import window_of
 from modeling.distillation.trainer import EpochMetrics, StudentTrainer
-from modeling.speech.spectrogram import WINDOW_SAMPLES
+from modeling.sampling import WINDOW_SAMPLES
 from modeling.students.build import Student
 from modeling.training import TrainingProcess
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-PAPER_TEMPERATURE = 2.0  # hard-coded in mcnCrossModalEmotions emoVoxZoo.m
+from modeling.distillation.recipes import PAPER_TEMPERATURE
 
 
 def distillation_loss(

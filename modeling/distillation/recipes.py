@@ -4,9 +4,10 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from modeling.distillation.loss import PAPER_TEMPERATURE
 from modeling.distillation.targets import PADDINGS, POOLINGS
-from modeling.students.base import StudentConfig, WhisperConfig
+from modeling.students.configs import StudentConfig, WhisperConfig
+
+PAPER_TEMPERATURE = 2.0  # hard-coded in mcnCrossModalEmotions emoVoxZoo.m
 
 FIRST_NAMES = {"fraction_per_epoch": "part_per_epoch"}
 """Fields of a recipe that have another name in files."""

@@ -7,11 +7,9 @@ start of the utterance. Shape letters: N labelled frames, E = 8 emotions.
 import math
 
 import numpy as np
-from scipy.special import softmax
 
 from modeling.emotions import EMOTIONS, MASKED_BELOW
-from modeling.sampling import FRAME_STRIDE, SAMPLE_RATE_HZ, VIDEO_FRAME_RATE
-from modeling.speech.spectrogram import WINDOW_SAMPLES
+from modeling.sampling import FRAME_STRIDE, SAMPLE_RATE_HZ, VIDEO_FRAME_RATE, WINDOW_SAMPLES
 
 PADDINGS = ("zeros", "repeat")
 POOLINGS = ("max", "mean", "attention")
@@ -62,6 +60,8 @@ def pool_logits(
         return inside_NE.max(axis=0)
     if how == "mean":
         return inside_NE.mean(axis=0)
+    from scipy.special import softmax
+
     known_NE = np.where(inside_NE > MASKED_BELOW, inside_NE, np.nan)
     weights_N = softmax(np.nanmax(known_NE, axis=1) - np.nanmean(known_NE, axis=1))
     return weights_N @ inside_NE

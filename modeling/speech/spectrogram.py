@@ -10,15 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
 
-from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ
+from modeling.sampling import FRAME_SAMPLES, HOP_SAMPLES, INT16_SCALE, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
-FRAME_SAMPLES = 400  # 25 ms (Tw in mcnCrossModalEmotions run_distillation.m)
-HOP_SAMPLES = 160  # 10 ms (Ts)
 FFT_SAMPLES = 512  # VGGVox mfcc/mfccspec.m: 2^nextpow2(400)
-SPECTROGRAM_FRAMES_PER_SECOND = SAMPLE_RATE_HZ // HOP_SAMPLES  # 100, exact
-WINDOW_SAMPLES = 64_384
-"""A training window: 4.024 s = (0.01 * 400 + 0.025 - 0.001) s (mcnCrossModalEmotions getBatchEmoVoxCeleb.m)."""
-
 WINDOW_FRAMES = (WINDOW_SAMPLES - FRAME_SAMPLES) // HOP_SAMPLES + 1  # 400
 assert (WINDOW_FRAMES - 1) * HOP_SAMPLES <= WINDOW_SAMPLES - FRAME_SAMPLES < WINDOW_FRAMES * HOP_SAMPLES
 

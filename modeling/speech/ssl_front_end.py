@@ -13,20 +13,10 @@ from torchaudio import pipelines
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
 from torchaudio.pipelines import Wav2Vec2Bundle
 
+from modeling.speech.front_ends import SSL_FRONT_ENDS
 from modeling.state_dicts import misfits, read_state_dict
 
-FRONT_ENDS: dict[str, Wav2Vec2Bundle] = {
-    name: getattr(pipelines, name)
-    for name in (
-        "WAV2VEC2_BASE",
-        "WAV2VEC2_LARGE",
-        "HUBERT_BASE",
-        "HUBERT_LARGE",
-        "WAVLM_BASE",
-        "WAVLM_BASE_PLUS",
-        "WAVLM_LARGE",
-    )
-}
+FRONT_ENDS: dict[str, Wav2Vec2Bundle] = {name: getattr(pipelines, name) for name in SSL_FRONT_ENDS}
 """Keyed by torchaudio's name. All take 16 kHz and give a frame every 20 ms."""
 
 WEIGHTS_URL = "https://download.pytorch.org/torchaudio/models/"  # torchaudio/pipelines/_wav2vec2/utils.py

@@ -8,7 +8,6 @@ Shape letters: B clips, T samples at 16 kHz, F mel bands, L frames of 10 ms, P p
 
 import hashlib
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
 
 from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ
+from modeling.speech.front_ends import HEAD_CHANNELS, WhisperSize
 from modeling.speech.spectrogram import in_int16_steps
 
 FFT_SAMPLES = 400  # N_FFT, 25 ms
@@ -25,37 +25,7 @@ POSITIONS_PER_SECOND = SAMPLE_RATE_HZ // (2 * HOP_SAMPLES)  # 50: the second con
 MOST_POSITIONS = 1500  # n_audio_ctx, 30 s
 POWER_FLOOR = 1e-10
 RANGE = 8.0  # below the clip's loudest band, in powers of ten
-HEAD_CHANNELS = 64
 LONGEST_WAVELENGTH = 10_000  # max_timescale of the sinusoids
-
-
-@dataclass(frozen=True)
-class WhisperSize:
-    """width: channels; layers: of the whole encoder; bands: of the mel spectrogram."""
-
-    width: int
-    layers: int
-    bands: int = 80
-
-    @property
-    def heads(self) -> int:
-        return self.width // HEAD_CHANNELS
-
-
-_SIZES = {
-    "tiny": WhisperSize(384, 4),
-    "base": WhisperSize(512, 6),
-    "small": WhisperSize(768, 12),
-    "medium": WhisperSize(1024, 24),
-}
-WHISPER_SIZES: dict[str, WhisperSize] = {
-    **{f"{name}{ending}": size for name, size in _SIZES.items() for ending in ("", ".en")},
-    "large-v1": WhisperSize(1280, 32),
-    "large-v2": WhisperSize(1280, 32),
-    "large-v3": WhisperSize(1280, 32, bands=128),
-    "large-v3-turbo": WhisperSize(1280, 32, bands=128),
-}
-"""By the names that openai-whisper gives its models."""
 
 
 @lru_cache(maxsize=4)

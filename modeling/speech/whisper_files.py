@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from modeling.speech.ctranslate2_file import is_ctranslate2, read_ctranslate2
-from modeling.speech.whisper import WHISPER_SIZES, WhisperEncoder, WhisperSize
+from modeling.speech.front_ends import WHISPER_SIZES, WhisperSize
+from modeling.speech.whisper import WhisperEncoder
 from modeling.state_dicts import is_safetensors, misfits, read_safetensors
 
 FORMAT = "emovox.whisper.1"

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from modeling.speech.ssl_front_end import front_end_url, load_front_end
-from modeling.students.base import Student, StudentConfig, WhisperConfig
+from modeling.students.base import Student
 from modeling.students.compact import CompactStudent
+from modeling.students.configs import StudentConfig, WhisperConfig
 from modeling.students.self_supervised import SslStudent
 from modeling.students.vggvox import PaperStudent
 from modeling.students.whisper import WhisperStudent

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from modeling.layers import ResidualBlock, channels_last
 from modeling.speech.spectrogram import MEL_BANDS, log_mel
-from modeling.students.base import MAX_FRAMES, StudentConfig, he_init
+from modeling.students.base import MAX_FRAMES, he_init
+from modeling.students.configs import StudentConfig
 from modeling.students.pooling import POOLED_CHANNELS, PooledStudent
 
 STRIDE = 16  # over bands, stem and three stages together: 64 bands become 4

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
 
-from modeling.sampling import SAMPLE_RATE_HZ
+from modeling.sampling import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ
 from modeling.speech import spectrogram, whisper
-from modeling.speech.spectrogram import DC_POLE, FFT_SAMPLES, FRAME_SAMPLES, HOP_SAMPLES
+from modeling.speech.spectrogram import DC_POLE, FFT_SAMPLES
 
 CARRIED_BLOCKS = 9
 """Number of blocks of 256 samples after which 0.99 ** n is below 1e-10, too small to matter in float32."""

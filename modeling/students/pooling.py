@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from modeling.emotions import EMOTIONS
-from modeling.students.base import Student, StudentConfig
+from modeling.students.base import Student
+from modeling.students.configs import StudentConfig
 
 POOLED_CHANNELS = 192
 ATTENTION_CHANNELS = 48

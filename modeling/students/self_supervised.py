@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from modeling.sampling import INT16_SCALE
 from modeling.speech.spectrogram import in_int16_steps
 from modeling.speech.ssl_front_end import FRONT_ENDS, front_end_network, front_end_size, wants_normalised_waveform
-from modeling.students.base import MAX_SAMPLES, StudentConfig, he_init
+from modeling.students.base import MAX_SAMPLES, he_init
+from modeling.students.configs import StudentConfig
 from modeling.students.pooling import POOLED_CHANNELS, PooledStudent
 
 

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from modeling.emotions import EMOTIONS
 from modeling.speech.spectrogram import paper_spectrogram
-from modeling.students.base import MAX_FRAMES, MIN_FRAMES, Student, StudentConfig, he_init
+from modeling.students.base import MAX_FRAMES, MIN_FRAMES, Student, he_init
+from modeling.students.configs import StudentConfig
 
 EMBEDDING = 1024
 BUCKET_FRAMES = 100

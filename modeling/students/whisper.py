@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from modeling.emotions import EMOTIONS
 from modeling.speech.whisper import POSITIONS_PER_SECOND, WhisperEncoder, whisper_mel
-from modeling.students.base import MAX_FRAMES, Student, WhisperConfig
+from modeling.students.base import MAX_FRAMES, Student
+from modeling.students.configs import WhisperConfig
 
 VARIANCE_FLOOR = 1e-4
 FRONT_END = "front_end."

@@ -5,29 +5,13 @@ Shape letters: N images, H = W pixels.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from modeling.teacher_training.recipe_parts import FaceJitter
 from modeling.teachers.compact import normalise_faces
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaceJitter:
-    """Ranges of the changes; each face is changed differently.
-
-    rotation_deg, zoom, shift: of an affine map (degrees; factor; share of the width); half of the faces are also mirrored
-    gamma: the contrast curve's power is drawn between 1 / gamma and gamma
-    cutout_share: side of the erased square, as a share of the width
-    """
-
-    rotation_deg: float = 10.0
-    zoom: float = 1.15
-    shift: float = 0.06
-    gamma: float = 1.42
-    cutout_share: float = 0.25
 
 
 def jittered(

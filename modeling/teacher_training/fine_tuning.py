@@ -3,34 +3,12 @@
 Shape letters: N images, H = W pixels.
 """
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
 from modeling.precision import has_fast_bfloat16
+from modeling.teacher_training.recipe_parts import FineTuning
 from modeling.teachers.mobilenet import MobileNetTeacher
-
-
-@dataclass(frozen=True, kw_only=True)
-class FineTuning:
-    """side_px: of the network's input, except in the recipe's `small_epochs`.
-
-    block_decay: what the rate of a block (two layers) is to that of the one above it.
-    settling_faces: training faces by which batch norms are given their first statistics.
-    """
-
-    side_px: int = 96
-    block_decay: float = 0.8
-    settling_faces: int = 256
-
-
-def cosine_rate(peak_lr: float, step: int, warmup: float, steps: int) -> float:
-    """Rises linearly over `warmup` steps, then falls along half a cosine to nearly 0 at the last of `steps`."""
-    if step < warmup:
-        return peak_lr * (step + 1) / warmup
-    return peak_lr * (1 + math.cos(math.pi * (step - warmup + 1) / (steps - warmup + 1))) / 2
 
 
 def layerwise_adamw(

@@ -15,6 +15,7 @@ from modeling.teacher_training.fine_tuning import FineTuning, half_precision, la
 from modeling.teacher_training.paper_augmentation import paper_augment
 from modeling.teacher_training.recipes import TeacherRecipe
 from modeling.teachers.base import TeacherNetwork
+from modeling.teachers.catalogue import PUBLISHED
 from modeling.teachers.compact import CompactTeacher, compact_teacher, load_compact_teacher, save_compact_teacher
 from modeling.teachers.mobilenet import (
     MobileNetConfig,
@@ -25,7 +26,7 @@ from modeling.teachers.mobilenet import (
     settle_batch_norms,
     start_from,
 )
-from modeling.teachers.published import PUBLISHED, FerPlusNetwork, initialised_from, published_parts
+from modeling.teachers.published import FerPlusNetwork, initialised_from, published_parts
 
 Network = TypeVar("Network", bound=nn.Module)
 

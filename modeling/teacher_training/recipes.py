@@ -5,10 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from modeling.faces.ferplus import SIDE_PX
-from modeling.teacher_training.augmentation import FaceJitter
-from modeling.teacher_training.fine_tuning import FineTuning, cosine_rate
-from modeling.teachers.compact import CompactTeacherConfig
-from modeling.teachers.published import PUBLISHED
+from modeling.teacher_training.recipe_parts import FaceJitter, FineTuning, cosine_rate
+from modeling.teachers.catalogue import PUBLISHED, CompactTeacherConfig
 
 NETWORKS = ("compact", "mobilenet", *PUBLISHED)
 

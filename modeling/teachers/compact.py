@@ -5,7 +5,7 @@ Shape letters: N faces, C channels, H = W pixels, E = 8 emotions.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
@@ -20,17 +20,7 @@ from modeling.faces.ferplus import SIDE_PX
 from modeling.layers import ResidualBlock
 from modeling.state_dicts import read_safetensors, require_fitting
 from modeling.teachers.base import CropRule, TeacherNetwork
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompactTeacherConfig:
-    """stem: channels at 48 pixels; widths, blocks: channels and residual blocks of the stages at 24, 12 and 6 pixels."""
-
-    stem: int = 32
-    widths: tuple[int, ...] = (48, 96, 192)
-    blocks: tuple[int, ...] = (1, 2, 2)
-    embedding: int = 256
-    dropout: float = 0.2
+from modeling.teachers.catalogue import CompactTeacherConfig
 
 
 class CompactTeacher(nn.Module):
@@ -40,9 +30,9 @@ class CompactTeacher(nn.Module):
     ends the first epoch two points lower (docs/log.md).
     """
 
-    def __init__(self, config: CompactTeacherConfig = CompactTeacherConfig()):
+    def __init__(self, config: CompactTeacherConfig | None = None):
         super().__init__()
-        self.config = config
+        self.config = config = config or CompactTeacherConfig()
         channels = config.stem
         self.stem = nn.Sequential(
             nn.Conv2d(1, channels, 3, 1, 1, bias=False),

@@ -3,15 +3,11 @@
 from modeling.layers import fold_batch_norms
 from modeling.state_dicts import is_safetensors
 from modeling.teachers.base import Teacher, TeacherNetwork
+from modeling.teachers.catalogue import PUBLISHED
 from modeling.teachers.compact import compact_teacher, load_compact_teacher
 from modeling.teachers.external import external_teacher, is_torchscript, read_description
 from modeling.teachers.mobilenet import is_mobilenet, load_mobilenet, mobilenet_teacher
-from modeling.teachers.published import PUBLISHED, published_teacher
-
-DEFAULT_TEACHER = "compact"
-
-TEACHERS = (DEFAULT_TEACHER, *PUBLISHED)
-"""Names of teachers that need no file: the packaged weights, and the authors' at their URLs."""
+from modeling.teachers.published import published_teacher
 
 CHECKPOINT_STARTS = (b"PK\x03\x04", b"\x80")
 """First bytes of torch.save's files: a zip archive, or a pickle of torch before 1.6."""

@@ -4,7 +4,6 @@ Shape letters: N faces, C channels, H = W pixels, E = 8 emotions. Sources, all b
 `senet50_ferplus_dag.py` and `resnet50_ferplus_dag.py` (layers), mcnCrossModalEmotions `teacher/` (input, fine-tuning).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from modeling.emotions import EMOTIONS
 from modeling.state_dicts import misfits, read_state_dict
 from modeling.teachers.base import CropRule, TeacherNetwork
+from modeling.teachers.catalogue import PUBLISHED
 
 SIDE_PX = 224
 """Side of the input (`meta["imageSize"]` of the exported networks)."""
@@ -27,22 +27,6 @@ RESNET_STAGES = {2: (64, 3), 3: (128, 4), 4: (256, 6), 5: (512, 3)}
 STEM = "conv1_7x7_s2"
 FEATURES = 2048
 GATE_REDUCTION = 16
-
-
-@dataclass(frozen=True)
-class PublishedNetwork:
-    """gated: a SENet (squeeze and excitation after each block), otherwise a ResNet; url: the authors' weights."""
-
-    gated: bool
-    url: str
-
-
-_FOLDER = "http://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn"
-
-PUBLISHED = {
-    "senet50_ferplus": PublishedNetwork(gated=True, url=f"{_FOLDER}/senet50_ferplus_dag.pth"),
-    "resnet50_ferplus": PublishedNetwork(gated=False, url=f"{_FOLDER}/resnet50_ferplus_dag.pth"),
-}
 
 
 class UncountedBatchNorm2d(nn.BatchNorm2d):

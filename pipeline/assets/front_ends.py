@@ -11,7 +11,7 @@ from pathlib import Path
 from cluster.failures import UserError
 from modeling.speech.whisper import WhisperEncoder
 from modeling.speech.whisper_files import cut_file, read_encoder
-from modeling.students.base import WhisperConfig
+from modeling.students.configs import WhisperConfig
 from pipeline.assets.packages import WHISPER_MODELS, cache_folder, fetch
 
 SHORT_SHA = 16

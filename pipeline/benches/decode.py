@@ -7,46 +7,20 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from cluster.failures import UserError
 from cluster.progress import progress
 from cluster.run_record import RunRecord
 from pipeline.assets.packages import SAMPLE_VIDEOS, fetch
 from pipeline.benches.decode_ways import WAYS, Answer, WayProcess, installed, library
 from pipeline.benches.ffmpeg_libraries import found_by_new_processes
-from pipeline.benches.measuring import BenchOptions, chosen_clips, interleaved
-from pipeline.labelling.cropper import CropOptions
+from pipeline.benches.measuring import chosen_clips, interleaved
+from pipeline.benches.options import BenchDecode
+from pipeline.labelling.crop_options import CropOptions
 
 UNITS = {"*.cpu_s_a_clip": "s a clip", "over_floor.*": "ratio", "over_peer.*": "ratio"}
 """Quantities that --record writes."""
 
 DecodedFrames = dict[str, dict[str, list[Answer]]]
 """way -> clip -> its answers, without that of the first pass, which is not timed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchDecode(BenchOptions):
-    """Decodes the same clips with PyAV, decord and torchcodec (which the extra `bench` installs): all frames ("whole"), and
-    the frames on labelling's grid of 0.24 s ("sampled"), which are every 6th at 25 frames per second.
-
-    Each way has one thread and its own process; they take turns clip by clip. The floor decodes every frame and makes no
-    picture. `pyav` and `decord` sampled are what `emovox label --crops.decoder` does; `..., plain` is the obvious first
-    version. Only clips that every library decodes are compared; the others are listed under `problems`. CPU seconds are
-    more reliable than wall seconds if the machine has other work.
-    """
-
-    data: str | None = None
-    """Folder with videos, at any depth. Default: the sample videos of `emovox demo`."""
-    out: str | None = None
-    """Folder for bench_decode.json."""
-    repeats: int = 3
-    """Timed passes over each clip, after an untimed one."""
-    clips: int | None = None
-    """Use at most this many clips, spread evenly over the folder. Default: all."""
-
-    def __post_init__(self):
-        for name in ("repeats", "clips"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; give 1 or more")
 
 
 @dataclass(frozen=True)

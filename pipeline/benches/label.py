@@ -10,9 +10,9 @@ from cluster.cores import local_cores
 from cluster.devices import local_device
 from cluster.failures import UserError
 from cluster.run_record import RunRecord
-from cluster.session import is_remote
-from modeling.teachers.load import DEFAULT_TEACHER
-from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
+from modeling.teachers.catalogue import DEFAULT_TEACHER
+from pipeline.assets.packages import DEFAULT_DETECTOR
+from pipeline.assets.weights import detector_weights, teacher_weights
 from pipeline.benches.label_floor import (
     CPU_PARTS,
     FLOOR_PARTS,
@@ -28,7 +28,8 @@ from pipeline.benches.label_floor import (
 from pipeline.benches.label_gpu import GpuFigures, gpu_figures
 from pipeline.benches.label_job import JobFacts, JobTiming, job_and_floors
 from pipeline.benches.label_ways import ScriptRun, labelled_by_script
-from pipeline.benches.measuring import BenchOptions, chosen_clips
+from pipeline.benches.measuring import chosen_clips
+from pipeline.benches.options import BenchLabel
 
 LIMIT_OVER_FLOOR = 1.15
 LIMIT_OVER_DECODE = 2.5
@@ -51,48 +52,6 @@ UNITS = {
 """Quantities that --record writes."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchLabel(BenchOptions):
-    """Labels the clips of a folder and compares the time with a floor and a peer on the same files.
-
-    The floor is the bare work: decoding (the cheaper of a plain PyAV loop and the job's own sampling), the sound, the
-    detector on the frames that the job searches, the teacher on the job's crops; each in as many processes as there are
-    cores, perfectly distributed. The peer is a plain script: decord, `predict_jsons` of retinaface-pytorch around the same
-    network, one teacher pass per frame. Each clip is one utterance.
-
-    The job labels all clips over and over for some minutes, in its own processes. After every `--slice-s` seconds of its
-    work, they are all paused while the floor is measured on the same clips (once, or repeatedly if one clip is so long that
-    cores would idle). So a machine whose speed drifts, as cloud machines do, slows both alike. The result is the steady
-    state: the seconds of work that the stages do per second, from the first part on storage until tasks run out.
-    `over_floor_whole_run` includes the filling of the plan at the start and its draining at the end. start_s is the time
-    before and after that: Ray's start and the audit.
-    """
-
-    data: str
-    """Folder with videos on this machine, at any depth. Clips that cannot be labelled are listed and left out."""
-    out: str | None = None
-    """Folder for bench_label.json, which `emovox plan --rates` reads."""
-    work_s: float = 100.0
-    """The job repeats the clips until the floor for them is about this many seconds, and at least three times."""
-    slice_s: float = 10.0
-    """Seconds of the job's work between two measurements of the floor."""
-    clips: int | None = None
-    """Use at most this many clips, spread evenly over the folder. Default: all."""
-    gpu: bool = False
-    """Run the job's teacher on a GPU. The floor is then the longer of two things done side by side: decoding and detection on
-    the cores, and the teacher at the images per second that the GPU reaches by itself. The result `gpu` gives this rate, and
-    the ceiling set by a bare matrix product. The plain script runs both networks on the GPU."""
-
-    def __post_init__(self):
-        for name in ("work_s", "slice_s", "clips"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise UserError(f"{name} is {getattr(self, name)}; give more than 0")
-        if is_remote(self.address):
-            raise UserError(
-                "this bench measures one machine and pauses its processes; leave out --address and RAY_ADDRESS"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

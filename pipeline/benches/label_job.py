@@ -17,15 +17,16 @@ from cluster.run_record import RunRecord
 from cluster.session import session
 from cluster.tally import Counts, StageCount
 from cluster.working_tree import PROJECT_ROOT
-from modeling.teachers.load import DEFAULT_TEACHER
-from pipeline.assets.weights import DEFAULT_DETECTOR, detector_weights, teacher_weights
+from modeling.teachers.catalogue import DEFAULT_TEACHER
+from pipeline.assets.packages import DEFAULT_DETECTOR
+from pipeline.assets.weights import detector_weights, teacher_weights
 from pipeline.benches.label_floor import Spent
 from pipeline.benches.pausing import Pausable
 from pipeline.dataset import distillation_set
 from pipeline.dataset.manifest import MANIFEST_SCHEMA, as_manifest, read_manifest, write_manifest
 from pipeline.decoding.deadline import Deadline
 from pipeline.labelling import run as labelling
-from pipeline.labelling.cropper import CropOptions
+from pipeline.labelling.crop_options import CropOptions
 from pipeline.labelling.placement import LabelPlan
 
 CPU_STAGES = ("decode", "faces")

@@ -5,33 +5,20 @@ import dataclasses
 import os
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster import storage
-from cluster.command import JobOptions
 from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.json_values import json_ready
 from cluster.run_record import installed_versions
 from cluster.working_tree import checked_out_commit
-from pipeline.benches.measurements import MEASUREMENTS
 from pipeline.media.file_types import VIDEO_SUFFIXES
 from pipeline.media.listing import list_media
 
 Measured = TypeVar("Measured")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchOptions(JobOptions):
-    """Options that every bench has."""
-
-    record: bool = False
-    """Append the main figures to --record-file, a row each, with date, machine, versions and commit."""
-    record_file: str = str(MEASUREMENTS)
-    """CSV file for --record. Default: the one in this checkout."""
 
 
 def hardware() -> dict[str, Any]:

@@ -24,16 +24,18 @@ from cluster.run_record import RunRecord
 from cluster.working_tree import PROJECT_ROOT
 from modeling.emotions import EMOTIONS
 from pipeline.assets.weights import Weights, teacher_weights
-from pipeline.benches.measuring import BenchOptions, peak_memory_mb
+from pipeline.benches.measuring import peak_memory_mb
+from pipeline.benches.options import BenchScale
 from pipeline.dataset import distillation_set
 from pipeline.dataset.manifest import as_manifest, read_manifest, write_manifest
 from pipeline.dataset.parts import USUAL_FRAMES, cut_parts, part_rows
-from pipeline.labelling.cropper import CROPPED_SCHEMA, CropOptions
+from pipeline.labelling.crop_options import CropOptions
+from pipeline.labelling.cropper import CROPPED_SCHEMA
 from pipeline.labelling.placement import LabelPlan
-from pipeline.labelling.run import FIRST_PART, LabelRequest, label
+from pipeline.labelling.record_stages import FIRST_PART
+from pipeline.labelling.run import LabelRequest, label
 from pipeline.schema import DISTILLATION_SCHEMA, IDENTITY_FIELDS
 
-VOXCELEB2_ROWS = 1_200_000
 UTTERANCES_A_VIDEO = 7
 """VoxCeleb1 has 153,516 utterances in 22,496 videos, VoxCeleb2 1,128,246 in 150,480 (their papers, table 1)."""
 
@@ -62,29 +64,6 @@ CHEAP_WORK = (
     "no file is opened: an utterance becomes a row with 33 frame times, 4 kB of random bytes for its crops instead of 135, "
     "no boxes and no speech, and the teacher is 8 random numbers a frame; a row takes 1 kB on storage instead of 150"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchScale(BenchOptions):
-    """Labels a manifest of 1.2 million made-up utterances with a cheap stand-in for the media work. What remains is the time
-    and memory of the plan itself, of the job that drives it, and of continuing after a stop.
-
-    Floor: one process writes the same parts one after another, without a plan. The JSON says whether the driver stayed
-    below 1.5 GB and whether a run with 90 % done reached new work in less than 60 s.
-    """
-
-    rows: int = VOXCELEB2_ROWS
-    """Utterances in the manifest; give fewer for a quick check."""
-    out: str | None = None
-    """Folder or s3:// prefix for the set, new or empty. Default: a temporary folder, removed at the end."""
-    crop_workers: int | None = None
-    """As in `emovox label`."""
-    teacher_workers: int | None = None
-    """As in `emovox label`; give 1 to send the crops to a separate teacher process."""
-
-    def __post_init__(self):
-        if self.rows < 1000:
-            raise UserError(f"rows is {self.rows}; give 1000 or more")
 
 
 class CheapCropper:

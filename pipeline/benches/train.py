@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -24,11 +23,11 @@ from cluster.lease import lease
 from cluster.run_record import RunRecord
 from cluster.session import session
 from cluster.working_tree import python_path
-from modeling.distillation.recipes import RECIPES_WITHOUT_FRONT_END, STUDENT_RECIPES, StudentRecipe
+from modeling.distillation.recipes import STUDENT_RECIPES, StudentRecipe
 from modeling.distillation.trainer import StudentTrainer
-from pipeline.benches.measuring import BenchOptions
+from pipeline.benches.options import BenchTrain
 from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, window_batches
-from pipeline.distillation.windows import KEPT_GIB, WindowSampling
+from pipeline.distillation.windows import WindowSampling
 from pipeline.training.context import RayTrainContext
 from pipeline.training.ray_workers import Workers, train_on_workers
 
@@ -47,48 +46,6 @@ UNITS = {"rows": "utterances", "workers.*.steps_per_s.*": "steps/s", "workers.*.
 PEER = "pipeline.benches.train_peer"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchTrain(BenchOptions):
-    """How much faster would training be if data cost nothing, and is plain PyTorch faster?
-
-    For each number of workers, two trainings of the same student take turns, with the same batch size and one CPU thread per
-    worker. Ours uses Ray Train and this program's data path, and alternates stretches of steps on real data with stretches
-    on one batch in memory. The peer is a plain script under torchrun, with DistributedDataParallel and a DataLoader over the
-    same utterances. `over_memory` is steps per second with real data over those from memory (1 is ideal); `over_torchrun` is
-    ours over the peer's. Both are medians over pairs that are neighbours in time, and the minimum over the numbers of
-    workers. They hold for a set whose decoded speech a worker keeps (4.6 hours, or `--speech-memory-gib`);
-    `decoded_over_memory` and `decoded_over_torchrun` hold for a set so large that every window is decoded anew.
-    """
-
-    labels: str
-    """Folder or s3:// prefix of a distillation set with at least a batch of training utterances."""
-    out: str
-    """Folder for bench_train.json, which `emovox plan --train-rates` reads, and for what the workers need."""
-    recipe: Literal[RECIPES_WITHOUT_FRONT_END] = "compact"  # pyright: ignore[reportInvalidTypeForm]
-    """Recipe whose student, batch size and augmentation are used."""
-    workers: tuple[int, ...] = (1, 2)
-    """Numbers of DDP workers to measure."""
-    steps: int = 20
-    """Timed steps per stretch."""
-    stretches: int = 3
-    """Stretches of each kind per training."""
-    repeats: int = 3
-    """How often our training and the peer's take turns."""
-    loaders: int | None = None
-    """DataLoader processes per worker of the peer. Default: the cores divided by the workers, at most 4."""
-    speech_memory_gib: float = KEPT_GIB
-    """As in `emovox distill`."""
-    gpu: bool = False
-    """Train on GPUs, one per worker."""
-
-    def __post_init__(self):
-        for name in ("steps", "stretches", "repeats"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; give 1 or more")
-        if not self.workers or min(self.workers) < 1:
-            raise UserError(f"workers is {self.workers}; give numbers of 1 or more, such as 1 2")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,8 @@ from pipeline.dataset.part_file import read_part_file
 from pipeline.dataset.resting_faces import resting_faces, without_resting_faces
 from pipeline.dataset.set_record import Part
 from pipeline.dataset.utterances import FILTER_COLUMNS, OF_ONE_FACE, USABLE
-from pipeline.distillation.windows import KEPT_GIB, WINDOW_COLUMNS, Row, Utterances, WindowSampler, WindowSampling
+from pipeline.distillation.speech_memory import KEPT_GIB
+from pipeline.distillation.windows import WINDOW_COLUMNS, Row, Utterances, WindowSampler, WindowSampling
 from pipeline.schema import CONTENT_COLUMN
 
 INDEX_COLUMNS = [

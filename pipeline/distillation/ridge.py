@@ -23,7 +23,8 @@ from pipeline.assets.front_ends import keep_front_end, published_front_end
 from pipeline.distillation.batches import LabelIndex
 from pipeline.distillation.validation import ValidationSet
 from pipeline.distillation.window_sums import WindowSums, part_groups, sums_of_groups
-from pipeline.students.load import FRONT_END_FILE, STUDENT_FILE
+from pipeline.students.files import STUDENT_FILE
+from pipeline.students.load import FRONT_END_FILE
 
 IN_PROCESS_UTTERANCES = 2000
 """Up to so many utterances are read in this process: a minute or two on two cores, and Ray takes 15 s to start."""

@@ -34,9 +34,10 @@ from modeling.students.checkpoint import save_student
 from modeling.students.prior import soft_prior
 from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, window_batches
 from pipeline.distillation.curves import Pace, write_curves
+from pipeline.distillation.speech_memory import KEPT_GIB, SAMPLE_BYTES
 from pipeline.distillation.validation import NOT_SCORED, ValidationSet
-from pipeline.distillation.windows import KEPT_GIB, SAMPLE_BYTES, WindowSampling
-from pipeline.students.load import BEST_FILE, STUDENT_FILE
+from pipeline.distillation.windows import WindowSampling
+from pipeline.students.files import BEST_FILE, STUDENT_FILE
 from pipeline.training.context import LocalContext
 from pipeline.training.run import CheckpointWriter, TrainingPlan, train
 

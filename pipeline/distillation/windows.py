@@ -15,17 +15,11 @@ import torch
 from cluster.budget import GIB
 from modeling.distillation.baseline import SpeakerBaseline
 from modeling.distillation.targets import draw_window, pool_logits, window_of, window_span
-from modeling.speech.spectrogram import WINDOW_SAMPLES
+from modeling.sampling import WINDOW_SAMPLES
+from pipeline.distillation.speech_memory import KEPT_GIB, SAMPLE_BYTES
 from pipeline.media.flac import decode_flac
 
 WINDOW_COLUMNS = ["utterance_id", "speaker_id", "speech_samples", "speech_flac", "frame_indices", "frame_logits"]
-
-KEPT_GIB = 0.5
-"""Default amount of decoded speech that a worker keeps from pass to pass: 4.6 hours. Decoding a window takes 1.1 ms of a CPU
-core, about 2 ms with finding and reading it: a quarter of the time that training the compact student on it takes."""
-
-SAMPLE_BYTES = 2
-"""Decoded speech is int16."""
 
 
 @dataclass(frozen=True, kw_only=True)

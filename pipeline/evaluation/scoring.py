@@ -15,7 +15,7 @@ from cluster.failures import UserError
 from cluster.progress import progress
 from cluster.session import session, wait_for_room, worker_cores
 from cluster.worker_exit import arm_exit_alarm
-from modeling.distillation.loss import PAPER_TEMPERATURE
+from modeling.distillation.recipes import PAPER_TEMPERATURE
 from modeling.emotions import EMOTIONS, MASKED_BELOW
 from modeling.evaluation.auc import MIN_POSITIVES, EmotionAuc, emotion_auc, mean_auc
 from modeling.evaluation.bootstrap import Estimate

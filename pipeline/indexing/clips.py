@@ -1,22 +1,13 @@
 """Layout `clips`: any folder or s3 prefix with videos. Long videos are cut into utterances of a stated length."""
 
-import logging
-import os
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
 from cluster import storage
-from cluster.failures import StorageUnavailable, UserError
-from pipeline.decoding.decoder_pool import DecoderPool
-from pipeline.decoding.isolated_decoder import IsolatedDecoder
-from pipeline.decoding.requests import LengthRequest
+from cluster.failures import UserError
 from pipeline.indexing.splits import splits_within_speakers, unheard_speakers
 from pipeline.media.file_types import VIDEO_SUFFIXES
-from pipeline.rejects import Rejected, count_unforeseen, suspicion
 
 EXPECTS = f"videos ({' '.join(VIDEO_SUFFIXES)}) at any depth; the first folder below the prefix names the speaker"
 
@@ -25,14 +16,6 @@ SHORTEST_REST_S = 1.0
 (compute_audio_feats.m of mcnCrossModalEmotions knows no clip under 100 frames of 10 ms)."""
 
 SPEAKERS_FOR_UNHEARD = 5
-
-LOCAL_DECODERS = max(1, min(16, os.cpu_count() or 1))
-FAR_DECODERS = 16  # most of their time goes by until the storage answers
-
-MEMORY_BYTES = 2**30
-"""What each of them may allocate: they decode a picture of each file at most."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +55,8 @@ def read_clips(files: list[storage.StoredFile], prefix: str, options: ClipsOptio
     the start in milliseconds. The speaker is the first folder, or the file's name where it lies at the top; a name in
     two forms of Unicode, as copies from macOS have it, is one speaker.
     """
+    from pipeline.indexing.durations import probe_durations  # brings what decodes, which the options do without
+
     durations = probe_durations(files)
     names = ("utterance_id", "speaker_id", "video_id", "video_uri", "audio_uri", "start_s", "end_s")
     columns: dict[str, list] = {name: [] for name in names}
@@ -97,53 +82,6 @@ def cut(duration_s: float | None, utterance_s: float) -> list[tuple[float, float
         count += 1
     starts = [index * utterance_s for index in range(count)]
     return list(zip(starts, [*starts[1:], float(duration_s)], strict=True))
-
-
-def probe_durations(files: list[storage.StoredFile]) -> list[float | None]:
-    """Seconds of each file, None where it cannot be opened; how many and why goes to the log."""
-    is_local = all(storage.is_local(file.uri) for file in files)
-    decoders = min(LOCAL_DECODERS if is_local else FAR_DECODERS, len(files))
-    with DecoderPool(max(1, decoders), MEMORY_BYTES) as pool:
-        results = pool.map(_probe_duration, files)
-        found = list(tqdm(results, total=len(files), desc="probing videos", unit="file", disable=None))
-    problems = [problem for _, problem in found if problem]
-    if problems:
-        reasons = Counter(
-            problem.reason.value if isinstance(problem, Rejected) else str(problem) for problem in problems
-        )
-        told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        log.warning("%d of %d files cannot be opened and become rejects: %s", len(problems), len(files), told)
-    details = [problem.detail for problem in problems if isinstance(problem, Rejected)]
-    if said := suspicion(count_unforeseen(details), len(files)):
-        log.warning("%s", said)
-    return [duration_s for duration_s, _ in found]
-
-
-def _probe_duration(
-    decoder: IsolatedDecoder, file: storage.StoredFile
-) -> tuple[float | None, Rejected | UserError | None]:
-    """Seconds, and why they are not known. A file that is missing or forbidden is a bad item like any other; a storage
-    that serves nothing ends the job."""
-    try:
-        if not storage.is_local(file.uri) and (duration_s := _remote_duration(decoder, file)) is not None:
-            return duration_s, None
-        with storage.local_copy(file.uri) as path:
-            return decoder.ask(LengthRequest(path=path)), None
-    except StorageUnavailable:
-        raise
-    except (Rejected, UserError) as problem:
-        if isinstance(problem, Rejected) and problem.trace:
-            log.warning("%s: %s", file.uri, problem.trace)
-        return None, problem
-
-
-def _remote_duration(decoder: IsolatedDecoder, file: storage.StoredFile) -> float | None:
-    """Seconds by the file's beginning and end; only the ranges that ffmpeg asks for are fetched. None where a whole copy is
-    needed."""
-    if not file.size:
-        return None
-    with storage.open_ranges(file.uri, file.size) as ranges:
-        return decoder.ask(LengthRequest(path=file.uri, remote_bytes=file.size), ranges)
 
 
 def _splits(speaker_ids: list[str], utterance_ids: Iterable[str], options: ClipsOptions) -> list[str]:

@@ -5,7 +5,7 @@ Frames live and die inside this operator; what leaves it are small crops and FLA
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,22 +14,21 @@ import ray
 from ray.actor import ActorHandle
 
 from cluster.devices import work_clock
-from cluster.failures import UserError
 from cluster.tally import MAX_DEATHS, Meter
 from modeling.distillation.targets import window_span
 from modeling.faces.crops import centre_crop_fraction, square_crops
 from modeling.faces.detections import Faces
-from modeling.speech.spectrogram import WINDOW_SAMPLES
+from modeling.sampling import WINDOW_SAMPLES
 from modeling.teachers.base import CropRule
 from pipeline.assets.weights import Weights
-from pipeline.decoding.deadline import Deadline
 from pipeline.decoding.isolated_decoder import IsolatedDecoder
 from pipeline.decoding.requests import DecodedUtterance, DecodeRequest
 from pipeline.labelling.canvas import Canvas
+from pipeline.labelling.crop_options import CropOptions
 from pipeline.labelling.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
-from pipeline.labelling.sparse_detection import DETECTION_STRIDE, find_faces
+from pipeline.labelling.sparse_detection import find_faces
 from pipeline.media.flac import encode_flac
-from pipeline.media.frames import DECODERS, SampledFrames
+from pipeline.media.frames import SampledFrames
 from pipeline.media.pictures import jpeg
 from pipeline.media.source_files import SourceFiles
 from pipeline.media.speech import require_speech
@@ -47,34 +46,6 @@ THUMBNAIL_SCALE = 1.3
 
 ROWS_HANDED_OUT = 8
 """Rows that leave together: few enough that the sound of an hour's utterances never waits here."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CropOptions:
-    """What decides the crops and the stored speech."""
-
-    decoder: str = "pyav"
-    """Video decoder: pyav or decord. decord 0.6.0 is good for H.264 in MP4 and little else; files of which it is known to show
-    wrong pictures become rejects."""
-    longest_side_px: int = 1280
-    """Larger frames are scaled down to this many pixels on their longest side while decoding."""
-    without_speech: bool = False
-    """Label utterances that have no usable sound too (faces only); by default they are rejects."""
-    deadline: Deadline = field(default_factory=Deadline)
-    """How long the decoder may take before the utterance becomes a `decoder_timeout`."""
-    look_every: int = DETECTION_STRIDE
-    """The face detector runs on every N-th sampled frame, and on those between where faces move; 1: on each."""
-    thumbnails: int = 8
-    """Small pictures of the labelled face kept in each row, for people to look at (0: none)."""
-
-    def __post_init__(self):
-        if self.decoder not in DECODERS and ":" not in self.decoder:
-            raise UserError(f"decoder {self.decoder!r} is not known; use one of {', '.join(DECODERS)}")
-        if self.longest_side_px < 1 or self.look_every < 1 or self.thumbnails < 0:
-            raise UserError(
-                f"longest_side_px {self.longest_side_px} and look_every {self.look_every} must be 1 or more, "
-                f"thumbnails {self.thumbnails} 0 or more"
-            )
 
 
 @dataclass(frozen=True)

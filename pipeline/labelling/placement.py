@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from cluster.budget import GIB, Stage, room_for
 from cluster.cores import local_cores
 from cluster.failures import UserError
-from cluster.session import is_embedded, living_nodes, wait_for_room
 
 CROPPER_BYTES = round(1.25 * GIB)
 """Memory of a cropping process with the teacher, plus its decoder: up to 0.9 and 0.2 GiB were seen with clips up to full HD."""
@@ -97,6 +96,8 @@ class LabelPlan:
 
         at_most: accept fewer workers than asked for, after nodes have left.
         """
+        from cluster.session import is_embedded, living_nodes, wait_for_room  # imports Ray, which a plan does without
+
         if is_embedded():
             stages = self.stages(self.local_croppers(local_cores(), living_nodes()[0].get("memory")))
         else:

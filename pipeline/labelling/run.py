@@ -33,22 +33,18 @@ from pipeline.dataset.manifest import manifest_fingerprint
 from pipeline.dataset.parts import part_rows
 from pipeline.dataset.verification import require_unchanged
 from pipeline.labelling import retry_rejects
-from pipeline.labelling.cropper import CropOptions, FaceCropper
+from pipeline.labelling.crop_options import CropOptions
+from pipeline.labelling.cropper import FaceCropper
 from pipeline.labelling.labeller import TeacherLabeller
 from pipeline.labelling.node_watch import NodesLost, watch
 from pipeline.labelling.operators import Cropper, Labeller, PartCropper, PartLabeller, PartSummary, PartWriter
 from pipeline.labelling.placement import LabelPlan
+from pipeline.labelling.record_stages import FIRST_PART, WORK
 from pipeline.labelling.retry_rejects import Retry, RetryCounts
 from pipeline.labelling.stage_progress import stage_table, watched
 from pipeline.labelling.tasks import cut_tasks, packed
 from pipeline.rejects import suspicion
 from pipeline.schema import SET_VERSION
-
-FIRST_PART = "first_part"
-"""Stage of the run's record: from the start of the job until the first new part was on storage."""
-
-WORK = "work"
-"""Stage of the run's record: from the first task to the last part, what labelling takes when everything has started."""
 
 LIMITS = ("deadline",)
 """Options of the identity that change no label, only which utterances get one; a retry may change them."""

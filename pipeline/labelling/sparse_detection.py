@@ -16,10 +16,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from modeling.faces.detections import Faces
+from pipeline.labelling.crop_options import DETECTION_STRIDE
 from pipeline.labelling.face_tracks import overlaps
-
-DETECTION_STRIDE = 4
-"""Sampled frames from one detection to the next: 0.96 s."""
 
 STEADY_OVERLAP = 0.8
 """Frames between two detections are interpolated if every face overlaps itself by at least this intersection over union."""

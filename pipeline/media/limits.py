@@ -35,6 +35,10 @@ DISCONTINUOUS = frozenset({"mpegts", "mpeg", "ogg", "flv"})
 RESTART_US = 500_000
 """Decoding times of one stream that go back by more are a clock that starts again; by less, they are careless."""
 
+LEAST_SPEECH_S = 1.0
+"""Shorter clips are not supported by the method: compute_audio_feats.m of mcnCrossModalEmotions, the authors' code, knows none
+below 100 frames of 10 ms."""
+
 LEAST_BYTES_PER_S = 100
 """A file that claims to be longer than its bytes at this rate is not believed. The thinnest honest ones, a still picture with a
 silent AAC track, have about 300."""

@@ -19,7 +19,7 @@ from av.error import FFmpegError
 from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ, VIDEO_FRAME_RATE
 from pipeline.media import containers
 from pipeline.media.clock import clock_of, placed_packets
-from pipeline.media.limits import LEAST_SOUND_BYTES_PER_S
+from pipeline.media.limits import LEAST_SOUND_BYTES_PER_S, LEAST_SPEECH_S
 from pipeline.media.resampler import Resampler, first_channel, is_broken, without_head
 from pipeline.rejects import Rejected, RejectReason
 
@@ -27,9 +27,6 @@ SILENCE_DB = -60.0  # mean level below which a clip holds no speech
 STUDIO_SILENCE_DB = -80.0
 """The same for recordings known to be speech: seven quiet ones of RAVDESS, all calm, sad or afraid, are at -60 to -64 dB."""
 DIGITAL_SILENCE_DB = -91.0  # what ffmpeg's volumedetect gives for nothing but zeros
-LEAST_SPEECH_S = 1.0
-"""Shorter clips are not supported by the method: compute_audio_feats.m of mcnCrossModalEmotions, the authors' code, knows none
-below 100 frames of 10 ms."""
 
 PRE_ROLL_S = Fraction(1, 2)  # decoded before the span and dropped: MP3, AAC and Opus frames lean on earlier ones
 GAP_S = (

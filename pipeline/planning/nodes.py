@@ -4,9 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.budget import require_room
+from cluster.budget import EMBEDDED_EXTRA_CPUS, require_room
 from cluster.failures import UserError
-from cluster.session import EMBEDDED_EXTRA_CPUS
 from pipeline.labelling.placement import LabelPlan
 
 NODE_SYNTAX = re.compile(r"(\d+)x(\d+)cpu(?:(\d+)gpu)?", re.IGNORECASE)

@@ -9,10 +9,10 @@ from typing import Any
 from cluster import storage
 from cluster.failures import UserError
 from modeling.sampling import FRAME_PERIOD_S
-from modeling.teachers.load import DEFAULT_TEACHER
+from modeling.teachers.catalogue import DEFAULT_TEACHER
 from pipeline.dataset import distillation_set
 from pipeline.labelling.placement import LabelPlan, Placing
-from pipeline.labelling.run import WORK
+from pipeline.labelling.record_stages import WORK
 from pipeline.planning.capacity import Rates, seconds_an_utterance
 
 REFERENCE = Path(__file__).with_name("reference_rates.json")

@@ -15,8 +15,8 @@ from cluster import storage
 from cluster.failures import UserError
 from cluster.progress import progress
 from modeling.emotions import EMOTIONS
-from modeling.sampling import INT16_SCALE, SAMPLE_RATE_HZ
-from modeling.speech.spectrogram import FFT_SAMPLES, FRAME_SAMPLES, HOP_SAMPLES, MEL_BANDS, MEL_RANGE_HZ, POWER_FLOOR
+from modeling.sampling import FRAME_SAMPLES, HOP_SAMPLES, INT16_SCALE, SAMPLE_RATE_HZ
+from modeling.speech.spectrogram import FFT_SAMPLES, MEL_BANDS, MEL_RANGE_HZ, POWER_FLOOR
 from modeling.students.build import Student
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import without_doubles

@@ -39,7 +39,6 @@ protocol stays with the 8 logits, and the random baseline with 8 numbers, as in 
 
 SPEAKER_INDEPENDENT_SETS = ("logits", "embedding", "random", "egemaps", "mean_log_mel")
 CEILING = "supervised"
-CEILING_STEPS = 400
 CEILING_BATCH = 32
 
 

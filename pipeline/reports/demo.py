@@ -11,8 +11,9 @@ import pyarrow as pa
 from modeling.sampling import SAMPLE_RATE_HZ
 from pipeline.rejects import EXPLANATIONS
 from pipeline.reports import figures
+from pipeline.reports.facts import ReportFacts
 from pipeline.reports.findings import auc_tables, evaluation_limits, size_limits, split_order
-from pipeline.reports.rendering import ReportFacts, render_page
+from pipeline.reports.rendering import render_page
 from pipeline.reports.utterance_card import utterance_card
 from pipeline.reports.zero_shot import MEANINGS
 

@@ -6,8 +6,9 @@ import pyarrow as pa
 
 from pipeline.evaluation.scores import ScoredRows, rows_of_split
 from pipeline.reports.evaluation_figures import probability_panels, roc_curves
+from pipeline.reports.facts import ReportFacts
 from pipeline.reports.findings import auc_tables, confusion_cells, counted, evaluation_limits
-from pipeline.reports.rendering import ReportFacts, render_page
+from pipeline.reports.rendering import render_page
 
 AXIS_STEP = 0.05
 """The axis of a plot of differences ends at a multiple of this."""

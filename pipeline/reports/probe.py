@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from pipeline.corpora.clip import CorpusClip
 from pipeline.rejects import EXPLANATIONS
+from pipeline.reports.facts import ReportFacts
 from pipeline.reports.figures import new_figure, styled, svg_uri
 from pipeline.reports.findings import confusion_cells
-from pipeline.reports.rendering import ReportFacts, render_page
+from pipeline.reports.rendering import render_page
 
 MEANINGS = {
     "logits": "the student's 8 logits",

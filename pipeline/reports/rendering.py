@@ -4,8 +4,7 @@ Everything that comes from outside (file names, ids, error texts) reaches a page
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,34 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from cluster.redaction import redacted_values
 from modeling.emotions import EMOTIONS
 from pipeline.reports.colours import COLOURS
+from pipeline.reports.facts import ReportFacts
 from pipeline.reports.findings import counted
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipSource:
-    """The source of a video on the page."""
-
-    name: str
-    source: str
-    licence: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportFacts:
-    """Facts for a page that are not in its tables. Those that are not given are left out of the page.
-
-    seconds: wall seconds of each stage; teacher, detector: names as in the distillation set; versions: package -> version;
-    configuration: name -> value, may be nested; files: name -> path.
-    """
-
-    title: str | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    teacher: str | None = None
-    detector: str | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    configuration: Mapping[str, Any] = field(default_factory=dict)
-    clips: Sequence[ClipSource] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def render_page(template: str, facts: ReportFacts, **context: Any) -> str:

@@ -14,9 +14,10 @@ from modeling.emotions import EMOTIONS
 from modeling.evaluation.ferplus_accuracy import most_confident_errors, truth_under
 from modeling.faces.ferplus import VOTE_COLUMNS, FaceSet
 from pipeline.reports.colours import COLOURS
+from pipeline.reports.facts import ReportFacts
 from pipeline.reports.figures import data_uri, new_figure, styled, svg_uri
 from pipeline.reports.findings import confusion_cells, counted
-from pipeline.reports.rendering import ReportFacts, render_page
+from pipeline.reports.rendering import render_page
 
 MOST_MISTAKES = 24
 FEW_FACES = 50

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from modeling.emotions import EMOTIONS, FREQUENT_EMOTIONS
 from modeling.evaluation.transfer import CHANCE
+from pipeline.reports.facts import ReportFacts
 from pipeline.reports.figures import new_figure, styled, svg_uri
 from pipeline.reports.findings import counted
-from pipeline.reports.rendering import ReportFacts, render_page
+from pipeline.reports.rendering import render_page
 from pipeline.transfer.trials import SUPERVISED
 
 LINE, BAND, DOT = "#0072b2", "#009e73", "#555555"

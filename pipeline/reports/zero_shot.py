@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from modeling.emotions import EMOTIONS
+from pipeline.reports.facts import ReportFacts
 from pipeline.reports.findings import confusion_cells
-from pipeline.reports.rendering import ReportFacts, render_page
+from pipeline.reports.rendering import render_page
 
 MEANINGS = {
     "raw": "the probabilities as predict gives them",

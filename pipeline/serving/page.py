@@ -13,7 +13,8 @@ from modeling.emotions import EMOTIONS
 from modeling.sampling import SAMPLE_RATE_HZ
 from modeling.students.build import Student
 from pipeline.reports.colours import COLOURS
-from pipeline.students.load import SHIPPED_STUDENTS, shipped_exams, student_fingerprint, student_meta
+from pipeline.students.files import SHIPPED_STUDENTS, shipped_exams, student_fingerprint
+from pipeline.students.load import student_meta
 
 TEMPLATE = "page.html.j2"
 

@@ -28,8 +28,7 @@ SPAN_S = 10.0
 span."""
 
 CLIPPED_ABOVE = 0.99 * 32_767
-MUCH_CLIPPED = 0.01
-"""If more than this share of a file's samples is at full scale, its loud syllables are distorted and the user is warned."""
+"""A sample of more is at full scale."""
 
 ROWS_SCHEMA = pa.schema(
     [

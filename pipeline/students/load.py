@@ -1,51 +1,16 @@
-"""Which file a student is, what it holds, and its fingerprint."""
-
-from importlib import resources
+"""A student from its file, with the front end that it stands on."""
 
 from cluster import storage
 from cluster.failures import UserError
 from modeling.speech.whisper import WhisperEncoder
 from modeling.speech.whisper_files import read_encoder
-from modeling.students.base import WhisperConfig
-from modeling.students.build import Student
+from modeling.students.build import Student, WhisperConfig
 from modeling.students.checkpoint import load_student
 from pipeline.assets.front_ends import front_end
-
-STUDENT_FILE = "student.safetensors"
-BEST_FILE = "student_best.safetensors"
-"""What training writes into its folder: the student after the last epoch, and that of the best epoch."""
+from pipeline.students.files import DEFAULT_STUDENT, student_file, student_uri
 
 FRONT_END_FILE = "front_end.safetensors"
 """Beside a student whose front end is in no package."""
-
-
-DEFAULT_STUDENT = "whisper-tiny"
-SHIPPED_STUDENTS = (DEFAULT_STUDENT,)
-"""By name: the students that come with the project, as folders of `modeling/students/weights`."""
-
-
-def student_uri(name_or_uri: str) -> str:
-    """The folder of a shipped student, or the absolute URI of another."""
-    if name_or_uri in SHIPPED_STUDENTS:
-        return str(resources.files("modeling.students") / "weights" / name_or_uri)
-    return storage.absolute(name_or_uri)
-
-
-def shipped_exams(name: str) -> list[dict]:
-    """Contents of the zero_shot.json files that are kept beside a shipped student, one a corpus."""
-    names = sorted(file.name for file in (resources.files("modeling.students") / "weights" / name).iterdir())
-    found = [each for each in names if each.startswith("zero_shot_") and each.endswith(".json")]
-    return [storage.read_json(storage.join(student_uri(name), each)) for each in found]
-
-
-def student_file(uri: str) -> str:
-    """The file itself, or `STUDENT_FILE` in the folder that training wrote."""
-    return storage.join(uri, STUDENT_FILE) if storage.is_folder(uri) else uri
-
-
-def student_fingerprint(uri: str) -> str:
-    """sha256 of the student's file, given as for `read_student`. What was fitted to one student names it by this."""
-    return storage.sha256(storage.read_bytes(student_file(student_uri(uri))))
 
 
 def read_student(name_or_uri: str = DEFAULT_STUDENT) -> Student:

@@ -26,6 +26,9 @@ CORRECTED = "_corrected"
 HEAD = "head_"
 SUFFIXES = (".parquet", ".csv")
 
+MUCH_CLIPPED = 0.01
+"""If more than this share of a file's samples is at full scale, its loud syllables are distorted and the user is warned."""
+
 
 def require_table_name(uri: str, option: str) -> None:
     """Call before any work is done: raises UserError if no table can be written there."""

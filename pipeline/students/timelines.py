@@ -5,15 +5,16 @@ Shape letters: T samples at 16 kHz, W windows, E = 8 emotions, D embedding.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from cluster.failures import UserError
-from modeling.sampling import SAMPLE_RATE_HZ
-from modeling.speech.spectrogram import FRAME_SAMPLES, HOP_SAMPLES
-from modeling.students.build import Student
-from pipeline.media.speech import LEAST_SPEECH_S
+from modeling.sampling import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ
+from pipeline.media.limits import LEAST_SPEECH_S
+
+if TYPE_CHECKING:
+    from modeling.students.build import Student
 
 WINDOW_S = 2.0
 HOP_S = 0.5
@@ -90,8 +91,10 @@ def is_last_window(options: TimelineOptions, start: int, samples: int) -> bool:
     return samples > options.window + FRAME_OVERHANG - options.hop and samples >= LEAST_SPEECH_S * SAMPLE_RATE_HZ
 
 
-def student_timeline(student: Student, speech_T: np.ndarray) -> dict:
+def student_timeline(student: "Student", speech_T: np.ndarray) -> dict:
     """int16 speech at 16 kHz -> {"times_s": middle of each window, "probabilities": n x 8}; windows of 2 s, every 0.5 s."""
+    import torch
+
     options = TimelineOptions()
     starts = range(0, max(1, len(speech_T) - options.window + 1), options.hop)
     pieces = [torch.from_numpy(speech_T[start : start + options.window]) for start in starts]

@@ -16,7 +16,7 @@ from pipeline.corpora.clip import CorpusClip
 from pipeline.decoding.isolated_decoder import IsolatedDecoder
 from pipeline.decoding.requests import DecodeRequest
 from pipeline.labelling.canvas import Canvas
-from pipeline.labelling.cropper import CropOptions
+from pipeline.labelling.crop_options import CropOptions
 from pipeline.labelling.face_tracks import FaceTrack, choose_track, link_faces, shot_cuts
 from pipeline.labelling.sparse_detection import Detect, find_faces
 from pipeline.media.frames import SampledFrames

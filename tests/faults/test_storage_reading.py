@@ -15,7 +15,7 @@ import pytest
 from cluster import storage
 from cluster.failures import StorageUnavailable
 from cluster.storage_s3 import PatientS3
-from pipeline.indexing.clips import probe_durations
+from pipeline.indexing.durations import probe_durations
 from pipeline.media.file_types import VIDEO_SUFFIXES
 from pipeline.media.lengths import length_s
 from pipeline.media.source_files import SourceFiles

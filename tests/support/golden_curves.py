@@ -23,11 +23,10 @@ from modeling.distillation.ridge import LinearSums
 from modeling.distillation.targets import pool_logits, window_of, window_span
 from modeling.distillation.trainer import StudentTrainer
 from modeling.faces.ferplus import SIDE_PX, FaceSet
-from modeling.speech.ssl_front_end import FRONT_ENDS
 from modeling.teacher_training import fine_tuning
 from modeling.teacher_training.recipes import TEACHER_RECIPES, TeacherRecipe, paper
 from modeling.teacher_training.trainer import TeacherTrainer
-from tests.support.small_front_ends import SMALL, file_of, published
+from tests.support.small_front_ends import file_of, published, small_bundles_known
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LINES = 10
@@ -84,7 +83,7 @@ def _student_losses(recipe: StudentRecipe, epochs: list[int]) -> list[float]:
     if recipe.student.kind != "ssl":
         trainer = StudentTrainer(recipe)
     else:
-        with mock.patch.dict(FRONT_ENDS, SMALL):
+        with small_bundles_known():
             narrower = dataclasses.replace(recipe, student=dataclasses.replace(recipe.student, bundle=FRONT_END))
             trainer = StudentTrainer(narrower, front_end=file_of(published(FRONT_END).state_dict()))
     batch = _windows(recipe)

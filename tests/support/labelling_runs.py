@@ -6,7 +6,7 @@ from cluster.run_record import RunRecord
 from pipeline.assets.weights import detector_weights, teacher_weights
 from pipeline.dataset import distillation_set
 from pipeline.dataset.manifest import as_manifest
-from pipeline.labelling.cropper import CropOptions
+from pipeline.labelling.crop_options import CropOptions
 from pipeline.labelling.run import LabelPlan, LabelRequest, label
 from pipeline.schema import DISTILLATION_SCHEMA
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 from cluster.run_record import RunRecord
 from pipeline.assets.weights import Weights, teacher_weights
 from pipeline.benches.scale import CheapCropper, CheapLabeller, made_up_manifest
-from pipeline.labelling.cropper import ROWS_HANDED_OUT, CropOptions
+from pipeline.labelling.crop_options import CropOptions
+from pipeline.labelling.cropper import ROWS_HANDED_OUT
 from pipeline.labelling.placement import LabelPlan
 from pipeline.labelling.run import LabelRequest, label
 

@@ -14,7 +14,7 @@ PACKAGES = {
         "teacher_training": {"teachers", "faces"},
         "speech": set(),
         "students": {"speech"},
-        "distillation": {"speech", "students"},
+        "distillation": {"students"},
         "evaluation": {"faces"},
     },
     "pipeline": {

@@ -13,7 +13,8 @@ import ray
 
 from cluster.run_record import RunRecord
 from pipeline.assets.weights import detector_weights, teacher_weights
-from pipeline.labelling.cropper import CropOptions, FaceCropper
+from pipeline.labelling.crop_options import CropOptions
+from pipeline.labelling.cropper import FaceCropper
 from pipeline.labelling.labeller import TeacherLabeller
 from pipeline.labelling.placement import LabelPlan, Placing
 from pipeline.labelling.run import LabelRequest, label

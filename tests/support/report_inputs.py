@@ -8,7 +8,7 @@ import soundfile
 from scipy.special import softmax
 
 from modeling.emotions import EMOTIONS
-from pipeline.reports.rendering import ClipSource, ReportFacts
+from pipeline.reports.facts import ClipSource, ReportFacts
 from pipeline.schema import DISTILLATION_SCHEMA
 from tests.support.label_rows import labelled_row
 

@@ -1,10 +1,16 @@
 """Self-supervised networks with random weights and the layers of the published ones, but narrower."""
 
+import contextlib
 import io
+from collections.abc import Generator
+from unittest import mock
 
 import torch
 from torchaudio.models import wav2vec2_model, wavlm_model
 from torchaudio.pipelines import Wav2Vec2Bundle
+
+from modeling.speech.ssl_front_end import FRONT_ENDS
+from modeling.students import configs
 
 PARAMETERS = {
     "extractor_mode": "group_norm",
@@ -43,6 +49,13 @@ SMALL = {
 
 
 BUILDERS = {"SMALL_WAV2VEC2": (wav2vec2_model, PARAMETERS), "SMALL_WAVLM": (wavlm_model, LARGER)}
+
+
+@contextlib.contextmanager
+def small_bundles_known() -> Generator[None]:
+    """Inside the block a student may stand on one of `SMALL`."""
+    with mock.patch.dict(FRONT_ENDS, SMALL), mock.patch.object(configs, "SSL_FRONT_ENDS", tuple(FRONT_ENDS)):
+        yield
 
 
 def published(name: str, seed: int = 0) -> torch.nn.Module:

@@ -11,7 +11,8 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from modeling.speech.whisper import WHISPER_SIZES, WhisperEncoder, WhisperSize
+from modeling.speech.front_ends import WHISPER_SIZES, WhisperSize
+from modeling.speech.whisper import WhisperEncoder
 
 NAME = "small"
 SIZE = WhisperSize(width=128, layers=3)

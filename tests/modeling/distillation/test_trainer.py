@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from modeling.distillation.recipes import StudentRecipe, compact, paper, smoke
-from modeling.distillation.targets import WINDOW_SAMPLES
 from modeling.distillation.trainer import StudentTrainer, spec_augment, training_precision
+from modeling.sampling import WINDOW_SAMPLES
 from modeling.students.build import StudentConfig
 from modeling.training import TrainingProcess
 

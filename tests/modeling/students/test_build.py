@@ -8,7 +8,8 @@ from scipy.signal import resample_poly
 from torch.nn import functional as F
 
 from modeling.emotions import EMOTIONS
-from modeling.speech.spectrogram import WINDOW_SAMPLES, paper_spectrogram
+from modeling.sampling import WINDOW_SAMPLES
+from modeling.speech.spectrogram import paper_spectrogram
 from modeling.students.build import StudentConfig, build_student
 from modeling.students.vggvox import PaperStudent
 

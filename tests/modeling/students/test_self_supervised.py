@@ -11,13 +11,13 @@ from torchaudio.models import wav2vec2_model
 from modeling.speech.ssl_front_end import FRONT_ENDS, front_end_network
 from modeling.students.build import StudentConfig, build_student
 from modeling.students.checkpoint import load_student, save_student
-from tests.support.small_front_ends import BUILDERS, PARAMETERS, SMALL, file_of, published
+from tests.support.small_front_ends import BUILDERS, PARAMETERS, SMALL, file_of, published, small_bundles_known
 
 
 @pytest.fixture(autouse=True)
-def small_bundles(monkeypatch):
-    for name, bundle in SMALL.items():
-        monkeypatch.setitem(FRONT_ENDS, name, bundle)
+def small_bundles():
+    with small_bundles_known():
+        yield
 
 
 def ssl_student(name: str = "SMALL_WAV2VEC2", **config):

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torchvision.ops import SqueezeExcitation
 
 from modeling.teachers.base import Teacher, fit
+from modeling.teachers.catalogue import PUBLISHED
 from modeling.teachers.published import (
-    PUBLISHED,
     FerPlusNetwork,
     load_published,
     prepare,

@@ -10,8 +10,9 @@ import torch
 
 from cluster.failures import UserError
 from modeling.emotions import EMOTIONS
+from modeling.teachers.catalogue import PUBLISHED
 from modeling.teachers.compact import packaged_weights
-from modeling.teachers.published import PUBLISHED, FerPlusNetwork
+from modeling.teachers.published import FerPlusNetwork
 from pipeline.assets.weights import detector_weights, read_weights, teacher_weights
 
 

@@ -13,10 +13,10 @@ from cluster.tally import StageCount
 from jobs import bench
 from pipeline.assets.weights import teacher_weights
 from pipeline.benches import measuring
-from pipeline.benches.decode import BenchDecode
 from pipeline.benches.label_floor import bare_s, spread, with_cheaper_ways
 from pipeline.benches.label_gpu import gpu_figures
 from pipeline.benches.label_job import JobTiming, Look
+from pipeline.benches.options import BenchDecode
 from pipeline.benches.pausing import Pausable
 from tests.support import clips
 

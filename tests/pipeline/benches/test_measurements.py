@@ -7,9 +7,8 @@ import pytest
 
 from jobs import bench
 from pipeline.benches import measurements, train
-from pipeline.benches.decode import BenchDecode
 from pipeline.benches.measuring import described
-from pipeline.benches.train import BenchTrain
+from pipeline.benches.options import BenchDecode
 
 FIGURES = {"rows": 112, "workers": {"1": {"over_memory": 0.98, "steps_per_s": {"real": 2.5}, "timed_steps": 20}}}
 
@@ -23,7 +22,7 @@ def small_bench(monkeypatch):
         return FIGURES
 
     measure.calls = 0
-    module = SimpleNamespace(bench_train=measure, BenchTrain=BenchTrain, UNITS=train.UNITS)
+    module = SimpleNamespace(bench_train=measure, UNITS=train.UNITS)
     monkeypatch.setattr(bench.importlib, "import_module", lambda name: module)
     return measure
 

@@ -9,7 +9,7 @@ import pytest
 from cluster.failures import UserError
 from modeling.distillation.baseline import SpeakerBaseline
 from modeling.emotions import EMOTIONS
-from modeling.speech.spectrogram import WINDOW_SAMPLES
+from modeling.sampling import WINDOW_SAMPLES
 from pipeline.dataset.distillation_set import write_part
 from pipeline.distillation import batches as training_set
 from pipeline.distillation.batches import LabelIndex, RankShare, RowLocations, pass_blocks, window_batches

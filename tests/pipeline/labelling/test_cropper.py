@@ -7,7 +7,8 @@ import ray
 
 from modeling.teachers.base import CropRule
 from pipeline.assets.weights import detector_weights
-from pipeline.labelling.cropper import CropOptions, FaceCropper
+from pipeline.labelling.crop_options import CropOptions
+from pipeline.labelling.cropper import FaceCropper
 from tests.support import clips
 from tests.support.labelling_runs import manifest_of
 

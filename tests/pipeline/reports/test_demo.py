@@ -17,9 +17,9 @@ from scipy.special import softmax
 from pipeline.rejects import EXPLANATIONS, RejectReason
 from pipeline.reports import demo, figures, findings, utterance_card
 from pipeline.reports.demo import demo_report
-from pipeline.reports.rendering import ClipSource, ReportFacts
+from pipeline.reports.facts import ClipSource, ReportFacts
 from pipeline.schema import SET_VERSION
-from pipeline.students.load import shipped_exams
+from pipeline.students.files import shipped_exams
 from tests.support.html_page import Page
 from tests.support.label_rows import label_table, reject_row
 from tests.support.report_inputs import (

@@ -10,7 +10,7 @@ from cluster.json_values import json_ready
 from pipeline.evaluation.comparison import differences
 from pipeline.evaluation.scoring import evaluate_scores
 from pipeline.reports.evaluation import evaluation_report
-from pipeline.reports.rendering import ReportFacts
+from pipeline.reports.facts import ReportFacts
 from tests.support.html_page import Page
 from tests.support.report_inputs import FACTS
 from tests.support.score_tables import score_table

@@ -11,7 +11,7 @@ from cluster.json_values import json_ready
 from modeling.emotions import EMOTIONS
 from modeling.evaluation.ferplus_accuracy import evaluate_ferplus
 from modeling.faces.ferplus import FaceSet
-from pipeline.reports.rendering import ReportFacts
+from pipeline.reports.facts import ReportFacts
 from pipeline.reports.teacher import mistakes, teacher_report
 from tests.support.html_page import Page
 

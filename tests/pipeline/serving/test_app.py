@@ -19,18 +19,9 @@ from pipeline.serving.uploads import shown_name
 from pipeline.students.file_prediction import FilePredictor, PredictionOptions
 from pipeline.students.prediction_tables import as_rows, file_columns, timeline_columns
 from pipeline.students.timelines import TimelineOptions
-from tests.pipeline.serving.conftest import serving
 from tests.support import clips
 from tests.support.mutations import mutated
-
-RATE_HZ = 16_000
-
-
-def voice(path: Path, seconds: float = 5.0) -> Path:
-    """Not speech, but sound that changes."""
-    noise = np.random.default_rng(3).standard_normal(int(seconds * RATE_HZ))
-    soundfile.write(path, 0.1 * noise * np.linspace(0.2, 1, len(noise)), RATE_HZ, subtype="PCM_16")
-    return path
+from tests.support.serving import RATE_HZ, serving, voice
 
 
 def predicted(student, path: Path) -> tuple[dict, list[dict]]:

@@ -7,8 +7,8 @@ import pytest
 import requests
 
 from modeling.emotions import EMOTIONS
-from tests.pipeline.serving.test_app import voice
 from tests.support.browser import Browser
+from tests.support.serving import voice
 
 
 def shown_means(browser) -> dict[str, float]:

@@ -12,7 +12,8 @@ import soundfile
 
 from jobs.predict import main
 from modeling.emotions import EMOTIONS
-from pipeline.students.load import DEFAULT_STUDENT, SHIPPED_STUDENTS, read_student, student_fingerprint, student_meta
+from pipeline.students.files import DEFAULT_STUDENT, SHIPPED_STUDENTS, student_fingerprint
+from pipeline.students.load import read_student, student_meta
 from tests.support.job_calls import answer_of
 from tests.support.whisper_package import TINY_EN_SHA256, require_whisper
 
