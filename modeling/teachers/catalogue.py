@@ -1,6 +1,7 @@
 """The teachers that have a name, and what determines the architecture of the compact one. Nothing is loaded here."""
 
 from dataclasses import dataclass
+from importlib import resources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,14 @@ PUBLISHED = {
     "resnet50_ferplus": PublishedNetwork(gated=False, url=f"{_FOLDER}/resnet50_ferplus_dag.pth"),
 }
 
+PACKAGED = {"compact": "compact_teacher.safetensors", "mobilenet": "mobilenet_teacher.safetensors"}
+"""Teachers whose weights come with the project, and their files in `modeling/teachers/weights`."""
+
 DEFAULT_TEACHER = "compact"
 
-TEACHERS = (DEFAULT_TEACHER, *PUBLISHED)
-"""Names of teachers that need no file: the packaged weights, and the authors' at their URLs."""
+TEACHERS = (*PACKAGED, *PUBLISHED)
+"""Names of teachers that need no file: the packaged ones, and the authors' at their URLs."""
+
+
+def packaged_weights(name: str = DEFAULT_TEACHER) -> bytes:
+    return (resources.files("modeling.teachers") / "weights" / PACKAGED[name]).read_bytes()

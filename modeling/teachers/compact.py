@@ -6,7 +6,6 @@ Shape letters: N faces, C channels, H = W pixels, E = 8 emotions.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib import resources
 from typing import Any
 
 import safetensors.torch
@@ -107,8 +106,3 @@ def load_compact_teacher(weights: bytes) -> CompactTeacher:
         ) from error
     network.load_state_dict({name: t.float() if t.dtype.is_floating_point else t for name, t in tensors.items()})
     return network
-
-
-def packaged_weights() -> bytes:
-    """The weights of the teacher that comes with the project (see `modeling/teachers/weights/README.md`)."""
-    return resources.files("modeling.teachers").joinpath("weights/compact_teacher.safetensors").read_bytes()

@@ -16,8 +16,7 @@ from cluster import storage
 from cluster.failures import UserError
 from cluster.redaction import redacted
 from modeling.teacher_training.networks import TRAINABLE
-from modeling.teachers.catalogue import DEFAULT_TEACHER, PUBLISHED, TEACHERS
-from modeling.teachers.compact import packaged_weights
+from modeling.teachers.catalogue import PACKAGED, PUBLISHED, TEACHERS, packaged_weights
 from modeling.teachers.external import is_torchscript, read_description
 from modeling.teachers.load import load_teacher, needs_description
 from pipeline.assets.cache import cache_folder, forget, keep, kept
@@ -50,8 +49,8 @@ def teacher_weights(name_or_uri: str, sha256: str | None = None, *, trusted: boo
     has another or may not, or if the file is missing or no teacher.
     """
     source = PUBLISHED[name_or_uri].url if name_or_uri in PUBLISHED else name_or_uri
-    if name_or_uri == DEFAULT_TEACHER:
-        weights = Weights(DEFAULT_TEACHER, packaged_weights())
+    if name_or_uri in PACKAGED:
+        weights = Weights(name_or_uri, packaged_weights(name_or_uri))
     elif name_or_uri in PUBLISHED:
         weights = Weights(name_or_uri, read_weights(source))
     else:

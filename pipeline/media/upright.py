@@ -18,7 +18,7 @@ def upright_rgb(frame: av.VideoFrame, longest_side_px: int | None, pixel_aspect:
     height, width = scaled_size(*shown_size(frame.height, frame.width, pixel_aspect), longest_side_px)
     # a mean of areas shows no more than the picture holds, and takes a third of bicubic's time, ffmpeg's default
     interpolation = "BICUBIC" if width >= frame.width and height >= frame.height else "AREA"
-    image = frame.reformat(width, height, "rgb24", interpolation=interpolation).to_ndarray()
+    image = frame.reformat(width, height, "rgb24", interpolation=interpolation, threads=1).to_ndarray()
     return oriented(image, display_matrix(frame))
 
 

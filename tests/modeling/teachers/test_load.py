@@ -12,11 +12,11 @@ import torch
 from modeling.emotions import EMOTIONS
 from modeling.faces.ferplus import SIDE_PX, majority_rule, paper_rule, vote_distributions
 from modeling.state_dicts import read_safetensors
+from modeling.teachers.catalogue import packaged_weights
 from modeling.teachers.compact import (
     CompactTeacher,
     CompactTeacherConfig,
     load_compact_teacher,
-    packaged_weights,
     save_compact_teacher,
 )
 from modeling.teachers.load import load_teacher

@@ -10,8 +10,7 @@ import torch
 
 from cluster.failures import UserError
 from modeling.emotions import EMOTIONS
-from modeling.teachers.catalogue import PUBLISHED
-from modeling.teachers.compact import packaged_weights
+from modeling.teachers.catalogue import PUBLISHED, packaged_weights
 from modeling.teachers.published import FerPlusNetwork
 from pipeline.assets.weights import detector_weights, read_weights, teacher_weights
 
