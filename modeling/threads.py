@@ -4,6 +4,10 @@ import contextlib
 from collections.abc import Generator
 
 import torch
+from torch import nn
+
+LARGE_NETWORK = 30_000_000
+"""Weights. A network of more answers in seconds and is worth all cores; a smaller one is done before others have joined in."""
 
 
 @contextlib.contextmanager
@@ -19,3 +23,8 @@ def torch_threads(count: int) -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def threads_for(network: nn.Module, cores: int) -> int:
+    """Threads for one answer of the network: all cores for a large one, else 1."""
+    return cores if sum(weights.numel() for weights in network.parameters()) > LARGE_NETWORK else 1

@@ -25,10 +25,6 @@ FEW_BYTES = 64 * 2**20
 """Up to so many files of so many bytes together are done before Ray's processes would have started, or not long after."""
 
 
-LARGE_NETWORK = 30_000_000
-"""A network of more weights answers in seconds, and is worth all cores; a smaller one is done before others have joined in."""
-
-
 def media_files(paths: list[str]) -> list[str]:
     """The files named, and the audio and video files below the folders named. Raises UserError if there are none."""
     found = []
@@ -91,13 +87,16 @@ def _size(uri: str) -> int:
 def _predict_here(
     student: "Student", files: list[str], options: "PredictionOptions", decoder: IsolatedDecoder | None
 ) -> list[dict[str, Any]]:
-    from modeling.threads import torch_threads  # torch, which the decoder's start does not wait for
+    from modeling.threads import threads_for, torch_threads  # torch, which the decoder's start does not wait for
     from pipeline.students.file_prediction import FilePredictor
 
-    threads = local_cores() if sum(weights.numel() for weights in student.parameters()) > LARGE_NETWORK else 1
     answers: list[dict[str, Any]] = []
     predictor = contextlib.closing(FilePredictor(student, options, decoder))
-    with torch_threads(threads), predictor as predict, progress(len(files), "predict", "files") as bar:
+    with (
+        torch_threads(threads_for(student, local_cores())),
+        predictor as predict,
+        progress(len(files), "predict", "files") as bar,
+    ):
         for uri in files:
             answers.append(predict(uri))
             bar.update()
