@@ -34,6 +34,12 @@ def cluster_address(option: str | None) -> ClusterAddress | None:
     return None if text.lower() in ("", LOCAL) else ClusterAddress(text, is_option=bool(option))
 
 
+def ray_is_named(option: str | None) -> bool:
+    """Whether the user asks for Ray by `--address` or RAY_ADDRESS (`local` too), which then does work of any size. Else what is
+    small is done in this process, before Ray would have started; each kind of work says what is small."""
+    return bool((option or os.environ.get("RAY_ADDRESS", "")).strip())
+
+
 def answering(address: ClusterAddress) -> str:
     """host:port of the cluster's head, which has answered and taken our token, if it asks for one.
 

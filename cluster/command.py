@@ -31,7 +31,8 @@ class JobOptions:
 
     address: str | None = None
     """Ray cluster to run on, when this machine is one of its nodes: HEAD:6379 or auto (from elsewhere, use `emovox
-    submit`). local: a Ray session of this process's own. Default: RAY_ADDRESS if set, else local."""
+    submit`). local: a Ray session of this process's own. Default: RAY_ADDRESS if set, else local; but `predict`, `fit-head`,
+    `evaluate`, `probe` and `distill --recipe whisper` do what is small without Ray, unless an address is given."""
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ JOBS = {
     "export": "student -> one ONNX file, checked against the student",
     "predict": "audio or video files + student -> emotion probabilities and embeddings",
     "serve": "a student behind HTTP, and a page to talk to",
-    "bench": "speed of labelling, decoding, training and the plan itself, next to floors and peers",
+    "bench": "speed of labelling, decoding, training, starting and the plan itself, next to floors and peers",
     "plan": "utterances + nodes + measured rates -> hours, nodes, storage, cost, and the limiting stage",
     "demo": "index, label, distill, evaluate and predict on sample videos or your own clips, with a report",
     "submit": "run any of these jobs on a cluster; follow, re-attach, cancel, list",

@@ -1,4 +1,4 @@
-"""Measures the speed of the program's parts, each next to its floor and a peer: `emovox bench label|decode|train|scale`."""
+"""Measures the speed of the program's parts, each next to its floor and a peer: `emovox bench label|decode|train|scale|start`."""
 
 import importlib
 import logging
@@ -20,6 +20,7 @@ BENCHES = {
     "decode": "decord, PyAV and torchcodec on the same clips: all frames and every 6th",
     "train": "training, compared with one batch held in memory and with plain torchrun",
     "scale": "1.2 million utterances without the media work: the plan, the driver's memory, continuing after a stop",
+    "start": "how soon help and a short prediction come, compared with the import of torch",
 }
 USAGE = "\n".join(
     [

@@ -51,8 +51,8 @@ class Evaluate(JobOptions):
 
 
 def evaluate(options: Evaluate, record: RunRecord) -> dict:
+    from pipeline.evaluation.answers import scorable, score_students
     from pipeline.evaluation.comparison import differences, origin, student_names
-    from pipeline.evaluation.scoring import scorable, score_students
     from pipeline.reports.evaluation import evaluation_report
     from pipeline.students.load import read_student
 

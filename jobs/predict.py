@@ -73,8 +73,6 @@ class Predict(JobOptions):
 
 
 def predict(options: Predict, record: RunRecord) -> dict:
-    from pipeline.students.file_prediction import PredictionOptions
-    from pipeline.students.load import read_student, student_meta
     from pipeline.students.predict import decoder_for, media_files, predict_files
 
     for option, uri in (("--out", options.out), ("--timeline", options.timeline)):
@@ -83,6 +81,9 @@ def predict(options: Predict, record: RunRecord) -> dict:
     files = media_files(options.paths)
     windows = TimelineOptions(window_s=options.window_s, hop_s=options.hop_s) if options.timeline else None
     with decoder_for(files, options.address) as decoder:
+        from pipeline.students.file_prediction import PredictionOptions  # with torch, while the decoder gets ready
+        from pipeline.students.load import read_student, student_meta
+
         student, fingerprint = read_student(options.student), student_fingerprint(options.student)
         head = read_head(options.head, fingerprint) if options.head else None
         wanted = PredictionOptions(embeddings=options.embeddings, timeline=windows, head=head)

@@ -33,7 +33,8 @@ class Probe(JobOptions):
     it on unseen clips, by two protocols. "paper" takes the 8 logits, a regression without penalty and ten random folds of
     clips, so a speaker can be in training and test. "speaker_independent" takes logits and embedding, never has a speaker
     in both, and chooses the penalty inside the training folds. The same folds also score random numbers, eGeMAPS, mean
-    log-mel, and, as a ceiling, the same student trained with the true labels. Runs in this process, without Ray.
+    log-mel, and, as a ceiling, the same student trained with the true labels. A corpus of up to 200
+    clips of 64 MiB together is read in this process, a larger one on Ray; the rest is done in this process.
 
     UAR is the mean recall of the emotions (chance: one over their number), WAR is the accuracy; intervals are 95 %.
     """
@@ -91,12 +92,19 @@ def _zero_shot(options: Probe, record: RunRecord) -> dict:
     if options.peer_corpus is not None and options.peer_data is not None:
         name, others = _read_corpus(options.peer_corpus, options.peer_data)
         with record.stage("peer"):
-            read = probe_features(student, others.clips, device=device, seed=options.seed)
+            read = probe_features(student, others.clips, device=device, seed=options.seed, address=options.address)
         require_emotions(read.clips, options.peer_data)
         peer = Peer(name, read)
     with record.stage("exam"):
         exam, answers = examine(
-            student, meta, clips, peer=peer, device=device, knows_its_speakers=knows, seed=options.seed
+            student,
+            meta,
+            clips,
+            peer=peer,
+            device=device,
+            knows_its_speakers=knows,
+            seed=options.seed,
+            address=options.address,
         )
     result: dict[str, Any] = {"corpus": corpus} | json_ready(exam)
     record.inputs |= {"student": student_fingerprint(options.student)}
@@ -167,6 +175,7 @@ def _linear(options: Probe, record: RunRecord) -> dict:
             as_published=options.as_published,
             keep_speech=options.ceiling,
             seed=options.seed,
+            address=options.address,
         )
     if said := suspicion(count_unforeseen(clip.reject_detail for clip in read.clips), len(read.clips)):
         log.warning("%s", said)

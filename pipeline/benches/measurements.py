@@ -27,7 +27,7 @@ COLUMNS = (
 VERSIONS = ("python", "ray", "torch", "emovox")
 
 
-PLACES = {"address", "data", "labels", "out", "record", "record_file"}
+PLACES = {"address", "data", "file", "labels", "out", "record", "record_file"}
 """Options that are paths on the user's machine; the others say what was measured."""
 
 

@@ -154,3 +154,23 @@ class BenchScale(BenchOptions):
     def __post_init__(self):
         if self.rows < 1000:
             raise UserError(f"rows is {self.rows}; give 1000 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchStart(BenchOptions):
+    """How soon does a command answer? Measures `emovox --help`, `emovox label --help` and `emovox predict` of one file of ten
+    seconds, each from the start of its process to its end, beside `python -c "import torch"`, below which no command that
+    uses a network can come. The commands take turns. Seconds are medians; user time is less disturbed by other work of the
+    machine than wall time.
+    """
+
+    file: str | None = None
+    """Sound for `predict`. Default: ten seconds of noise."""
+    repeats: int = 3
+    """Timed runs of each command, after an untimed one."""
+    out: str | None = None
+    """Folder for bench_start.json."""
+
+    def __post_init__(self):
+        if self.repeats < 1:
+            raise UserError(f"repeats is {self.repeats}; give 1 or more")

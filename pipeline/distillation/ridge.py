@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from cluster import storage
+from cluster.cluster_address import ray_is_named
 from cluster.failures import UserError
 from cluster.identity import claim, read_identity
 from cluster.lease import lease
@@ -94,7 +95,7 @@ def distill_linear(run: RidgeRun, address: str | None = None) -> LinearStudent:
         claim(run.student_uri, identity)
         windows = WindowSums(student, run.recipe.target_pooling, run.ambiguous)
         groups = part_groups(index.parts, rows["part"].to_numpy())
-        on_ray = address is not None or len(rows) > IN_PROCESS_UTTERANCES
+        on_ray = ray_is_named(address) or len(rows) > IN_PROCESS_UTTERANCES
         found = sums_of_groups(windows, groups, on_ray=on_ray, address=address)
         head = _solved(found.sums, run.recipe.penalty)
         _put(student, head)

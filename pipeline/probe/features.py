@@ -1,38 +1,28 @@
-"""From the clips of a corpus to matrices of features: the student's, and those it is compared with.
+"""From the clips of a corpus to matrices of features: in this process where they are few, on Ray where they are many or it is
+named.
 
 Shape letters: N clips, T samples, F features of a set, E = 8 emotions, D embedding.
 """
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torchaudio.transforms import MelSpectrogram
 
-from cluster import storage
-from cluster.failures import UserError
+from cluster.cluster_address import ray_is_named
+from cluster.cores import local_cores
 from cluster.progress import progress
 from modeling.emotions import EMOTIONS
-from modeling.sampling import FRAME_SAMPLES, HOP_SAMPLES, INT16_SCALE, SAMPLE_RATE_HZ
-from modeling.speech.spectrogram import FFT_SAMPLES, MEL_BANDS, MEL_RANGE_HZ, POWER_FLOOR
 from modeling.students.build import Student
+from modeling.threads import threads_for, torch_threads
 from pipeline.corpora.clip import CorpusClip
 from pipeline.corpora.read import without_doubles
-from pipeline.decoding.isolated_decoder import IsolatedDecoder
-from pipeline.decoding.requests import NativeSpeechRequest, SpeechRequest
-from pipeline.media.source_files import SourceFiles
-from pipeline.media.speech import STUDIO_SILENCE_DB, mean_level_db
-from pipeline.rejects import Rejected, RejectReason
+from pipeline.probe.clip_features import ClipAnswer, ClipReader, Wanted
+from pipeline.students.predict import are_few
 
 log = logging.getLogger(__name__)
-
-LEAST_S = 0.06
-"""The longest analysis window of eGeMAPS (its pitch, 60 ms); opensmile gives NaN for less. The student pads with zeros
-what is shorter than 1.015 s."""
-
-MOST_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -49,50 +39,6 @@ class ProbeFeatures:
         return [clip for clip in self.clips if clip.reject_reason is None]
 
 
-class ClipFeatures:
-    """Callable: the sound of one clip -> its features by set, each a vector.
-
-    logits (8), embedding (D): the student's on the whole clip. egemaps (88): functionals of eGeMAPSv02 by openSMILE.
-    mean_log_mel (128): mean and deviation over time of 64 log mel bands in dB, loudness and microphone included.
-    """
-
-    def __init__(self, student: Student, device: str, baselines: bool = True):
-        """baselines: also the features that are not the student's; without them openSMILE is not needed."""
-        self.student, self.device = student.to(device).eval(), device
-        self.smile = _smile() if baselines else None
-        self.mel = MelSpectrogram(
-            SAMPLE_RATE_HZ,
-            FFT_SAMPLES,
-            FRAME_SAMPLES,
-            HOP_SAMPLES,
-            *MEL_RANGE_HZ,
-            n_mels=MEL_BANDS,
-        )
-
-    def __call__(self, speech_T: np.ndarray, heard_T: np.ndarray) -> dict[str, np.ndarray]:
-        """speech_T: int16 at 16 kHz, for the baselines; heard_T: what the student is given, mostly the same."""
-        logits_E, embedding_D = self.student.outputs_of_clip(torch.from_numpy(heard_T).to(self.device))
-        of_student = {"logits": logits_E.cpu().numpy(), "embedding": embedding_D.cpu().numpy()}
-        if self.smile is None:
-            return of_student
-        signal_T = speech_T.astype(np.float32) / INT16_SCALE
-        log_mel_FL = 10 * torch.log10(self.mel(torch.from_numpy(signal_T)).clamp_min(POWER_FLOOR))
-        return of_student | {
-            "egemaps": self.smile.process_signal(signal_T, SAMPLE_RATE_HZ).to_numpy()[0],
-            "mean_log_mel": torch.cat([log_mel_FL.mean(1), log_mel_FL.std(1, correction=0)]).numpy(),
-        }
-
-
-def _smile():
-    try:
-        import opensmile
-    except ImportError as error:
-        raise UserError(
-            "the eGeMAPS baseline needs openSMILE: pip install 'emovox[egemaps]' (its licence: research only)"
-        ) from error
-    return opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
-
-
 def probe_features(
     student: Student,
     clips: Sequence[CorpusClip],
@@ -102,57 +48,53 @@ def probe_features(
     keep_speech: bool = False,
     baselines: bool = True,
     seed: int = 0,
+    address: str | None = None,
 ) -> ProbeFeatures:
     """Reads every clip once and looks for the same sound in two files (a video and its sound, a copy).
 
-    as_published: the student hears the sound at the file's own rate as if it were 16 kHz (the authors' omission); the
-    baselines do not. Adds "random" (N, D) and "random8" (N, 8), normal numbers that know nothing of the clips.
+    as_published, keep_speech, baselines: see `Wanted`. Adds "random" (N, D) and "random8" (N, 8), normal numbers that know
+    nothing of the clips.
     """
-    extract = ClipFeatures(student, device, baselines)
-    read, rows, heard, contents = [], {}, {}, {}
-    with progress(len(clips), "features", "clips") as bar, IsolatedDecoder() as decoder:
-        for clip in clips:
-            if clip.reject_reason is None:
-                try:
-                    speech_T, heard_T, contents[clip.uri] = _sound(decoder, clip.uri, as_published)
-                    rows[clip.uri] = _finite(extract(speech_T, heard_T))
-                    if keep_speech:
-                        heard[clip.uri] = heard_T
-                except Rejected as problem:
-                    if problem.trace:
-                        log.warning("%s: %s", clip.file, problem.trace)
-                    clip = replace(clip, reject_reason=str(problem.reason.value), reject_detail=problem.detail)
-            read.append(clip)
+    wanted = Wanted(as_published=as_published, keep_speech=keep_speech, baselines=baselines)
+    uris = list(dict.fromkeys(clip.uri for clip in clips if clip.reject_reason is None))
+    answers: dict[str, ClipAnswer] = {}
+    with progress(len(uris), "features", "clips") as bar:
+        for uri, answer in _answers(student, uris, device, wanted, address):
+            if answer.trace:
+                log.warning("%s: %s", uri, answer.trace)
+            answers[uri] = answer
             bar.update()
-    read = without_doubles(read, lambda clip: contents.get(clip.uri), "sample for sample the same sound")
-    used = [clip.uri for clip in read if clip.reject_reason is None]
-    features = {name: np.stack([rows[uri][name] for uri in used]) for name in rows[used[0]]} if used else {}
+    read = [clip if clip.reject_reason else _marked(clip, answers[clip.uri]) for clip in clips]
+    read = without_doubles(read, lambda clip: answers[clip.uri].sound_sha256, "sample for sample the same sound")
+    used = [answers[clip.uri] for clip in read if clip.reject_reason is None]
+    features = {name: np.stack([answer.features[name] for answer in used]) for name in used[0].features} if used else {}
     if used:
         rng = np.random.default_rng(seed)
         features["random"] = rng.standard_normal(features["embedding"].shape)
         features["random8"] = rng.standard_normal((len(used), len(EMOTIONS)))
-    return ProbeFeatures(read, features, [heard[uri] for uri in used] if keep_speech else [])
+    return ProbeFeatures(read, features, [answer.heard_T for answer in used if answer.heard_T is not None])
 
 
-def _sound(decoder: IsolatedDecoder, uri: str, as_published: bool) -> tuple[np.ndarray, np.ndarray, str]:
-    """Speech at 16 kHz, what the student hears, and the sha256 of the speech. Raises Rejected for what cannot be used."""
-    with SourceFiles() as files:
-        path = files.path(uri)
-        speech_T = decoder.ask(SpeechRequest(path=path, end_s=MOST_S + 1))
-        seconds = len(speech_T) / SAMPLE_RATE_HZ
-        if seconds < LEAST_S:
-            raise Rejected(RejectReason.TOO_SHORT, f"{seconds:.3f} s of sound; the least is {LEAST_S:g} s")
-        if seconds > MOST_S:
-            raise Rejected(RejectReason.TOO_LONG, f"more than {MOST_S:g} s; cut it into utterances")
-        if (level_db := mean_level_db(speech_T)) < STUDIO_SILENCE_DB:
-            raise Rejected(RejectReason.SILENT, f"mean level {level_db:.1f} dB; the least is {STUDIO_SILENCE_DB:g} dB")
-        heard_T = speech_T
-        if as_published:
-            heard_T = decoder.ask(NativeSpeechRequest(path=path, most_samples=round(MOST_S * SAMPLE_RATE_HZ)))
-        return speech_T, heard_T, storage.sha256(speech_T.tobytes())
+def _marked(clip: CorpusClip, answer: ClipAnswer) -> CorpusClip:
+    return replace(clip, reject_reason=answer.reject_reason, reject_detail=answer.reject_detail)
 
 
-def _finite(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    if broken := [name for name, values_F in features.items() if not np.isfinite(values_F).all()]:
-        raise Rejected(RejectReason.NOT_FINITE, f"NaN or infinity in {', '.join(broken)}")
-    return features
+def _answers(
+    student: Student, uris: list[str], device: str, wanted: Wanted, address: str | None
+) -> Iterator[tuple[str, ClipAnswer]]:
+    """The rule of `predict`; a GPU of this machine is used from this process unless Ray is named."""
+    if not uris or (not ray_is_named(address) and (device != "cpu" or are_few(uris))):
+        return answers_here(student, uris, device, wanted)
+    from pipeline.probe.features_on_ray import answers_on_ray  # a small corpus is read before Ray has been imported
+
+    return answers_on_ray(student, uris, device, wanted, address)
+
+
+def answers_here(student: Student, uris: list[str], device: str, wanted: Wanted) -> Iterator[tuple[str, ClipAnswer]]:
+    """Each URI with its answer."""
+    with (
+        torch_threads(threads_for(student, local_cores())),
+        contextlib.closing(ClipReader(student, device, wanted)) as read,
+    ):
+        for uri in uris:
+            yield uri, read(uri)

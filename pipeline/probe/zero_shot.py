@@ -104,9 +104,10 @@ def examine(
     device: str,
     knows_its_speakers: bool,
     seed: int,
+    address: str | None = None,
 ) -> tuple[Exam, pa.Table]:
     """The exam and, as a table, the probabilities of each clip. Raises UserError where no clip can be heard."""
-    read = probe_features(student, exam.clips, device=device, baselines=peer is not None, seed=seed)
+    read = probe_features(student, exam.clips, device=device, baselines=peer is not None, seed=seed, address=address)
     if not read.used:
         first = next(clip for clip in read.clips if clip.reject_reason)
         raise UserError(

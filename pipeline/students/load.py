@@ -6,6 +6,7 @@ from modeling.speech.whisper import WhisperEncoder
 from modeling.speech.whisper_files import read_encoder
 from modeling.students.build import Student, WhisperConfig
 from modeling.students.checkpoint import load_student
+from modeling.threads import torch_threads
 from pipeline.assets.front_ends import front_end
 from pipeline.students.files import DEFAULT_STUDENT, student_file, student_uri
 
@@ -24,7 +25,8 @@ def read_student(name_or_uri: str = DEFAULT_STUDENT) -> Student:
         return _front_end_beside(file_uri, config, sha256) or front_end(config, sha256)
 
     try:
-        return load_student(storage.read_bytes(file_uri), front_end_of)
+        with torch_threads(1):  # hundreds of short operations
+            return load_student(storage.read_bytes(file_uri), front_end_of)
     except ValueError as error:
         raise UserError(f"{file_uri}: {error}") from error
 

@@ -3,16 +3,20 @@
 import contextlib
 import logging
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster import storage
+from cluster.cluster_address import ray_is_named
+from cluster.cores import local_cores
 from cluster.failures import UserError
 from cluster.progress import progress
-from modeling.students.build import Student
 from pipeline.decoding.isolated_decoder import IsolatedDecoder
 from pipeline.media.file_types import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media.listing import list_media
-from pipeline.students.file_prediction import FilePredictor, PredictionOptions
+
+if TYPE_CHECKING:
+    from modeling.students.build import Student
+    from pipeline.students.file_prediction import PredictionOptions
 
 log = logging.getLogger(__name__)
 
@@ -40,23 +44,23 @@ def media_files(paths: list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def decoder_for(files: list[str], address: str | None) -> Generator[IsolatedDecoder]:
-    """A decoder for `predict_files`, which gets ready while the student is loaded, if the files may be few."""
+    """A decoder for `predict_files`, which gets ready while torch and the student are loaded, if the files may be few."""
     with IsolatedDecoder() as decoder:
-        if address is None and len(files) <= FEW_FILES:
+        if not ray_is_named(address) and len(files) <= FEW_FILES:
             decoder.start()
         yield decoder
 
 
 def predict_files(
-    student: Student,
+    student: "Student",
     files: list[str],
-    options: PredictionOptions,
+    options: "PredictionOptions",
     address: str | None = None,
     decoder: IsolatedDecoder | None = None,
 ) -> list[dict[str, Any]]:
-    """One row of `ROWS_SCHEMA` for each file, in the order given. A cluster at `address` is used for any number."""
-    if address is None and are_few(files):
-        rows = _predict_here(FilePredictor(student, options, decoder), files)
+    """One row of `ROWS_SCHEMA` for each file, in the order given. If Ray is named, it is used for any number."""
+    if not ray_is_named(address) and are_few(files):
+        rows = _predict_here(student, files, options, decoder)
     else:
         from pipeline.students.predict_on_ray import predict_on_ray  # importing Ray takes as long as a short file
 
@@ -80,9 +84,19 @@ def _size(uri: str) -> int:
         return 0
 
 
-def _predict_here(predictor: FilePredictor, files: list[str]) -> list[dict[str, Any]]:
+def _predict_here(
+    student: "Student", files: list[str], options: "PredictionOptions", decoder: IsolatedDecoder | None
+) -> list[dict[str, Any]]:
+    from modeling.threads import threads_for, torch_threads  # torch, which the decoder's start does not wait for
+    from pipeline.students.file_prediction import FilePredictor
+
     answers: list[dict[str, Any]] = []
-    with contextlib.closing(predictor) as predict, progress(len(files), "predict", "files") as bar:
+    predictor = contextlib.closing(FilePredictor(student, options, decoder))
+    with (
+        torch_threads(threads_for(student, local_cores())),
+        predictor as predict,
+        progress(len(files), "predict", "files") as bar,
+    ):
         for uri in files:
             answers.append(predict(uri))
             bar.update()

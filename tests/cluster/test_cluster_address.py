@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cluster import ray_internals
-from cluster.cluster_address import answering, cluster_address
+from cluster.cluster_address import answering, cluster_address, ray_is_named
 from cluster.failures import UserError
 from cluster.session import is_remote
 from tests.support.ray_head import free_port
@@ -82,6 +82,15 @@ def test_an_option_counts_where_the_environment_names_a_dashboard(monkeypatch):
 def test_local_is_a_session_of_the_jobs_own(monkeypatch, option, variable):
     monkeypatch.setenv("RAY_ADDRESS", variable)
     assert cluster_address(option) is None and not is_remote(option)
+
+
+@pytest.mark.parametrize("address", ["local", "auto", "10.0.0.1:6379"])
+def test_ray_is_named_by_the_option_or_the_environment(monkeypatch, address):
+    assert not ray_is_named(None) and ray_is_named(address)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert ray_is_named(None)
+    monkeypatch.setenv("RAY_ADDRESS", " ")
+    assert not ray_is_named(None)
 
 
 @pytest.mark.slow

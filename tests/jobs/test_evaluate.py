@@ -1,6 +1,8 @@
 """`emovox evaluate` as users run it: one student, several, and input that cannot be scored."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -54,21 +56,20 @@ def a(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(ray_session, labels, a, tmp_path_factory):
+def alone(labels, a, tmp_path_factory):
     """Folder and answer of an evaluation of one student."""
     out = tmp_path_factory.mktemp("one") / "one"
     return out, answer_of("evaluate", "--student", a, "--labels", labels, "--out", out)
 
 
 @pytest.fixture(scope="module")
-def both(ray_session, labels, a, tmp_path_factory):
+def both(labels, a, tmp_path_factory):
     """Folder and answer of an evaluation of two students."""
     folder = tmp_path_factory.mktemp("two")
     b = new_student(folder / "b", 2, {"labels": {"teacher": "compact@0123456789abcdef"}})
     return folder / "two", answer_of("evaluate", "--student", a, b, "--labels", labels, "--out", folder / "two")
 
 
-@pytest.mark.slow
 def test_one_student_is_scored_over_all_and_for_each_split(alone):
     _, answer = alone
     assert {"auc", "mean_auc", "mean_auc_low", "mean_auc_high", "utterances", "speakers", "report"} <= answer.keys()
@@ -76,7 +77,6 @@ def test_one_student_is_scored_over_all_and_for_each_split(alone):
     assert answer["splits"].keys() == {"heard", "unheard"}
 
 
-@pytest.mark.slow
 def test_the_written_scores_are_the_students_own_beside_the_teachers_logits(alone, labels, a):
     scores, student = pd.read_parquet(alone[0] / "scores.parquet"), load_student(a / "student.safetensors")
     rows = pd.read_parquet(labels / "utterances").set_index("utterance_id")
@@ -90,7 +90,25 @@ def test_the_written_scores_are_the_students_own_beside_the_teachers_logits(alon
 
 
 @pytest.mark.slow
-def test_the_truth_can_be_without_resting_faces(ray_session, alone, labels, a, tmp_path):
+def test_on_ray_and_in_this_process_the_scores_are_the_same(ray_session, both, labels, a, tmp_path):
+    here, b, there = both[0], both[0].parent / "b", tmp_path / "there"
+    answer = answer_of("evaluate", "--student", a, b, "--labels", labels, "--out", there, "--address", "local")
+    tables = [pd.read_parquet(folder / "scores.parquet") for folder in (here, there)]
+    pd.testing.assert_frame_equal(*tables, check_exact=False, atol=1e-6)
+    for name, figures in answer["students"].items():
+        assert figures["mean_auc"] == pytest.approx(both[1]["students"][name]["mean_auc"])
+
+
+def test_a_small_set_is_scored_without_importing_ray(labels, a, tmp_path):
+    program = (
+        "import sys; from jobs.evaluate import main; code = main(sys.argv[1:]); sys.exit(code or 'ray' in sys.modules)"
+    )
+    arguments = ["--student", a, "--labels", labels, "--out", tmp_path / "out"]
+    done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_truth_can_be_without_resting_faces(alone, labels, a, tmp_path):
     """The offsets are those of all utterances of the set, whatever split is asked for and however many students there are."""
     rows = pd.read_parquet(labels / "utterances").sort_values("utterance_id")
     logits_NE, speakers = np.stack(rows["logits"].tolist()), rows["speaker_id"].tolist()
@@ -103,21 +121,18 @@ def test_the_truth_can_be_without_resting_faces(ray_session, alone, labels, a, t
     assert answer["speaker_baseline"] is True and alone[1]["speaker_baseline"] is False
 
 
-@pytest.mark.slow
 def test_a_student_among_several_is_scored_as_it_is_alone(alone, both):
     first, second = both[1]["students"]["a"], both[1]["students"]["b"]
     assert first == {key: alone[1][key] for key in first}
     assert second["teacher_differs"] is False and second["confusion"]["corrected"] is None
 
 
-@pytest.mark.slow
 def test_several_students_are_compared_on_the_same_utterances(alone, both):
     difference = both[1]["differences"]["b"]["mean_auc"]
     assert difference["value"] == pytest.approx(both[1]["students"]["b"]["mean_auc"] - alone[1]["mean_auc"])
     assert difference["low"] <= difference["value"] <= difference["high"]
 
 
-@pytest.mark.slow
 def test_scores_figures_and_page_of_several_students_are_written(both):
     out, answer = both
     assert sorted(set(pd.read_parquet(out / "scores.parquet")["student"])) == ["a", "b"]
@@ -126,8 +141,7 @@ def test_scores_figures_and_page_of_several_students_are_written(both):
     assert "side by side" in (out / "report.html").read_text()
 
 
-@pytest.mark.slow
-def test_a_student_that_answers_nan_is_named_and_nothing_is_written(ray_session, capfd, labels, a, tmp_path):
+def test_a_student_that_answers_nan_is_named_and_nothing_is_written(capfd, labels, a, tmp_path):
     broken = new_student(tmp_path / "broken", 3, {}, first_weights=1e38)
     line = problem_of_job(capfd, "evaluate", ["--student", a, broken, "--labels", labels, "--out", tmp_path / "three"])
     assert "broken: NaN for utterance s0/00 (24 of 24 utterances)" in line and not (tmp_path / "three").exists()

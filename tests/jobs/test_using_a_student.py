@@ -3,6 +3,8 @@
 import csv
 import importlib
 import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -44,20 +46,18 @@ def run(job: str, *arguments: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def fitted(ray_session, folder):
+def fitted(folder):
     """A head for the student, and the job's answer."""
     student, head = folder / "student.safetensors", folder / "head.json"
     return head, answer_of("fit_head", "--student", student, "--data", folder / "mine.csv", "--out", head)
 
 
-@pytest.mark.slow
 def test_a_head_is_fitted_to_what_can_be_heard_and_scored(fitted):
     answer = fitted[1]
     assert answer["n"] == 16 and answer["speakers"] == 4 and answer["reasons"] == {"duplicate": 1, "not_a_video": 1}
     assert answer["uar"]["value"] == 1.0 and answer["classes"] == {"high": 8, "low": 8}
 
 
-@pytest.mark.slow
 def test_predictions_hold_the_heads_class_the_corrected_emotion_and_a_timeline(fitted, capfd, caplog, folder, tmp_path):
     out, timeline, files = tmp_path / "p.csv", tmp_path / "t.parquet", [folder / "0.wav", folder / "1.wav"]
     asked = (
@@ -80,7 +80,6 @@ def test_predictions_hold_the_heads_class_the_corrected_emotion_and_a_timeline(f
     assert set(pd.read_parquet(timeline)["file"]) == {str(file) for file in files}
 
 
-@pytest.mark.slow
 def test_a_head_is_refused_with_another_student(fitted, capfd, folder, tmp_path):
     asked = (folder / "0.wav", "--out", tmp_path / "p.csv", "--head", fitted[0])
     assert run("predict", *asked, "--student", folder / "other.safetensors") == 1
@@ -95,3 +94,15 @@ def test_an_export_checks_itself_and_says_how_well(capfd, folder):
     assert (
         max(result["parity"].values()) < result["tolerance"] and (folder / "s.onnx").stat().st_size == result["bytes"]
     )
+
+
+def test_neither_a_head_nor_an_export_needs_ray(folder, tmp_path):
+    program = (
+        "import sys; from jobs import export, fit_head; student, data, out = sys.argv[1:]; "
+        "export.main(['--student', student, '--out', out + '/s.onnx']); "
+        "fit_head.main(['--student', student, '--data', data, '--out', out + '/h.json']); sys.exit('ray' in sys.modules)"
+    )
+    arguments = [folder / "student.safetensors", folder / "mine.csv", tmp_path]
+    done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "h.json").exists() and (tmp_path / "s.onnx").exists()

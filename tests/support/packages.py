@@ -30,7 +30,7 @@ PACKAGES = {
         "distillation": {"assets", "dataset", "media", "training", "students"},
         "evaluation": {"dataset", "media", "students"},
         "corpora": {"media"},
-        "probe": {"corpora", "decoding", "media"},
+        "probe": {"corpora", "decoding", "media", "students"},
         "transfer": {"assets", "dataset", "decoding", "media", "corpora", "distillation", "students"},
         "reports": {"media", "evaluation", "corpora", "transfer"},
         "serving": {"decoding", "media", "reports", "students"},

@@ -19,7 +19,7 @@ from pipeline.dataset.manifest import as_manifest
 from pipeline.dataset.part_file import write_part_file
 from pipeline.dataset.verification import require_unchanged, verify_set
 from pipeline.distillation.run import DistillRun, distill_student
-from pipeline.evaluation.scoring import scorable
+from pipeline.evaluation.answers import scorable
 from pipeline.schema import DISTILLATION_SCHEMA, MANIFEST_SCHEMA
 from tests.support.label_rows import label_table, labelled_row, reject_row
 

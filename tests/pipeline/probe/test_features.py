@@ -12,7 +12,9 @@ from scipy.signal import stft
 from modeling.students.build import StudentConfig, build_student
 from modeling.students.checkpoint import load_student
 from pipeline.corpora.read import read_corpus
+from pipeline.probe import features
 from pipeline.probe.features import probe_features
+from pipeline.students import predict
 from tests.support.tones import tone, write_tone
 
 
@@ -144,3 +146,23 @@ def test_a_student_from_a_file_gives_the_same_features(student, tmp_path):
     clips = csv_corpus(tmp_path, "a.wav,s1,a", "missing.wav,s2,b")
     first, again = (probe_features(one, clips) for one in (student, load_student(tmp_path / "s.safetensors")))
     np.testing.assert_array_equal(first.features["logits"], again.features["logits"])
+
+
+@pytest.mark.slow
+def test_on_ray_the_features_are_those_of_this_process(ray_session, student, tmp_path, monkeypatch):
+    """A corpus of more files than `predict` takes as few is read on Ray without being told."""
+    for n in range(4):
+        write_tone(tmp_path / f"{n}.wav", 300 * (n + 1), seconds=1.0 + n / 4)
+    (tmp_path / "text.wav").write_text("this is not sound, but it is long enough to look at")
+    rows = [f"{name}.wav,s1,a" for name in ("0", "text", "1", "2")]
+    clips = csv_corpus(tmp_path, *rows, "3.wav,s2,b")
+    here = probe_features(student, clips, keep_speech=True)
+    monkeypatch.setattr(predict, "FEW_FILES", 4)
+    monkeypatch.setattr(features, "answers_here", None)
+    there = probe_features(student, clips, keep_speech=True)
+    assert here.clips == there.clips and [clip.reject_reason for clip in here.clips].count("not_a_video") == 1
+    assert here.features.keys() == there.features.keys()
+    for name, values in here.features.items():
+        np.testing.assert_allclose(there.features[name], values, atol=1e-5, err_msg=name)
+    for one, other in zip(here.speech, there.speech, strict=True):
+        np.testing.assert_array_equal(one, other)
