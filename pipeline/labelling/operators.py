@@ -78,7 +78,7 @@ class PartWriter:
         proof: Proof,
         generation: int,
         labeller: Callable[..., Labeller],
-        teacher: ray.ObjectRef,
+        teacher: ray.ObjectRef | None,
         device: str,
         tally: ActorHandle,
     ):

@@ -41,7 +41,7 @@ def read_rates(uri: str) -> Rates:
             return Rates(**{name: value for name, value in content["rates"].items() if name in known})
         if content.get("bench") == "label":
             return rates_of_bench(content, uri)
-        if content.get("job") == "label":
+        if content.get("job") in ("label", "import-labels"):
             return rates_of_run(content, uri)
         lack = "no labelling rates are in it"
     except (KeyError, TypeError, AttributeError) as error:
@@ -135,6 +135,7 @@ def _with_overhead(rates: Rates, record: Mapping[str, Any], rows: int, cores: in
     options = record["configuration"]
     placing = Placing(**options.get("placing") or {})
     asked = {name: options[name] for name in LABEL_OPTIONS if name in options}
+    asked |= {"crop_workers": options["workers"]} if "workers" in options else {}  # of import-labels
     croppers, *teacher = (stage.workers for stage in LabelPlan(**asked, placing=placing).stages(cores))
     teachers = sum(teacher)
     ideal_s = rows * max(
