@@ -9,6 +9,8 @@ import numpy as np
 
 from pipeline.importing.mat_file import MatProblem, Value, require_cell_array, require_size
 
+CACHE_BYTES = 2**20
+
 
 def is_hdf5(path: str) -> bool:
     return bool(h5py.is_hdf5(path))
@@ -24,12 +26,21 @@ def _explained(what: str) -> Generator[None]:
         raise MatProblem(f"{what} cannot be read, it is cut short or damaged ({said[:160]})") from error
 
 
+def _bound_cache(file: h5py.File) -> None:
+    """HDF5 keeps the heads of the objects that were opened, up to 32 MiB as they are in the file, which are 600 MB in memory."""
+    config = file.id.get_mdc_config()
+    config.set_initial_size = True
+    config.initial_size = config.min_size = config.max_size = CACHE_BYTES
+    file.id.set_mdc_config(config)
+
+
 class Mat73File:
     """An open file. Raises MatProblem for one that is cut short."""
 
     def __init__(self, path: str):
         with _explained("it"):
             self.file = h5py.File(path, "r")
+            _bound_cache(self.file)
             self.variables: tuple[str, ...] = tuple(name for name in map(str, self.file) if not name.startswith("#"))
 
     def close(self) -> None:

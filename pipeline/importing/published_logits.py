@@ -4,7 +4,7 @@ mcnCrossModalEmotions (`buildImdb`) writes and names it.
 `images.name` holds the wavs, `images.set` their split, and `wavLogits`, a cell for each wav in the same order, the teacher's
 logits: n x 8, a row a picture, every sixth of 25 a second. `images.denseFrames`, five million paths of pictures, is not read.
 
-Shape letters: W wavs, M pictures of all wavs, N of one, E = 8 emotions in the order of `modeling.emotions` (teacher_stats.m).
+Shape letters: W wavs, N pictures of one, E = 8 emotions in the order of `modeling.emotions` (teacher_stats.m).
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
@@ -30,6 +31,7 @@ SPLIT_OF_SET = {1: "train", 2: "unheard", 3: "heard"}
 no other set; 3 is "test (S-H)", other recordings of speakers in train. run_distillation.m watches 2 while it trains, and
 student_stats.m calls 2 and 3 unheardVal and heardVal."""
 
+ROW_BYTES = 4 * len(EMOTIONS)
 EXPECTED = (
     "expected is senet50-ferplus-logits.mat of mcnCrossModalEmotions: a struct `images` with `name` and `set`, and a cell array "
     "`wavLogits` with an n x 8 matrix for each name"
@@ -42,18 +44,21 @@ log = logging.getLogger(__name__)
 class PublishedLogits:
     """names: of the wavs, as in the file; splits: of ours; sha256: of the file.
 
-    Wav k has the rows `starts_W[k]` to `starts_W[k + 1]` of `logits_ME`, which lies in a temporary file.
+    Wav k has the rows `starts_W[k]` to `starts_W[k + 1]` of the logits, which lie in a temporary file.
     """
 
     names: list[str]
     splits: list[str]
     sha256: str
     starts_W: np.ndarray = field(repr=False)
-    logits_ME: np.ndarray = field(repr=False)
+    logits: BinaryIO = field(repr=False)
 
     def of_wav(self, number: int) -> np.ndarray:
-        """logits_NE, float32; N is 0 for an empty cell."""
-        return self.logits_ME[self.starts_W[number] : self.starts_W[number + 1]]
+        """logits_NE, float32; N is 0 for an empty cell. Not to be called by two threads."""
+        start, end = self.starts_W[number : number + 2].tolist()
+        self.logits.seek(start * ROW_BYTES)
+        data = self.logits.read((end - start) * ROW_BYTES)
+        return np.frombuffer(data, np.float32).reshape(end - start, len(EMOTIONS))
 
 
 @contextlib.contextmanager
@@ -68,8 +73,10 @@ def published_logits(uri: str) -> Generator[PublishedLogits]:
         with storage.explained(uri, "read it"), open(path, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         try:
-            with contextlib.closing(_opened(path)) as mat:
-                yield _read(mat, os.path.join(folder, "logits.f32"), sha256)
+            with open(os.path.join(folder, "logits.f32"), "w+b") as spool:
+                with contextlib.closing(_opened(path)) as mat:
+                    found = _read(mat, spool, sha256)
+                yield found
         except MatProblem as problem:
             raise UserError(f"{uri}: {problem}; {EXPECTED}: fetch it again") from problem
 
@@ -78,7 +85,7 @@ def _opened(path: str) -> MatFile:
     return Mat73File(path) if is_hdf5(path) else Mat5File(path)
 
 
-def _read(mat: MatFile, logits_path: str, sha256: str) -> PublishedLogits:
+def _read(mat: MatFile, spool: BinaryIO, sha256: str) -> PublishedLogits:
     if missing := {"images", "wavLogits"} - set(mat.variables):
         have = ", ".join(sorted(mat.variables)[:8]) or "nothing"
         raise MatProblem(f"it has no {' and no '.join(sorted(missing))}, but {have}")
@@ -90,11 +97,8 @@ def _read(mat: MatFile, logits_path: str, sha256: str) -> PublishedLogits:
         raise MatProblem(f"images has {len(names)} names and {sets.size} sets")
     if "" in names:
         raise MatProblem(f"images.name{{{names.index('') + 1}}} is empty")
-    starts_W = _spooled(mat, logits_path, names)
-    logits_ME = np.zeros((0, len(EMOTIONS)), np.float32)
-    if starts_W[-1]:
-        logits_ME = np.memmap(logits_path, np.float32, "r", shape=(int(starts_W[-1]), len(EMOTIONS)))
-    return PublishedLogits(names, _splits(sets.ravel(), names), sha256, starts_W, logits_ME)
+    starts_W = _spooled(mat, spool, names)
+    return PublishedLogits(names, _splits(sets.ravel(), names), sha256, starts_W, spool)
 
 
 def _splits(sets_W: np.ndarray, names: list[str]) -> list[str]:
@@ -103,23 +107,20 @@ def _splits(sets_W: np.ndarray, names: list[str]) -> list[str]:
     return [SPLIT_OF_SET[int(number)] for number in sets_W]
 
 
-def _spooled(mat: MatFile, path: str, names: list[str]) -> np.ndarray:
+def _spooled(mat: MatFile, spool: BinaryIO, names: list[str]) -> np.ndarray:
     """Writes the rows of all cells into a file, one behind the other. Returns where each wav begins, and the end."""
     counts: list[int] = []
-    with open(path, "wb") as spool:
-        for cell in tqdm(mat.cells("wavLogits"), "reading logits", len(names), unit="wavs", disable=None):
-            number = len(counts)
-            if cell.size and (cell.shape[1] != len(EMOTIONS) or cell.dtype.kind != "f"):
-                shape = " x ".join(map(str, cell.shape))
-                raise MatProblem(
-                    f"wavLogits{{{number + 1}}} is {shape} {cell.dtype} and not n x {len(EMOTIONS)} single"
-                )
-            if number == len(names):
-                raise MatProblem(f"wavLogits has more cells than the {len(names)} of images.name")
-            rows = len(cell) if cell.size else 0
-            with storage.explained(path, "write it"):
-                spool.write(np.ascontiguousarray(cell[:rows], np.float32).tobytes())
-            counts.append(rows)
+    for cell in tqdm(mat.cells("wavLogits"), "reading logits", len(names), unit="wavs", disable=None):
+        number = len(counts)
+        if cell.size and (cell.shape[1] != len(EMOTIONS) or cell.dtype.kind != "f"):
+            shape = " x ".join(map(str, cell.shape))
+            raise MatProblem(f"wavLogits{{{number + 1}}} is {shape} {cell.dtype} and not n x {len(EMOTIONS)} single")
+        if number == len(names):
+            raise MatProblem(f"wavLogits has more cells than the {len(names)} of images.name")
+        rows = len(cell) if cell.size else 0
+        with storage.explained(spool.name, "write it"):
+            spool.write(np.ascontiguousarray(cell[:rows], np.float32).tobytes())
+        counts.append(rows)
     if len(counts) != len(names):
         raise MatProblem(f"wavLogits has {len(counts)} cells, fewer than the {len(names)} of images.name")
     return np.append(0, np.cumsum(counts, dtype=np.int64))

@@ -6,7 +6,7 @@ of it: beside the manifest's columns the logits themselves, for the file that ho
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -24,6 +24,7 @@ from pipeline.labelling.set_request import SetRequest
 class ImportRequest(SetRequest):
     """A set of published labels. manifest: of `manifest_of`; named: the same rows, with their entries."""
 
+    does: ClassVar[str] = "import"
     teacher: str
     """Name and sha256 of the file, as the rows' column has it."""
     published: PublishedLogits

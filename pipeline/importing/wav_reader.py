@@ -53,7 +53,8 @@ class WavReader:
         ready: list[dict] = []
         with SourceFiles([() if _is_known(row) else (row["audio_uri"],) for row in rows]) as sources:
             for row in rows:
-                self.meter.take_up(row["utterance_id"])
+                if not _is_known(row):
+                    self.meter.take_up(row["utterance_id"])
                 ready.append(self._row(row, sources, row["utterance_id"] in deadly))
                 if len(ready) == ROWS_HANDED_OUT:
                     self.meter.put_down()

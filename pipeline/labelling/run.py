@@ -173,7 +173,7 @@ class LabellingRun:
         self.record.counts["embedded"] = is_embedded()
         started = time.monotonic()
         worked = PartSummary()
-        with progress(len(todo), "label", "utterances") as bar, watched(bar, len(todo), self._watched_counts):
+        with progress(len(todo), self.request.does, "utterances") as bar, watched(bar, len(todo), self._watched_counts):
             for summary in self._placed(todo):
                 bar.update(summary.rows)
                 worked += summary

@@ -4,7 +4,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -23,6 +23,8 @@ class SetRequest(ABC):
     """Instead of what is missing, the rejects of these reasons are made, again."""
     watcher: Callable[[Counts], None] = lambda counts: None
     """Is given what each stage has done about once a second."""
+    does: ClassVar[str] = "label"
+    """What the run does, for its progress."""
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
