@@ -16,7 +16,7 @@ from pipeline.labelling.run import WORK
 from pipeline.planning.capacity import Rates, seconds_an_utterance
 
 REFERENCE = Path(__file__).with_name("reference_rates.json")
-"""Rates for `scenes` and `face_tracks`; the file says how they were measured. They are another machine's."""
+"""Rates for `scenes`, `face_tracks` and `wavs`; the file says how they were measured. They are another machine's."""
 
 USUAL_START_S = 25.0
 
@@ -28,7 +28,8 @@ LABEL_OPTIONS = ("crop_workers", "teacher_workers", "gpus_per_teacher", "gpus_pe
 
 
 def reference_rates(kind: str) -> Rates:
-    """kind: `scenes`, in which faces must be found, or `face_tracks`, 224x224 clips of one face each, as in VoxCeleb2."""
+    """kind: `scenes`, in which faces must be found; `face_tracks`, 224x224 clips of one face each, as in VoxCeleb2; or `wavs`,
+    with labels that exist."""
     return Rates(**json.loads(REFERENCE.read_text())[kind])
 
 

@@ -45,7 +45,7 @@ def write_large_mat5(path: Path) -> None:
         "denseFrames": _paths(),
         "denseFramesWavIds": [_matrix(7, (PICTURES, 1), _element(7, np.zeros(PICTURES, "<f4").tobytes()))],
     }
-    path_bytes = len(next(iter(_path_elements(0, 1))))
+    path_bytes = len(next(iter(_picture_elements(0, 1))))
     sizes = [sum(map(len, fields["name"])), len(fields["set"][0]), 0, len(fields["denseFramesWavIds"][0])]
     sizes[2] = len(_matrix_head(1, (PICTURES, 1), 0)) + PICTURES * path_bytes
     heads = _element(5, struct.pack("<i", 32)) + _element(
@@ -89,18 +89,18 @@ def _matrix(kind: int, shape: tuple[int, int], data: bytes) -> bytes:
     return _matrix_head(kind, shape, len(data)) + data
 
 
-def _path(number: int) -> str:
+def _picture(number: int) -> str:
     return f"A.J._Buckley/1.6/Y8hIVOBuels/{number // 40:06d}/{number % 40:02d}.jpg"
 
 
-def _path_elements(start: int, end: int) -> Iterator[bytes]:
+def _picture_elements(start: int, end: int) -> Iterator[bytes]:
     for number in range(start, end):
-        yield _matrix(4, (1, len(_path(number))), _element(4, _path(number).encode("utf-16-le")))
+        yield _matrix(4, (1, len(_picture(number))), _element(4, _picture(number).encode("utf-16-le")))
 
 
 def _paths() -> Iterator[bytes]:
     """A hundred thousand different paths, again and again: five million would take minutes to format."""
-    chunk = b"".join(_path_elements(0, PATHS_AT_ONCE))
+    chunk = b"".join(_picture_elements(0, PATHS_AT_ONCE))
     one = len(chunk) // PATHS_AT_ONCE
     yield _matrix_head(1, (PICTURES, 1), PICTURES * one)
     for start in range(0, PICTURES, PATHS_AT_ONCE):
