@@ -8,6 +8,7 @@ from cluster.help_output import help_to_any_reader
 JOBS = {
     "index": "a folder or object-store prefix of videos -> a manifest, one row per utterance",
     "label": "manifest -> distillation set: face, teacher logits and speech of every utterance",
+    "import-labels": "the authors' published logits + VoxCeleb1's wavs -> distillation set, without video",
     "verify": "distillation set -> whether each part is what was written",
     "distill": "distillation set -> a speech student",
     "evaluate": "student + distillation set -> ROC-AUC for each emotion, as JSON and HTML",

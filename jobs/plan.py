@@ -19,6 +19,9 @@ from pipeline.planning.rates import read_rates, reference_rates, steps_per_s
 from pipeline.planning.table import fleet_line, plan_table, training_line
 from pipeline.planning.workload import DATASETS, Workload, manifest_workload
 
+REFERENCE_KINDS = {"voxceleb2": "face_tracks", "voxceleb1-wavs": "wavs"}
+"""Dataset -> the kind of `reference_rates`; `scenes` for all others."""
+
 log = logging.getLogger(__name__)
 
 
@@ -119,7 +122,7 @@ def _rates(options: PlanOptions) -> tuple[Rates, bool]:
     if options.rates:
         rates = read_rates(options.rates)
     else:
-        rates = reference_rates("face_tracks" if options.dataset == "voxceleb2" else "scenes")
+        rates = reference_rates(REFERENCE_KINDS.get(options.dataset or "", "scenes"))
         log.warning(
             "NO RATES GIVEN: this plan holds for another machine and other clips than yours (%s). Label some 200 "
             "utterances of your own and give --rates LABELS/run.json",

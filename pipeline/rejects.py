@@ -44,6 +44,11 @@ class RejectReason(StrEnum):
     TEACHER_NOT_FINITE = "teacher_not_finite"
     # labelling: whatever the worker was doing
     WORKER_DIED = "worker_died"
+    # published labels (`import-labels`): WavReader (pipeline/importing/wav_reader.py), before and behind the sound
+    NO_WAV = "no_wav"
+    AMBIGUOUS_NAME = "ambiguous_name"
+    NO_LOGITS = "no_logits"
+    LENGTHS_DIFFER = "lengths_differ"
     # clips of a corpus (`probe`, `fit-head`, `transfer-benchmark`)
     UNKNOWN_NAME = "unknown_name"
     NOT_SPEECH = "not_speech"
@@ -77,6 +82,10 @@ EXPLANATIONS = {
     RejectReason.FACE_AFTER_SPEECH: "the sound ends before the face appears, so that no training window holds both",
     RejectReason.TEACHER_NOT_FINITE: "the teacher gave NaN or infinity for a face",
     RejectReason.WORKER_DIED: "the worker process died again and again while it worked on this utterance",
+    RejectReason.NO_WAV: "the published logits name a wav that is not in the folder",
+    RejectReason.AMBIGUOUS_NAME: "several wavs, or several entries of the published logits, bear this name",
+    RejectReason.NO_LOGITS: "no published logits: the wav's entry is empty, or it has none",
+    RejectReason.LENGTHS_DIFFER: "the published logits and the wav differ in length by more than a second",
     RejectReason.UNKNOWN_NAME: "the path does not follow the corpus's way of naming, so its label is not known",
     RejectReason.NOT_SPEECH: "the corpus marks the recording as song, or as video without sound",
     RejectReason.NO_LABEL: "its file, speaker or emotion is empty",

@@ -78,7 +78,7 @@ class PartWriter:
         proof: Proof,
         generation: int,
         labeller: Callable[..., Labeller],
-        teacher: ray.ObjectRef,
+        teacher: ray.ObjectRef | None,
         device: str,
         tally: ActorHandle,
     ):
@@ -86,6 +86,7 @@ class PartWriter:
         self.proof = proof
         self.generation = generation
         self.labeller = labeller(teacher, device)
+        self.has_teacher = teacher is not None
         self.meter = Meter(tally)
 
     def __call__(self, part: pa.Table) -> pa.Table:
@@ -101,8 +102,9 @@ class PartWriter:
         rejected = len(rows) - rows["reject_reason"].null_count
         was_rejected = len(rows) - cropped["reject_reason"].null_count
         summary = PartSummary.of(rows)
-        logits_bytes = rows["frame_logits"].nbytes
-        self.meter.count("teacher", len(rows) - was_rejected, rejected - was_rejected, summary.teacher_s, logits_bytes)
+        if self.has_teacher:
+            labelled, logits_bytes = len(rows) - was_rejected, rows["frame_logits"].nbytes
+            self.meter.count("teacher", labelled, rejected - was_rejected, summary.teacher_s, logits_bytes)
         self.meter.count("write", len(rows), 0, time.perf_counter() - start, size_bytes)
         self.meter.send()
         return pa.Table.from_pylist([asdict(summary)])

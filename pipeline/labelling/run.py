@@ -29,7 +29,6 @@ from modeling.teachers.load import load_teacher
 from pipeline.assets.weights import Weights
 from pipeline.dataset import distillation_set, set_record
 from pipeline.dataset.distillation_set import SetCounts
-from pipeline.dataset.manifest import manifest_fingerprint
 from pipeline.dataset.parts import part_rows
 from pipeline.dataset.verification import require_unchanged
 from pipeline.labelling import retry_rejects
@@ -41,10 +40,10 @@ from pipeline.labelling.operators import Cropper, Labeller, PartCropper, PartLab
 from pipeline.labelling.placement import LabelPlan
 from pipeline.labelling.record_stages import FIRST_PART, WORK
 from pipeline.labelling.retry_rejects import Retry, RetryCounts
+from pipeline.labelling.set_request import SetRequest
 from pipeline.labelling.stage_progress import stage_table, watched
 from pipeline.labelling.tasks import cut_tasks, packed
 from pipeline.rejects import suspicion
-from pipeline.schema import SET_VERSION
 
 LIMITS = ("deadline",)
 """Options of the identity that change no label, only which utterances get one; a retry may change them."""
@@ -53,33 +52,23 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelRequest:
+class LabelRequest(SetRequest):
     """What is to be labelled: what goes in, where it goes out and with which networks."""
 
-    manifest: pa.Table
-    labels_uri: str
     teacher: Weights
     detector: Weights
     crop_options: CropOptions = field(default_factory=CropOptions)
     mirror: bool = False
-    retry_reasons: tuple[str, ...] = ()
-    """Instead of what is missing, the rejects of these reasons are labelled, again."""
     cropper: Callable[..., Cropper] = FaceCropper
     labeller: Callable[..., Labeller] = TeacherLabeller
-    watcher: Callable[[Counts], None] = lambda counts: None
-    """Is given what each stage has done about once a second."""
 
     @functools.cached_property
     def crop_rule(self) -> CropRule:
         """The crops that the teacher wants, for which its network has to be loaded."""
         return load_teacher(self.teacher.name, self.teacher.data, self.teacher.description).crop_rule
 
-    @functools.cached_property
-    def identity(self) -> dict[str, Any]:
-        """What decides the labels; see `cluster.identity.claim`."""
+    def own_identity(self) -> dict[str, Any]:
         return {
-            "schema_version": SET_VERSION,
-            "manifest": manifest_fingerprint(self.manifest),
             "teacher": self.teacher.fingerprint,
             "detector": self.detector.fingerprint,
             "teacher_crops": asdict(self.crop_rule),
@@ -87,6 +76,24 @@ class LabelRequest:
             "aggregation": "max",
             "mirror": self.mirror,
             **asdict(self.crop_options),
+        }
+
+    @property
+    def crop_bytes(self) -> int:
+        return self.crop_rule.size_bytes
+
+    def to_crop(self) -> dict[str, Any]:
+        return {
+            "cropper": self.cropper,
+            "options": self.crop_options,
+            "crop_rule": self.crop_rule,
+            "detector": ray.put(self.detector),
+        }
+
+    def to_label(self) -> dict[str, Any]:
+        return {
+            "labeller": functools.partial(self.labeller, flip_tta=self.mirror),
+            "teacher": ray.put(self.teacher),
         }
 
 
@@ -106,7 +113,7 @@ class LabelResult:
         return facts | (asdict(self.retry) if self.retry else {})
 
 
-def label(request: LabelRequest, plan: LabelPlan, *, address: str | None, record: RunRecord) -> LabelResult:
+def label(request: SetRequest, plan: LabelPlan, *, address: str | None, record: RunRecord) -> LabelResult:
     """Labels what is not labelled yet, or the rejects that are asked for, and audits the whole set.
 
     On a retry the limits of the decoder may be others than before. Raises UserError where another run writes there.
@@ -135,7 +142,7 @@ def label(request: LabelRequest, plan: LabelPlan, *, address: str | None, record
         return LabelResult(whole_set, retry.finish(labels_uri) if retry else None)
 
 
-def _pending(request: LabelRequest, retry: Retry | None) -> pa.Table:
+def _pending(request: SetRequest, retry: Retry | None) -> pa.Table:
     """The manifest's rows that are still to be labelled."""
     if retry is not None:
         return retry.pending(request.manifest, request.labels_uri)
@@ -147,7 +154,7 @@ class LabellingRun:
     labels; None: what is missing."""
 
     def __init__(
-        self, request: LabelRequest, plan: LabelPlan, *, record: RunRecord, proof: Proof, retry: Retry | None = None
+        self, request: SetRequest, plan: LabelPlan, *, record: RunRecord, proof: Proof, retry: Retry | None = None
     ):
         self.request = request
         self.plan = plan
@@ -162,7 +169,7 @@ class LabellingRun:
         self.record.counts["embedded"] = is_embedded()
         started = time.monotonic()
         worked = PartSummary()
-        with progress(len(todo), "label", "utterances") as bar, watched(bar, len(todo), self._watched_counts):
+        with progress(len(todo), self.request.does, "utterances") as bar, watched(bar, len(todo), self._watched_counts):
             for summary in self._placed(todo):
                 bar.update(summary.rows)
                 worked += summary
@@ -218,30 +225,24 @@ class LabellingRun:
         """One packed row a task."""
         manifest = self.request.manifest
         cut_from = todo if self.retry else manifest  # rejects lie apart: by the manifest, each would be its own part
-        rows = part_rows(len(manifest), self.request.crop_rule.size_bytes)
+        rows = part_rows(len(manifest), self.request.crop_bytes)
         cut = cut_tasks(cut_from, todo, workers=workers, rows=rows)
-        tasks = ray.data.from_blocks([packed(utterances, sizes, "zstd") for utterances, sizes in cut])
+        tasks = ray.data.from_blocks(
+            [packed(self.request.task_rows(utterances), sizes, "zstd") for utterances, sizes in cut]
+        )
         tasks.context.target_max_block_size = (
             1  # a part goes on when it is ready; by default 128 MiB are gathered first
         )
         return tasks
 
     def _cropper_arguments(self, device: str) -> dict[str, Any]:
-        return {
-            "cropper": self.request.cropper,
-            "options": self.request.crop_options,
-            "crop_rule": self.request.crop_rule,
-            "detector": ray.put(self.request.detector),
-            "device": device,
-            "tally": self.tally,
-        }
+        return {**self.request.to_crop(), "device": device, "tally": self.tally}
 
     def _writer_arguments(self, device: str) -> dict[str, Any]:
         return {
+            **self.request.to_label(),
             "proof": self.proof,
             "generation": self.retry.generation if self.retry else 0,
-            "labeller": functools.partial(self.request.labeller, flip_tta=self.request.mirror),
-            "teacher": ray.put(self.request.teacher),
             "device": device,
             "tally": self.tally,
         }

@@ -16,7 +16,7 @@ from pipeline.labelling.record_stages import WORK
 from pipeline.planning.capacity import Rates, seconds_an_utterance
 
 REFERENCE = Path(__file__).with_name("reference_rates.json")
-"""Rates for `scenes` and `face_tracks`; the file says how they were measured. They are another machine's."""
+"""Rates for `scenes`, `face_tracks` and `wavs`; the file says how they were measured. They are another machine's."""
 
 USUAL_START_S = 25.0
 
@@ -28,7 +28,8 @@ LABEL_OPTIONS = ("crop_workers", "teacher_workers", "gpus_per_teacher", "gpus_pe
 
 
 def reference_rates(kind: str) -> Rates:
-    """kind: `scenes`, in which faces must be found, or `face_tracks`, 224x224 clips of one face each, as in VoxCeleb2."""
+    """kind: `scenes`, in which faces must be found; `face_tracks`, 224x224 clips of one face each, as in VoxCeleb2; or `wavs`,
+    with labels that exist."""
     return Rates(**json.loads(REFERENCE.read_text())[kind])
 
 
@@ -41,7 +42,7 @@ def read_rates(uri: str) -> Rates:
             return Rates(**{name: value for name, value in content["rates"].items() if name in known})
         if content.get("bench") == "label":
             return rates_of_bench(content, uri)
-        if content.get("job") == "label":
+        if content.get("job") in ("label", "import-labels"):
             return rates_of_run(content, uri)
         lack = "no labelling rates are in it"
     except (KeyError, TypeError, AttributeError) as error:
@@ -135,6 +136,7 @@ def _with_overhead(rates: Rates, record: Mapping[str, Any], rows: int, cores: in
     options = record["configuration"]
     placing = Placing(**options.get("placing") or {})
     asked = {name: options[name] for name in LABEL_OPTIONS if name in options}
+    asked |= {"crop_workers": options["workers"]} if "workers" in options else {}  # of import-labels
     croppers, *teacher = (stage.workers for stage in LabelPlan(**asked, placing=placing).stages(cores))
     teachers = sum(teacher)
     ideal_s = rows * max(

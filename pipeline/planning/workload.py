@@ -34,7 +34,16 @@ VOXCELEB2 = Workload(
     bytes_in=257e9,
     note="VoxCeleb2's videos are 224x224 face tracks, one a file: no detector runs, and they decode fast.",
 )
-DATASETS = {workload.name: workload for workload in (VOXCELEB1, VOXCELEB2)}
+VOXCELEB1_WAVS = Workload(
+    name="voxceleb1-wavs",
+    utterances=153_352,
+    utterance_s=8.2,
+    videos=153_352,
+    bytes_in=153_352 * 8.2 * 32_000,
+    note="VoxCeleb1's sound with published labels (`emovox import-labels`): no picture is decoded, no teacher "
+    "runs; what is --crop-workers here is its --workers.",
+)
+DATASETS = {workload.name: workload for workload in (VOXCELEB1, VOXCELEB1_WAVS, VOXCELEB2)}
 """Counts and mean seconds as published (Nagrani et al. 2017, table 1; Chung et al. 2018, table 2). VoxCeleb2 was cut from
 150,480 videos; its mp4 archives take about 249 GB (dev) and 8 GB (test)."""
 

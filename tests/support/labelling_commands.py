@@ -40,14 +40,14 @@ def write_small_manifest(data_dir: Path, path: Path) -> str:
 
 
 class Labelling:
-    """A process of `emovox label`, whose output goes to files next to OUT."""
+    """A process of `emovox label`, or of another job that writes a set, whose output goes to files beside its input."""
 
-    def __init__(self, manifest: str, out: Path, *options: str):
+    def __init__(self, folder: Path, out: Path, *words: str):
+        """words: the job and its options, but for --out."""
         self.out = out
-        number, folder = next(NUMBERS), Path(manifest).parent
+        number = next(NUMBERS)
         self.log, self.answer = (folder / f"{number}.{kind}" for kind in ("log", "json"))
-        command = [sys.executable, "-m", "jobs", "label", "--manifest", manifest, "--out", str(out), *options]
-        command += [] if "--crop-workers" in options else ["--crop-workers", "2"]
+        command = [sys.executable, "-m", "jobs", *words, "--out", str(out)]
         with open(self.answer, "w") as stdout, open(self.log, "w") as stderr:
             self.process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=stdout, stderr=stderr)
 
@@ -100,8 +100,8 @@ def descendants(pid: int) -> dict[int, str]:
 
 
 @contextlib.contextmanager
-def labelling(manifest: str, out: Path, *options: str) -> Iterator[Labelling]:
-    run = Labelling(manifest, out, *options)
+def _run(folder: Path, out: Path, *words: str) -> Iterator[Labelling]:
+    run = Labelling(folder, out, *words)
     try:
         yield run
     finally:
@@ -110,6 +110,16 @@ def labelling(manifest: str, out: Path, *options: str) -> Iterator[Labelling]:
         for pid in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def labelling(manifest: str, out: Path, *options: str) -> contextlib.AbstractContextManager[Labelling]:
+    workers = () if "--crop-workers" in options else ("--crop-workers", "2")
+    return _run(Path(manifest).parent, out, "label", "--manifest", manifest, *options, *workers)
+
+
+def importing(mat: Path, speech: Path, out: Path) -> contextlib.AbstractContextManager[Labelling]:
+    words = ("--logits", str(mat), "--speech", str(speech), "--workers", "2")
+    return _run(mat.parent, out, "import-labels", *words)
 
 
 def parts(out: Path) -> dict[str, tuple[int, int]]:

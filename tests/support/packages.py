@@ -24,6 +24,7 @@ PACKAGES = {
         "dataset": set(),
         "indexing": {"dataset", "decoding", "media"},
         "labelling": {"assets", "media", "decoding", "dataset"},
+        "importing": {"dataset", "decoding", "indexing", "labelling", "media"},
         "training": set(),
         "teachers": {"assets", "corpora", "decoding", "labelling", "media", "training"},
         "students": {"assets", "decoding", "media"},

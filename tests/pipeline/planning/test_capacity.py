@@ -152,6 +152,14 @@ def test_a_plan_tells_its_rates_so_that_another_can_use_them(tmp_path, capfd, ca
     assert "NOT YOUR MACHINE" not in err and json.loads(out.splitlines()[-1])["hours"] == first["hours"]
 
 
+def test_sound_with_published_labels_takes_a_fraction_of_labelling(capfd):
+    hours = {}
+    for dataset in ("voxceleb1", "voxceleb1-wavs"):
+        assert plan.main(["--dataset", dataset]) == 0
+        hours[dataset] = json.loads(capfd.readouterr().out.splitlines()[-1])["hours"]
+    assert hours["voxceleb1-wavs"] < hours["voxceleb1"] / 20
+
+
 def run_beside_a_set(folder, stages: dict[str, int], **counts) -> str:
     """The run.json of a run on two cores beside a set of four utterances of 5 s; returns its path."""
     rows = [labelled_row(f"s/{name}") for name in "abcd"]

@@ -226,6 +226,13 @@ def test_row_without_speech_has_a_card_without_sound():
     assert not page.all("audio") and "speech none kept" in page.words and "not embedded" not in page.words
 
 
+def test_a_row_of_published_labels_which_has_no_faces_has_a_card():
+    nothing = "frame_boxes frame_scores face_tracks labelled_track face_is_ambiguous".split()
+    nothing += ["thumbnails", "thumbnail_times_s", "detector"]
+    html = page_of(label_table([pictured_row(0, **dict.fromkeys(nothing))]))
+    assert "no pictures kept" in html and 'data-utterance="utt_000"' in html
+
+
 def test_thumbnails_lie_at_their_times():
     row = pictured_row(0, 4.0, start_s=10.0, thumbnails=[drawn_face(0), drawn_face(1)], thumbnail_times_s=[11.0, 13.0])
     card = utterance_card.utterance_card(row, {})
