@@ -12,10 +12,10 @@ class RejectReason(StrEnum):
     """One value a cause; a row or clip gets the cause that is met first.
 
     Whoever reads or decodes the file, or looks for its face, raises `Rejected`; `FaceCropper._cropped`
-    (pipeline/labelling/cropper.py) makes the row of it, in the order decoding, sound, face. `WORKER_DIED` is given there too,
-    and `TEACHER_NOT_FINITE` after it, by `TeacherLabeller` (pipeline/labelling/labeller.py). The values stand in about that
-    order. A new value needs an explanation below and a row in docs/distillation_set.md, or in docs/students.md if only a
-    corpus has it.
+    (pipeline/labelling/cropper.py) makes the row of it, in the order decoding, sound, face. `WORKER_DIED` is given by the
+    cropper's `_died`, and `TEACHER_NOT_FINITE` after it, by `TeacherLabeller` (pipeline/labelling/labeller.py). The values
+    stand in about that order. A new value needs an explanation below and a row in docs/distillation_set.md, or in
+    docs/students.md if only a corpus has it.
     """
 
     # labelling: the file

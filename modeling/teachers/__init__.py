@@ -1,1 +1,1 @@
-"""Face-emotion networks: the compact one, the paper's, and any ONNX or TorchScript file."""
+"""Face-emotion networks: our own, the paper's, and any ONNX or TorchScript file."""
