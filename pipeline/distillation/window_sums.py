@@ -4,22 +4,15 @@ The parts are taken in groups, and the sums of the groups are added in the order
 to the rounding of another number of threads. Shape letters: T samples at 16 kHz, N windows, F features, K labelled frames, E = 8.
 """
 
-import pickle
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import cast
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 import torch
 
-from cluster.actor_pools import actor_pool
-from cluster.budget import Stage
 from cluster.progress import progress
-from cluster.session import session, wait_for_room, worker_cores
-from cluster.worker_exit import arm_exit_alarm
 from modeling.distillation.ridge import LinearSums
 from modeling.distillation.targets import frame_span, pool_logits
 from modeling.sampling import SAMPLE_RATE_HZ
@@ -31,9 +24,6 @@ from pipeline.dataset.utterances import OF_ONE_FACE, USABLE
 from pipeline.media.flac import decode_flac
 
 GROUP_UTTERANCES = 256
-GROUP_SCHEMA = pa.schema(
-    [("number", pa.int64()), ("parts", pa.list_(pa.struct([("uri", pa.string()), ("seal", pa.string())])))]
-)
 COLUMNS = [
     "speaker_id",
     "split",
@@ -105,19 +95,6 @@ class WindowSums:
                 yield start / SAMPLE_RATE_HZ + number * self.student.whisper.hop_s, features_F
 
 
-class GroupWorker:
-    """Ray Data callable: a row with a number and the parts of a group -> the same number and its sums, pickled."""
-
-    def __init__(self, windows: ray.ObjectRef):
-        arm_exit_alarm()
-        self.windows: WindowSums = ray.get(windows)
-
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        groups = [[Part(**part) for part in parts] for parts in rows["parts"].to_pylist()]
-        sums = [pickle.dumps(self.windows.of_parts(parts)) for parts in groups]
-        return pa.table({"number": rows["number"], "sums": pa.array(sums, pa.large_binary())})
-
-
 def learnable(rows: pa.Table, ambiguous: bool) -> pa.Table:
     """The rows that a student learns from. ambiguous: also those in which another face was nearly as prominent."""
     of_split = USABLE & (pc.field("split") == "train")
@@ -139,30 +116,14 @@ def part_groups(parts: tuple[Part, ...], part_N: np.ndarray) -> list[list[Part]]
 
 def sums_of_groups(windows: WindowSums, groups: list[list[Part]], *, on_ray: bool, address: str | None) -> GroupSums:
     """Of all groups together."""
+    sums_of = map(windows.of_parts, groups)
+    if on_ray:
+        from pipeline.distillation.window_sums_on_ray import sums_on_ray  # imports Ray, which a small set does without
+
+        sums_of = sums_on_ray(windows, groups, address)
     total = GroupSums(LinearSums())
     with progress(len(groups), "distill", "groups of parts") as bar:
-        for found in _on_ray(windows, groups, address) if on_ray else map(windows.of_parts, groups):
+        for found in sums_of:
             total.merge(found)
             bar.update()
     return total
-
-
-def _on_ray(windows: WindowSums, groups: list[list[Part]], address: str | None) -> Iterator[GroupSums]:
-    """In the order of the groups."""
-    with session(address):
-        stage = Stage(name="student", workers=min(worker_cores(address), len(groups)))
-        wait_for_room([stage])
-        rows = [[{"number": number, "parts": [asdict(part) for part in parts]}] for number, parts in enumerate(groups)]
-        tables = [pa.Table.from_pylist(row, schema=GROUP_SCHEMA) for row in rows]
-        batches = (
-            ray.data.from_arrow(tables)
-            .map_batches(GroupWorker, fn_constructor_args=(ray.put(windows),), **actor_pool(stage, batch_size=None))
-            .iter_batches(batch_format="pyarrow", batch_size=None)
-        )
-        waiting: dict[int, bytes] = {}
-        following = 0
-        for batch in batches:
-            waiting |= {row["number"]: row["sums"] for row in cast(pa.Table, batch).to_pylist()}
-            while following in waiting:
-                yield pickle.loads(waiting.pop(following))
-                following += 1
