@@ -67,7 +67,9 @@ def _data(run: dict) -> str:
         **_linear_facts(counts),
         "held-out utterances (split val)": counts.get("val_utterances"),
         "teacher": _code(_named(labels, "teacher")),
-        "face detector": _code(_named(labels, "detector")),
+        "face detector": "none (published labels)"
+        if labels.get("detector", "") is None
+        else _code(_named(labels, "detector")),
     }
     about = run.get("inputs", {}).get("about")
     return "## Data\n\n" + _list(facts) + (f"\n\n{about.strip()}" if about else "")
