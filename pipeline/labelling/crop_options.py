@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from cluster.failures import UserError
 from pipeline.decoding.deadline import Deadline
-from pipeline.media.decoder_names import DECODERS
+from pipeline.media.decoder_names import DECODER_NAMES
 
 DETECTION_STRIDE = 4
 """Sampled frames from one detection to the next: 0.96 s."""
@@ -29,8 +29,8 @@ class CropOptions:
     """Small pictures of the labelled face kept in each row, for people to look at (0: none)."""
 
     def __post_init__(self):
-        if self.decoder not in DECODERS and ":" not in self.decoder:
-            raise UserError(f"decoder {self.decoder!r} is not known; use one of {', '.join(DECODERS)}")
+        if self.decoder not in DECODER_NAMES and ":" not in self.decoder:
+            raise UserError(f"decoder {self.decoder!r} is not known; use one of {', '.join(DECODER_NAMES)}")
         if self.longest_side_px < 1 or self.look_every < 1 or self.thumbnails < 0:
             raise UserError(
                 f"longest_side_px {self.longest_side_px} and look_every {self.look_every} must be 1 or more, "

@@ -1,4 +1,4 @@
 """The video decoders by name, for those who load none of them."""
 
-DECODERS = ("pyav", "decord")
+DECODER_NAMES = ("pyav", "decord")
 """`pipeline/media/frames.py` has their functions."""

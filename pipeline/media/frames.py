@@ -18,7 +18,7 @@ from cluster.failures import UserError
 from modeling.sampling import VIDEO_FRAME_RATE
 from pipeline.media import containers
 from pipeline.media.clock import clock_of
-from pipeline.media.decoder_names import DECODERS
+from pipeline.media.decoder_names import DECODER_NAMES
 from pipeline.media.decord_frames import decode_with_decord
 from pipeline.media.frame_grid import FrameGrid, Picture, microseconds
 from pipeline.media.upright import scaled_size, upright_rgb
@@ -96,7 +96,7 @@ def sample_frames(
 
 def _decoder(name: str) -> Callable[..., Iterator[Picture]]:
     if name in DECODERS:
-        return _FUNCTIONS[name]
+        return DECODERS[name]
     if ":" not in name:
         raise UserError(f"decoder {name!r} is not known; use one of {', '.join(DECODERS)} or module:function")
     try:
@@ -157,6 +157,6 @@ def _decode_picture_folder(
         raise Rejected(RejectReason.DAMAGED_VIDEO, f"none of {len(wanted)} pictures in the span can be read")
 
 
-_FUNCTIONS: dict[str, Callable[..., Iterator[Picture]]] = dict(
-    zip(DECODERS, (_decode_with_pyav, decode_with_decord), strict=True)
+DECODERS: dict[str, Callable[..., Iterator[Picture]]] = dict(
+    zip(DECODER_NAMES, (_decode_with_pyav, decode_with_decord), strict=True)
 )
