@@ -9,6 +9,7 @@ JOBS = {
     "index": "a folder or object-store prefix of videos -> a manifest, one row per utterance",
     "label": "manifest -> distillation set: face, teacher logits and speech of every utterance",
     "verify": "distillation set -> whether each part is what was written",
+    "compare-labels": "two distillation sets of the same utterances -> how their labels differ, as JSON and HTML",
     "distill": "distillation set -> a speech student",
     "evaluate": "student + distillation set -> ROC-AUC for each emotion, as JSON and HTML",
     "probe": "student + labelled speech corpus -> how well its outputs tell emotions apart, next to other features",
