@@ -47,7 +47,7 @@ class CompareLabels(JobOptions):
 def compare_labels(options: CompareLabels, record: RunRecord) -> dict:
     from pipeline.comparison.compare import compare
     from pipeline.comparison.joined import join_sets
-    from pipeline.comparison.label_set import read_label_set
+    from pipeline.dataset.label_set import read_label_set
 
     if options.out is not None:
         storage.require_writable(options.out)

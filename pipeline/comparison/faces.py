@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.comparison.label_set import LabelSet
 from pipeline.dataset.distillation_set import READ_THREADS
+from pipeline.dataset.label_set import LabelSet
 from pipeline.dataset.part_file import read_part_file
 
 SHOWN_COLUMNS = ["utterance_id", "thumbnails", "speech_flac"]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from cluster.failures import UserError
 from modeling.emotions import EMOTIONS, MASKED_BELOW
 from pipeline.comparison.figures import Overlap, RejectChange, SetFacts
-from pipeline.comparison.label_set import LabelSet
+from pipeline.dataset.label_set import LabelSet
 
 
 @dataclass(frozen=True)

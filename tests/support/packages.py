@@ -33,6 +33,7 @@ PACKAGES = {
         "probe": {"corpora", "decoding", "media"},
         "transfer": {"assets", "dataset", "decoding", "media", "corpora", "distillation", "students"},
         "comparison": {"dataset"},
+        "label_export": {"dataset"},
         "reports": {"media", "comparison", "evaluation", "corpora", "transfer"},
         "serving": {"decoding", "media", "reports", "students"},
         "planning": {"dataset", "labelling"},

@@ -11,8 +11,8 @@ from pipeline.comparison.compare import compare
 from pipeline.comparison.faces import read_shown
 from pipeline.comparison.figures import Comparison
 from pipeline.comparison.joined import join_sets
-from pipeline.comparison.label_set import read_label_set
 from pipeline.dataset.distillation_set import part_uris, write_part
+from pipeline.dataset.label_set import read_label_set
 from pipeline.rejects import RejectReason
 from tests.support.label_rows import label_table, reject_row
 from tests.support.label_sets import soft_row, write_set

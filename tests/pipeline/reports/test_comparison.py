@@ -11,7 +11,7 @@ from pipeline.comparison.compare import compare
 from pipeline.comparison.faces import read_shown
 from pipeline.comparison.figures import Comparison
 from pipeline.comparison.joined import join_sets
-from pipeline.comparison.label_set import read_label_set
+from pipeline.dataset.label_set import read_label_set
 from pipeline.rejects import RejectReason
 from pipeline.reports.comparison import comparison_report
 from pipeline.reports.facts import ReportFacts

@@ -1,4 +1,4 @@
-"""One distillation set as two are compared: ids and labels of all its utterances in memory, pictures and sound on storage.
+"""Ids and labels of all utterances of a distillation set in memory, with the places of their pictures and sound on storage.
 
 Shape letters: N utterances of the set, E = 8 emotions.
 """
@@ -69,6 +69,7 @@ def read_label_set(labels_uri: str) -> LabelSet:
     if not any(map(len, tables)):
         raise UserError(f"{labels_uri}: no distillation set is there; write one with `emovox label --out {labels_uri}`")
     warn_unchecked(labels_uri, seals)
+    parts = [Part(part.uri, seal) for part, seal in zip(parts, seals, strict=True)]
     table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
     pa.default_memory_pool().release_unused()
     logits_NE = np.concatenate(logits)
