@@ -30,8 +30,8 @@ class ExportLabels(JobOptions):
     """Folder or s3:// prefix to write into."""
     temperature: float = 1.0
     """The probabilities are the softmax of the logits divided by this; students are trained at 2."""
-    shard_minutes: float = 100.0
-    """Most minutes of speech in a file with sound; 100 take about 100 MB on storage, and in memory for each split."""
+    shard_minutes: float = 50.0
+    """Most minutes of speech in a file with sound. 50 take about 50 MB on storage, and twice that in memory for each split."""
 
     def __post_init__(self):
         if not (math.isfinite(self.temperature) and self.temperature > 0):

@@ -70,6 +70,7 @@ def _write(
             left_S[file] -= len(rows)
             if not left_S[file]:
                 storage.write_bytes(storage.join(out_uri, plan.files[file]), open_shards.pop(file).content())
+                pa.default_memory_pool().release_unused()
     assert not open_shards, "each file ends with its last row"
 
 
