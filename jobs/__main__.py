@@ -10,6 +10,8 @@ JOBS = {
     "label": "manifest -> distillation set: face, teacher logits and speech of every utterance",
     "import-labels": "the authors' published logits + VoxCeleb1's wavs -> distillation set, without video",
     "verify": "distillation set -> whether each part is what was written",
+    "compare-labels": "two distillation sets of the same utterances -> how their labels differ, as JSON and HTML",
+    "export-labels": "distillation set -> WebDataset, Hugging Face datasets or CSV",
     "distill": "distillation set -> a speech student",
     "evaluate": "student + distillation set -> ROC-AUC for each emotion, as JSON and HTML",
     "probe": "student + labelled speech corpus -> how well its outputs tell emotions apart, next to other features",

@@ -67,6 +67,12 @@ class Resamples:
         np.add.at(sums_GK, self.group_N, values_NK)
         return self.counts_RG.astype(np.float64) @ sums_GK
 
+    def counts(self, class_N: np.ndarray, classes: int) -> np.ndarray:
+        """How many utterances of each class are in every resample, (R, classes). class_N: from 0."""
+        groups = self.counts_RG.shape[1]
+        of_GK = np.bincount(self.group_N * classes + class_N, minlength=groups * classes).reshape(groups, classes)
+        return self.counts_RG.astype(np.float64) @ of_GK
+
     def means(self, values_N: np.ndarray) -> np.ndarray:
         """Mean over the utterances of every resample, (R,)."""
         sums_R, counts_R = self.sums(np.stack([values_N, np.ones(len(values_N))], axis=1)).T

@@ -1,0 +1,1 @@
+"""How two distillation sets of the same utterances differ."""
