@@ -30,7 +30,7 @@ PUBLISHED = {
     "resnet50_ferplus": PublishedNetwork(gated=False, url=f"{_FOLDER}/resnet50_ferplus_dag.pth"),
 }
 
-PACKAGED = {"compact": "compact_teacher.safetensors", "mobilenet": "mobilenet_teacher.safetensors"}
+PACKAGED = {"compact": "compact_teacher.safetensors"}
 """Teachers whose weights come with the project, and their files in `modeling/teachers/weights`."""
 
 DEFAULT_TEACHER = "compact"
