@@ -106,7 +106,12 @@ def _kind(uri: str | Path) -> pafs.FileType:  # pyright: ignore[reportUnknownPar
     with explained(uri, "look it up"):
         uri = absolute(uri)
         if is_local(uri):
-            return pafs.LocalFileSystem().get_file_info(uri).type
+            try:
+                return pafs.LocalFileSystem().get_file_info(uri).type
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:  # so nothing can be there
+                    return pafs.FileType.NotFound
+                raise
         try:
             found = _s3(uri).info(uri)
         except FileNotFoundError as error:

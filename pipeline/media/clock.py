@@ -29,9 +29,9 @@ FILES_KNOWN = 64
 
 @dataclass(frozen=True)
 class MediaClock:
-    """zero_s: time 0 in the container's own time. ends_s: by kind of stream, where its last packet ends, seconds on the media
-    clock; absent where there is none. begins_s: by index of a stream, where its first packet begins. restarts_s: where the clock
-    was set anew, seconds on the media clock.
+    """zero_s: time 0 in the container's own time. ends_s: by kind of stream, where the last packet of the one that is decoded
+    ends, seconds on the media clock; absent where there is none. begins_s: by index of a stream, where its first packet
+    begins. restarts_s: where the clock was set anew, seconds on the media clock.
 
     shifts: by index of a stream, (number of a packet, microseconds that are added to the time stamps from it on), rising.
     """
@@ -60,14 +60,15 @@ def _clock_by_index(container: InputContainer) -> MediaClock | None:
     if not container.format.name.startswith("mov,") or length_s is None or not 0 < length_s <= LONGEST_GAP_S:
         return None
     zero_s = containers.clock_zero_s(container)
-    begins_s, ends_s = {}, {}
+    begins_s, ends_s, read = {}, {}, containers.decoded_streams(container)
     for stream in containers.playable_streams(container):
         starts_s = containers.starts_s(stream)
         if starts_s is None or stream.duration is None:
             return None
         begins_s[stream.index] = float(starts_s - zero_s)
         end_s = float(starts_s - zero_s + stream.duration * containers.time_base(stream))
-        ends_s[stream.type] = max(ends_s.get(stream.type, end_s), end_s)
+        if stream.index in read:
+            ends_s[stream.type] = end_s
     return MediaClock(zero_s, ends_s, begins_s)
 
 
@@ -87,7 +88,9 @@ def scanned(container: InputContainer) -> MediaClock:
     """The clock by the packets from where the container stands to its end."""
     streams = containers.playable_streams(container)
     zero_s = containers.clock_zero_s(container)
-    reading = _Reading(microseconds(zero_s), _longest_gap_s(container) * 1_000_000)
+    reading = _Reading(
+        microseconds(zero_s), _longest_gap_s(container) * 1_000_000, containers.decoded_streams(container)
+    )
     for packet in containers.packets(container, *streams):
         reading.add(packet)
     return reading.clock(zero_s)
@@ -112,8 +115,9 @@ def placed_packets(container: InputContainer, stream: Stream, clock: MediaClock)
 class _Reading:
     """What is known of a file's clock as its packets come by; times in microseconds."""
 
-    def __init__(self, zero_us: int, longest_gap_us: int):
-        self.zero_us, self.longest_gap_us = zero_us, longest_gap_us
+    def __init__(self, zero_us: int, longest_gap_us: int, read: frozenset[int]):
+        """read: indices of the streams that are decoded, whose ends count."""
+        self.zero_us, self.longest_gap_us, self.read = zero_us, longest_gap_us, read
         self.bys_us = [0]  # of each run of the clock, what is added to its time stamps
         self.run: dict[int, int] = {}  # in which of them each stream is
         self.shifts: dict[int, list[tuple[int, int]]] = {}
@@ -135,25 +139,28 @@ class _Reading:
         return MediaClock(zero_s, ends_s, begins_s, restarts_s, self.shifts)
 
     def add(self, packet: av.Packet) -> None:
-        """Decoding times tell whether the clock goes on, times of presentation where it does."""
+        """Decoding times tell whether the clock goes on, times of presentation where it does. Where there is no decoding time,
+        as for the first packets of H.264 in Matroska, the clock is not asked: with B pictures, times of presentation go back."""
         index, kind = packet.stream_index, packet.stream.type
-        decoded, shown = (
-            packet.pts if packet.dts is None else packet.dts,
-            packet.dts if packet.pts is None else packet.pts,
-        )
-        if decoded is not None and shown is not None:
+        shown = packet.dts if packet.pts is None else packet.pts
+        if shown is not None:
             base = containers.time_base(packet.stream)
             ticks, per = 1_000_000 * base.numerator, base.denominator
-            decoded_us, shown_us = decoded * ticks // per, shown * ticks // per
+            shown_us = shown * ticks // per
             length_us = (packet.duration or 0) * ticks // per
-            by_us = self._by_us(index, decoded_us, shown_us)
-            self.last_us[index] = decoded_us + by_us
+            if packet.dts is None:
+                decoded_us, by_us = shown_us, self.bys_us[self.run.get(index, 0)]
+            else:
+                decoded_us = packet.dts * ticks // per
+                by_us = self._by_us(index, decoded_us, shown_us)
+                self.last_us[index] = decoded_us + by_us
             is_meant = length_us <= self.longest_gap_us and abs(shown_us - decoded_us) <= self.longest_gap_us
-            end_us = shown_us + by_us + length_us if is_meant else self.last_us[index]
+            end_us = shown_us + by_us + length_us if is_meant else decoded_us + by_us
             self.furthest_us = end_us if self.furthest_us is None else max(self.furthest_us, end_us)
-            self.begins_us[index] = min(self.begins_us.get(index, shown_us + by_us), shown_us + by_us)
-            if not packet.is_discard:
-                self.ends_us[kind] = max(self.ends_us.get(kind, end_us), end_us)
+            if not packet.is_discard:  # as those before the beginning that an edit list names
+                self.begins_us[index] = min(self.begins_us.get(index, shown_us + by_us), shown_us + by_us)
+                if index in self.read:
+                    self.ends_us[kind] = max(self.ends_us.get(kind, end_us), end_us)
         self.counts[index] += 1
 
     def _by_us(self, index: int, decoded_us: int, shown_us: int) -> int:

@@ -7,6 +7,7 @@ zero of the ffmpeg program.
 """
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Generator, Iterator
@@ -89,7 +90,8 @@ def regular_file(path: Path) -> os.stat_result:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Rejected(RejectReason.FILE_NOT_FOUND, f"{path.name} does not exist") from error
     except OSError as error:
-        raise Rejected(RejectReason.STORAGE_ERROR, f"{path.name} cannot be read: {error.strerror}") from error
+        reason = RejectReason.FILE_NOT_FOUND if error.errno == errno.ENAMETOOLONG else RejectReason.STORAGE_ERROR
+        raise Rejected(reason, f"{path.name} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise Rejected(RejectReason.FILE_NOT_FOUND, f"{path.name!r} cannot be the name of a file") from error
     if stat.S_ISDIR(status.st_mode):
@@ -176,6 +178,15 @@ def best_stream(container: InputContainer, kind: Literal["video", "audio"]) -> S
     _require_within_limits(stream)
     stream.codec_context.thread_count = DECODER_THREADS
     return stream
+
+
+def decoded_streams(container: InputContainer) -> frozenset[int]:
+    """Indices of the video stream and of the audio stream that are decoded (`best_stream`); without one that cannot be."""
+    found: set[int] = set()
+    for kind in ("video", "audio"):
+        with contextlib.suppress(Rejected):
+            found.add(best_stream(container, kind).index)
+    return frozenset(found or {stream.index for stream in playable_streams(container)})
 
 
 def _require_within_limits(stream: Stream) -> None:

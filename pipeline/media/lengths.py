@@ -96,9 +96,10 @@ def _indexed_s(container: InputContainer, size_bytes: int) -> float | None:
 
 
 def _streams_and_leading(container: InputContainer) -> tuple[list[Stream], Stream | None]:
-    """The playable streams, and the one whose end is the file's."""
-    streams = containers.playable_streams(container)
-    return streams, next((stream for stream in streams if stream.type == "video"), streams[0] if streams else None)
+    """The playable streams, and the one whose end is the file's: that of the pictures that are decoded, else of the sound."""
+    streams, decoded = containers.playable_streams(container), containers.decoded_streams(container)
+    of_kind = {stream.type: stream for stream in streams if stream.index in decoded}
+    return streams, of_kind.get("video", of_kind.get("audio"))
 
 
 def _seen_at_end_s(container: InputContainer, size_bytes: int) -> float | None:

@@ -209,10 +209,16 @@ class _AudioStream:
         for one common period of both rates."""
         rate = self.stream.codec_context.sample_rate or SAMPLE_RATE_HZ
         target_s = self.zero_s + Fraction(start_s) - PRE_ROLL_S - Fraction(1, math.gcd(rate, SAMPLE_RATE_HZ))
-        if target_s <= self.first_s or self.clock.shifts:
+        if target_s <= self.first_s or self.clock.shifts or self._is_packed():
             return False
         containers.seek(self.container, self.stream, target_s)
         return True
+
+    def _is_packed(self) -> bool:
+        """A wav, or RealAudio, of a codec whose packets the container does not count: a place in it is found by reading all
+        that comes before."""
+        codec = self.stream.codec_context.name
+        return self.container.format.name in ("wav", "rm") and not codec.startswith("pcm_")
 
     def _to_common_phase(self, at_s: Fraction, rate: int) -> int:
         """Samples to leave out so that the resampler starts where a 16 kHz sample and an input sample coincide, as

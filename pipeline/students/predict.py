@@ -80,7 +80,7 @@ def _size(uri: str) -> int:
     """In bytes; 0 for a file that is missing or forbidden, which becomes a reject when it is read."""
     try:
         return storage.size(uri)
-    except UserError:
+    except (UserError, ValueError):  # ValueError: no file can have such a name
         return 0
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.media.clock import whole_clock_of
 from pipeline.media.frames import FrameRequest, sample_frames
+from pipeline.media.lengths import length_by_looks_s, length_s
 from pipeline.media.speech import read_speech, stream_speech
 from tests.support import clips
 
@@ -98,3 +99,36 @@ def test_pictures_whose_time_stamps_go_back_take_no_place_twice(plain, tmp_path)
     back = "setts=ts='TS-if(gte(TS*TB,3.9),0.2/TB,0)'"
     clips.ffmpeg("-i", plain, "-c:v", "libx264", "-bf", 0, "-c:a", "copy", "-bsf:v", back, path)
     assert (np.diff(sample_frames(path, FrameRequest()).indices) > 0).all()
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_b_pictures_at_a_low_rate_are_no_clock_that_starts_again(tmp_path, codec):
+    """Matroska keeps no decoding times, and ffmpeg has none for the first packets; their times of presentation go back."""
+    made = ("-f", "lavfi", "-i", "testsrc2=d=8:s=128x96:r=5", "-f", "lavfi", "-i", "sine=d=8:r=16000")
+    clips.ffmpeg(*made, "-c:v", codec, "-bf", 3, "-c:a", "aac", tmp_path / "slow.mkv")
+    clips.ffmpeg("-i", tmp_path / "slow.mkv", "-c", "copy", tmp_path / "slow.mp4")
+    clock = whole_clock_of(str(tmp_path / "slow.mkv"))
+    assert clock.restarts_s == () and clock.ends_s["video"] == pytest.approx(8, abs=0.01)
+    shown, expected = (sample_frames(tmp_path / f"slow.{kind}", FrameRequest()) for kind in ("mkv", "mp4"))
+    assert shown.indices.tolist() == expected.indices.tolist()
+    assert all((a == b).all() for a, b in zip(shown.images, expected.images, strict=True))
+
+
+def test_what_an_edit_list_leaves_out_moves_no_time(plain, tmp_path):
+    """A trim without encoding anew: packets before the cut are in the file and are not shown."""
+    clips.ffmpeg("-i", plain, "-g", 1000, "-c:a", "aac", tmp_path / "one_key.mp4")
+    clips.ffmpeg("-ss", 1.5, "-i", tmp_path / "one_key.mp4", "-c", "copy", tmp_path / "trimmed.mp4")
+    clock = whole_clock_of(str(tmp_path / "trimmed.mp4"))
+    assert float(clock.zero_s) == 0 and clock.ends_s["video"] == pytest.approx(2.5, abs=0.05)
+    assert length_s(str(tmp_path / "trimmed.mp4")) == pytest.approx(2.5, abs=0.05)
+
+
+def test_a_file_is_as_long_as_the_picture_stream_that_is_decoded(plain, tmp_path):
+    """A second one, of a slide show, is longer."""
+    slides = ("-f", "lavfi", "-i", "color=red:s=640x480:d=9:r=5")
+    maps = ("-map", "1:v", "-map", "0:v", "-map", "1:a", "-disposition:v:0", "default", "-disposition:v:1", "0")
+    clips.ffmpeg(*slides, "-i", plain, *maps, "-c:v:1", "libx264", "-c:v:0", "libx264", tmp_path / "two.mp4")
+    for path in (tmp_path / "two.mp4",):
+        assert length_s(str(path)) == pytest.approx(SECONDS, abs=0.05)
+        with path.open("rb") as file:
+            assert length_by_looks_s(file, path.stat().st_size) == pytest.approx(SECONDS, abs=0.05)

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 
+from cluster.failures import UserError
 from modeling.students.build import StudentConfig, build_student
 from modeling.students.checkpoint import save_student
 from pipeline.students import predict
@@ -68,3 +69,12 @@ def test_few_files_are_predicted_without_importing_ray(student, files, tmp_path)
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "heavy []" in done.stdout
+
+
+def test_names_that_no_file_can_have_are_rejects_or_missing(student, files, tmp_path):
+    rows = predict_files(
+        student, [files[0], f"{tmp_path}/a\0b.wav", f"{tmp_path}/{'x' * 300}.wav"], PredictionOptions()
+    )
+    assert [row.get("reject_reason") for row in rows] == [None, "file_not_found", "file_not_found"]
+    with pytest.raises(UserError, match="not found; give audio or video files"):
+        predict.media_files([f"{'x' * 300}.wav"])
