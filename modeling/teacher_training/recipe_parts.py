@@ -28,7 +28,7 @@ class FineTuning:
     settling_faces: training faces by which batch norms are given their first statistics.
     """
 
-    side_px: int = 96
+    side_px: int = 128
     block_decay: float = 0.8
     settling_faces: int = 256
 

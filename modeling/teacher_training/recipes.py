@@ -133,20 +133,20 @@ def paper(network: str = "senet50_ferplus") -> TeacherRecipe:
 
 
 def pretrained() -> TeacherRecipe:
-    """All layers of a face recogniser, at 96 pixels, to which FER+'s 48 are enlarged."""
+    """All layers of a face recogniser, at 128 pixels, to which FER+'s 48 are enlarged."""
     return TeacherRecipe(
         network="mobilenet",
-        epochs=4,
+        epochs=10,
         batch_size=64,
         peak_lr=8e-4,
         decay_epochs=0,
-        warmup_epochs=0.5,
+        warmup_epochs=1,
         weight_decay=0.02,
         dropout=0.2,
         small_epochs=0,
         jitter=FaceJitter(rotation_deg=12, zoom=1.15, shift=0.05, gamma=1.5, cutout_share=0.3),
         fine_tuning=FineTuning(),
-        ema_decay=0.997,
+        ema_decay=0.999,
     )
 
 

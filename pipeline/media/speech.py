@@ -143,7 +143,7 @@ class _AudioStream:
         self.zero_s = self.clock.zero_s
         starts_s = containers.starts_s(self.stream)
         self.first_s = self.zero_s if starts_s is None else starts_s
-        self.is_counted = container.format.name in WITHOUT_CLOCK
+        self.is_counted = container.format.name in WITHOUT_CLOCK or self._has_wrong_stamps()
         self.decode_error = ""
         self.has_decoded = False
         self.last_frame = 0, SAMPLE_RATE_HZ  # samples and rate
@@ -209,7 +209,7 @@ class _AudioStream:
         for one common period of both rates."""
         rate = self.stream.codec_context.sample_rate or SAMPLE_RATE_HZ
         target_s = self.zero_s + Fraction(start_s) - PRE_ROLL_S - Fraction(1, math.gcd(rate, SAMPLE_RATE_HZ))
-        if target_s <= self.first_s or self.clock.shifts or self._is_packed():
+        if target_s <= self.first_s or self.clock.shifts or self._is_packed() or self._has_wrong_stamps():
             return False
         containers.seek(self.container, self.stream, target_s)
         return True
@@ -219,6 +219,12 @@ class _AudioStream:
         that comes before."""
         codec = self.stream.codec_context.name
         return self.container.format.name in ("wav", "rm") and not codec.startswith("pcm_")
+
+    def _has_wrong_stamps(self) -> bool:
+        """RealAudio 14.4, whose packets are all stamped 0, and a FLAC of which the header is not found (1/192000 s is ffmpeg's
+        guess at the unit)."""
+        is_headless = self.container.format.name == "flac" and self.stream.duration is None
+        return is_headless or self.stream.codec_context.name == "real_144"
 
     def _to_common_phase(self, at_s: Fraction, rate: int) -> int:
         """Samples to leave out so that the resampler starts where a 16 kHz sample and an input sample coincide, as

@@ -194,3 +194,15 @@ def test_a_span_of_a_wav_of_any_codec_is_from_its_place(tmp_path, codec):
     expected = whole[19_200:44_800].astype(float)
     assert len(span) == len(expected)
     assert np.corrcoef(span, expected)[0, 1] > 0.99
+
+
+def test_sound_whose_time_stamps_are_useless_is_counted(tmp_path):
+    """RealAudio 14.4, all of whose packets are at 0, and a FLAC behind other bytes, which hide its header."""
+    sweep = ("-f", "lavfi", "-i", "aevalsrc=0.4*sin(2*PI*(200+150*t)*t):d=4:s=16000")
+    clips.ffmpeg(*sweep, "-c:a", "real_144", "-ar", 8000, tmp_path / "old.rm")
+    clips.ffmpeg(*sweep, tmp_path / "plain.flac")
+    (tmp_path / "junk.flac").write_bytes(np.random.default_rng(0).bytes(300) + (tmp_path / "plain.flac").read_bytes())
+    for name in ("old.rm", "junk.flac"):
+        whole, span = (read_speech(tmp_path / name, *times) for times in ((0.0, None), (1.2, 2.8)))
+        assert len(whole) / 16_000 == pytest.approx(4, abs=0.1)
+        assert np.corrcoef(span, whole[19_200:44_800])[0, 1] > 0.99
