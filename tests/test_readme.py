@@ -30,8 +30,8 @@ SHORTENED = {
 }
 """Options that make a command of README fit for three short clips; they stand behind its own."""
 ELSEWHERE = ("s3://", "--address")
-NOT_RUN = {"bench", "demo"}
-"""Each has a test of its own: tests/pipeline/benches and tests/jobs/test_demo.py."""
+NOT_RUN = {"bench", "demo", "serve"}
+"""Each has a test of its own: tests/pipeline/benches, tests/jobs/test_demo.py and tests/jobs/test_serve.py."""
 
 
 def given(document: Path, program: str) -> list:
