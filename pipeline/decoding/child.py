@@ -28,7 +28,7 @@ from pipeline.decoding.requests import (
     StreamRequest,
 )
 from pipeline.decoding.shared_arrays import SharedBuffers
-from pipeline.media import lengths, limits
+from pipeline.media import containers, lengths, limits
 from pipeline.media.frames import sample_frames
 from pipeline.media.speech import read_at_native_rate, read_speech, stream_speech
 from pipeline.rejects import Rejected, RejectReason, blaming
@@ -143,7 +143,8 @@ def _utterance(answer: Answer, request: DecodeRequest) -> tuple[str, Any]:
     if os.path.isdir(request.video_path):
         answer.allow_s(_folder_s(request))
     else:
-        answer.allow(_span_s(request.start_s, request.end_s), request.video_path, request.audio_path)
+        open_end = _claimed_s(request.video_path) if request.end_s is None else request.end_s
+        answer.allow(_span_s(request.start_s, open_end), request.video_path, request.audio_path)
     with blaming(RejectReason.DAMAGED_VIDEO):
         frames = sample_frames(request.video_path, request, keep=answer.buffers.lay)
     if sum(image.nbytes for image in frames.images) > answer.memory_bytes:  # a grid place each, however few differ
@@ -157,6 +158,15 @@ def _utterance(answer: Answer, request: DecodeRequest) -> tuple[str, Any]:
 
 def _span_s(start_s: float, end_s: float | None) -> float:
     return math.inf if end_s is None else max(0.0, end_s - start_s)
+
+
+def _claimed_s(path: str) -> float:
+    """What the header says, for a span without an end: by its bytes alone, a short clip of high quality would have minutes."""
+    try:
+        with containers.open_container(path) as container:
+            return containers.duration_s(container) or math.inf
+    except Rejected:
+        return math.inf
 
 
 def _folder_s(request: DecodeRequest) -> float:
